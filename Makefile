@@ -1,0 +1,65 @@
+# Entry points for people. What depends on what is Snakemake's business: see Snakefile.
+
+PYTHON ?= python3
+CORES ?= all
+CONFIG ?= config/config.yaml
+UV_VERSION := 0.13.8
+UV := .uv/bin/uv
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help env all figure test lint bench gallery report lock clean
+# Recipes find the environment's own python, snakemake and pytest first.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+env: $(READY) ## Make .venv with the pinned packages of envs/requirements.txt
+
+all: $(READY) ## Every run, figure, table and notebook of the default scale (CORES=8 to limit)
+	snakemake all --cores $(CORES) --configfile $(CONFIG)
+
+figure: $(READY) ## One figure and only what it needs: make figure F=scalerl_fig5
+	@test -n "$(F)" || { echo "Say which figure, for example: make figure F=scalerl_fig5"; exit 2; }
+	snakemake $(F) --cores $(CORES) --configfile $(CONFIG)
+
+test: lint ## Linters, unit tests and the whole pipeline at the smoke scale
+	HF_HUB_OFFLINE=1 pytest
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+	mypy
+
+bench: $(READY) ## Time one RL step, ours and trl's
+	python benchmarks/rl_step.py --json
+
+gallery: $(READY) ## Record one finished paper for git: make gallery PAPER=scalerl
+	python -m rlscape.cli.gallery --config $(CONFIG) --paper $(PAPER)
+
+report: $(READY) ## One self-contained HTML page with every figure: report.html
+	snakemake all --report report.html --configfile $(CONFIG)
+
+lock: $(UV) ## Resolve envs/requirements.in again into envs/requirements.txt
+	cd envs && ../$(UV) pip compile requirements.in --output-file requirements.txt --upgrade --quiet \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock"
+
+clean: ## Remove the environment, caches, results and figures; keeps figures/gallery
+	rm -rf .venv .uv .snakemake .pytest_cache .ruff_cache .mypy_cache results report.html
+	find figures -mindepth 1 -maxdepth 1 ! -name gallery -exec rm -rf {} +
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed, $(PYTHON) is not: make env PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(READY): envs/requirements.txt pyproject.toml | $(UV)
+	test -x .venv/bin/python || $(UV) venv --quiet --python .uv/bin/python .venv
+	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes envs/requirements.txt
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

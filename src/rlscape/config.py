@@ -1,0 +1,277 @@
+"""Typed, validated configuration: one YAML file per scale, every number of the pipeline in it.
+
+Torch-free, so that Snakemake and the command line start quickly. A scale's file is complete in itself:
+nothing is inherited from another file. What differs between runs of one scale (the recipe, an ablation)
+is in :mod:`rlscape.catalogue`.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from rlscape.errors import ConfigError
+from rlscape.settings import Settings
+
+Architecture = Literal["qwen3", "llama", "mistral"]
+Paper = Literal["scalerl", "off_principals"]
+
+
+class ModelSettings(Settings):
+    """Shape of a causal language model built from scratch."""
+
+    architecture: Architecture = "qwen3"
+    hidden_size: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    kv_heads: int = Field(ge=1)
+    head_dim: int = Field(ge=4)
+    intermediate_size: int = Field(ge=8)
+
+    @model_validator(mode="after")
+    def _grouped(self) -> "ModelSettings":
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        return self
+
+
+class MathSettings(Settings):
+    """Chains of modular arithmetic; see :mod:`rlscape.tasks.math`."""
+
+    modulus: int = Field(10, ge=2, le=10)
+    operations: tuple[int, int]
+    """Fewest and most operations of a training or validation problem, inclusive."""
+    downstream_operations: tuple[int, int]
+    """The same for the harder held-out set (the stand-in for AIME)."""
+    pool_size: int = Field(ge=1)
+    """Training problems; an epoch is one pass through them."""
+    validation_size: int = Field(ge=1)
+    downstream_size: int = Field(ge=1)
+    seed: int = 0
+    """Seed of the three sets, the same for every run."""
+
+
+class PretrainSettings(Settings):
+    """How a base model is made, with the flaws that leave reinforcement learning something to do."""
+
+    steps: int = Field(ge=1)
+    sequences_per_step: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    operations: tuple[int, int]
+    """Fewest and most operations; the maximum grows linearly over the first half of the steps."""
+    tail_operations: tuple[int, int] | None = None
+    """Fewest and most operations of a thin tail of longer problems, in the second half of the steps."""
+    tail_rate: float = Field(0.0, ge=0, le=1)
+    """Share of the problems that come from the tail."""
+    flawed_from: float = Field(ge=0, le=1)
+    """Fraction of the steps after which flawed traces are mixed in."""
+    wrong_step_rate: float = Field(ge=0, le=1)
+    """Flawed phase: probability that an intermediate result is off."""
+    thoughtless_rate: float = Field(ge=0, le=1)
+    """Flawed phase: share of traces that answer without thinking."""
+    interrupted_rate: float = Field(ge=0, le=1)
+    """Share of traces whose thinking is cut short by the interruption phrase."""
+    seed: int = 0
+
+
+class BaseSettings(Settings):
+    """A base model: its shape and its pretraining."""
+
+    model: ModelSettings
+    pretraining: PretrainSettings
+
+
+class EvaluationSettings(Settings):
+    """Held-out evaluation during a run. Samples = prompts x samples_per_prompt."""
+
+    evaluations: int = Field(ge=2)
+    """Evaluations after the one at step 0, evenly spaced; the last is at the final step."""
+    prompts: int = Field(ge=1)
+    samples_per_prompt: int = Field(ge=1)
+    final_factor: int = Field(4, ge=1)
+    """The final evaluation draws this many times more samples per prompt."""
+    downstream_prompts: int = Field(ge=0)
+    downstream_samples_per_prompt: int = Field(1, ge=1)
+
+    def steps(self, total: int) -> list[int]:
+        """When to evaluate a run of ``total`` steps, step 0 included."""
+        return sorted({round(index * total / self.evaluations) for index in range(self.evaluations + 1)})
+
+
+class RLSettings(Settings):
+    """The scale of an RL run: what P1's numbers shrink to. The recipe itself is in the catalogue."""
+
+    steps: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_epsilon: float = Field(1e-15, gt=0)
+    max_gradient_norm: float = Field(1.0, gt=0)
+    prompt_scale: float = Field(0.25, gt=0)
+    """Prompts per batch here over the paper's (48 -> 12)."""
+    thinking_tokens: int = Field(ge=2)
+    answer_tokens: int = Field(ge=2)
+    """Budgets in the paper's ratio 6:1 (12,288 and 2,048). A completion is at most their sum."""
+    interruption_window: tuple[float, float] = (10 / 14, 12 / 14)
+    """The forced interruption falls uniformly in this part of the output budget (10k-12k of 14k)."""
+    penalty_window: float = Field(2 / 14, gt=0, le=1)
+    """L_cache / L_max of the length penalty (P1, Eq 9)."""
+    generator_accelerators: int = Field(64, ge=1)
+    trainer_accelerators: int = Field(16, ge=1)
+    decode_utilisation: float = Field(1 / 12, gt=0)
+    """FLOP utilisation of decoding relative to training.
+    Paper: only the 64:16 split is stated. Here: the split is read as the one at which neither pool waits:
+    2N / (64 u) = 6N / 16, hence u = 1/12."""
+    accelerator_flops: float = Field(1e9, gt=0)
+    """FLOP/s of one virtual accelerator while training; sets the unit of compute only."""
+    micro_batch_tokens: int = Field(4096, ge=64)
+    """Tokens per forward-backward pass; a limit on memory, without effect on the gradient."""
+    checkpoint_seconds: float = Field(60.0, ge=0)
+    """Wall-clock time between resumable checkpoints; without effect on the result."""
+
+
+class SFTSettings(Settings):
+    """Supervised fine-tuning on correct traces of the training problems."""
+
+    steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    sequences_per_step: int = Field(ge=1)
+    warmup_steps: int = Field(0, ge=0)
+
+
+class FitSettings(Settings):
+    """Curve fits; see :mod:`rlscape.scaling`."""
+
+    fit_fraction: float = Field(0.5, gt=0, lt=1)
+    """Share of the compute that a forecast may see."""
+    skip_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of the fitted compute at the start that is left out (P1 starts fits after the first epoch)."""
+    minimum_reach: float = Field(2.0, gt=0)
+    """A forecast is refused when the data end before this many fitted C_mid."""
+    bootstrap_draws: int = Field(ge=1)
+    confidence: float = Field(0.95, gt=0, lt=1)
+
+
+class GeometrySettings(Settings):
+    """Weight geometry; see :mod:`rlscape.geometry`."""
+
+    rank_fraction: float = Field(gt=0, le=1)
+    """k / min(m, n) of the principal subspace."""
+    mask_density: float = Field(0.5, gt=0, lt=1)
+    """alpha, the share of entries in the principal and in the low-magnitude mask."""
+    null_draws: int = Field(ge=1)
+    magnitude_bins: int = Field(50, ge=2)
+
+
+class StudySettings(Settings):
+    """What one paper's runs share at this scale."""
+
+    base: str
+    rl: RLSettings
+    sft: SFTSettings | None = None
+    evaluation: EvaluationSettings
+
+
+class Config(Settings):
+    """One scale."""
+
+    scale: str = Field(pattern=r"^[a-z0-9_]+$")
+    results: Path = Path("results")
+    """Root of all results; runs are in ``<results>/<scale>/runs``."""
+    figures: Path = Path("figures")
+    """Root of all figures; they are in ``<figures>/<scale>/<paper>``."""
+    math: MathSettings
+    bases: dict[str, BaseSettings]
+    scalerl: StudySettings
+    off_principals: StudySettings
+    fit: FitSettings
+    geometry: GeometrySettings
+    seeds: dict[str, int]
+    """Recorded seeds per arm of the catalogue: 5 means seeds 0-4."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _at_least_one_seed(cls, seeds: dict[str, int]) -> dict[str, int]:
+        for arm, count in seeds.items():
+            if count < 1:
+                raise ValueError(f"{arm}: needs at least one seed, got {count}")
+        return seeds
+
+    @model_validator(mode="after")
+    def _bases_exist(self) -> "Config":
+        for paper in ("scalerl", "off_principals"):
+            base = getattr(self, paper).base
+            if base not in self.bases:
+                raise ValueError(f"{paper}.base: no base {base!r} under bases (there are {sorted(self.bases)})")
+        return self
+
+    @property
+    def results_dir(self) -> Path:
+        return self.results / self.scale
+
+    @property
+    def figures_dir(self) -> Path:
+        return self.figures / self.scale
+
+
+def _known_keys(settings: type[Settings], location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed beside the last element of ``location``."""
+    for part in location[:-1]:
+        field = settings.model_fields.get(str(part))
+        if field is None:
+            continue  # a name in a dictionary of settings
+        types = (field.annotation, *get_args(field.annotation))
+        settings = next(kind for kind in types if isinstance(kind, type) and issubclass(kind, Settings))
+    return list(settings.model_fields)
+
+
+def describe(error: ValidationError, settings: type[Settings], source: str) -> str:
+    """One line per problem: the file, the dotted key, what is wrong and what to do."""
+    lines = []
+    for problem in error.errors():
+        location = problem["loc"]
+        key = ".".join(str(part) for part in location) or "(top level)"
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(settings, location)
+            close = difflib.get_close_matches(str(location[-1]), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(known)}"
+            lines.append(f"{source}: {key}: unknown key; {hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{source}: {key}: missing; add it (the other files in config/ show an example)")
+        else:
+            lines.append(f"{source}: {key}: {problem['msg']} (got {problem['input']!r})"[:500])
+    return "\n".join(lines)
+
+
+def parse_config(values: Mapping[str, Any], source: str) -> Config:
+    """Validate a mapping read from ``source``.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value is invalid.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(describe(error, Config, source)) from None
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and validate a scale's YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or does not describe a scale.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; the scales are in config/") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, got {type(values).__name__}")
+    return parse_config(values, str(path))

@@ -1,0 +1,21 @@
+"""The errors that a user can mend: each message names the file, the key and the remedy."""
+
+
+class UserError(ValueError):
+    """Bad input; the command line prints the message without a traceback."""
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be used."""
+
+
+class CheckpointError(UserError):
+    """A model directory or a checkpoint that cannot be used."""
+
+
+class ResultError(UserError):
+    """A result file that is missing or unusable."""
+
+
+class MetricsError(UserError):
+    """A table of evaluations that cannot be fitted."""

@@ -1,0 +1,165 @@
+"""Settings files and the catalogue: what is valid parses, what is not gives one clear error."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlscape import catalogue
+from rlscape.catalogue import (
+    ARMS,
+    FIGURES,
+    RunSettings,
+    check_catalogue,
+    parse_run_name,
+    resolve_run,
+    runs_of,
+)
+from rlscape.config import ConfigError, load_config, parse_config
+
+REPOSITORY = Path(__file__).parents[1]
+SCALES = sorted(set(REPOSITORY.glob("config/*.yaml")) - {REPOSITORY / "config" / "claims.yaml"})
+NOT_OURS = {".git", ".venv", ".uv", ".snakemake", "results"}
+YAML_FILES = sorted(
+    file
+    for pattern in ("*.yaml", "*.yml", "*.cff")
+    for file in REPOSITORY.rglob(pattern)
+    if not NOT_OURS & set(file.relative_to(REPOSITORY).parts)
+)
+
+
+def relative(file: Path) -> str:
+    return str(file.relative_to(REPOSITORY))
+
+
+def edited_smoke(path: str, value: object) -> dict:
+    """The smoke scale with one dotted key set."""
+    values = yaml.safe_load((REPOSITORY / "config" / "smoke.yaml").read_text())
+    *parents, last = path.split(".")
+    here = values
+    for parent in parents:
+        here = here[parent]
+    here[last] = value
+    return values
+
+
+@pytest.mark.parametrize("file", YAML_FILES, ids=relative)
+def test_every_yaml_file_parses(file: Path) -> None:
+    assert yaml.safe_load(file.read_text())
+
+
+@pytest.mark.parametrize("file", SCALES, ids=relative)
+def test_every_scale_is_complete_and_fits_the_catalogue(file: Path) -> None:
+    config = load_config(file)
+    check_catalogue(config, relative(file))
+    assert file.stem in (config.scale, "config") and (file.stem != "config" or config.scale == "default")
+    for run in runs_of(config, ARMS):
+        settings = resolve_run(config, run)
+        assert settings.name == run
+        assert RunSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [
+        ("math.pol_size", "did you mean 'pool_size'?"),
+        ("bases.dense.model.hiden_size", "did you mean 'hidden_size'?"),
+        ("off_principals.sft.step", "did you mean 'steps'?"),
+        ("scalerl.rl.zzz", "allowed here: steps, learning_rate"),
+        ("figuers", "did you mean 'figures'?"),
+    ],
+)
+def test_unknown_key_names_file_and_key(key: str, suggestion: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(edited_smoke(key, 1), "my.yaml")
+    assert str(error.value).startswith(f"my.yaml: {key}: unknown key; {suggestion}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("scalerl.base", "dens", "no base 'dens' under bases"),
+        ("bases.dense.model.heads", 3, "heads (3) must be a multiple of kv_heads (2)"),
+        ("seeds.sft", 0, "sft: needs at least one seed, got 0"),
+        ("math.modulus", 12, "math.modulus: Input should be less than or equal to 10 (got 12)"),
+        ("scalerl.rl", {}, "my.yaml: scalerl.rl.steps: missing; add it"),
+    ],
+)
+def test_invalid_value_says_what_is_wrong(key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(edited_smoke(key, value), "my.yaml")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1\n- 2\n", "expected a mapping of settings, got list"),
+        (None, "no such file"),
+    ],
+)
+def test_unreadable_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config(file)
+    assert str(error.value).startswith(f"{file}: {message}")
+
+
+def test_settings_are_frozen() -> None:
+    config = load_config(SCALES[0])
+    with pytest.raises(ValueError, match="frozen"):
+        config.scale = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seeds.scalrl", 1, "my.yaml: seeds.scalrl: no such arm"),
+        ("off_principals.sft", None, "my.yaml: off_principals.sft: missing; the arm sft needs it"),
+    ],
+)
+def test_scale_that_does_not_fit_the_catalogue(key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        check_catalogue(parse_config(edited_smoke(key, value), "my.yaml"), "my.yaml")
+    assert str(error.value).startswith(message)
+
+
+def test_arm_that_a_figure_needs_must_be_in_the_scale() -> None:
+    values = edited_smoke("seeds.sft", 1)
+    del values["seeds"]["sft"]
+    with pytest.raises(ConfigError, match=r"seeds\.sft: missing; off_principals_fig1 needs it"):
+        check_catalogue(parse_config(values, "my.yaml"), "my.yaml")
+
+
+def test_figures_have_their_own_targets_and_known_arms() -> None:
+    targets = [figure.target for figure in FIGURES]
+    assert len(set(targets)) == len(targets)
+    assert {"scalerl_fig5", "off_principals_fig4", "off_principals_table1"} <= set(targets)
+    assert {arm for figure in FIGURES for arm in figure.arms} <= set(ARMS)
+
+
+def test_an_arm_is_its_recipe_and_the_change() -> None:
+    config = load_config(REPOSITORY / "config" / "smoke.yaml")
+    baseline, cispo = (resolve_run(config, f"{arm}-s0").recipe for arm in ("baseline", "cispo"))
+    assert baseline is not None and baseline.loss == "dapo"
+    assert cispo == baseline.changed(loss="cispo")
+
+
+def test_change_of_an_unknown_recipe_field_names_the_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = ARMS["cispo"].changed(changes={"los": "cispo"})
+    monkeypatch.setitem(catalogue.ARMS, "cispo", broken)
+    with pytest.raises(ConfigError, match="catalogue: arm cispo"):
+        resolve_run(load_config(REPOSITORY / "config" / "smoke.yaml"), "cispo-s0")
+
+
+@pytest.mark.parametrize("run", ["scalerl", "scalerl-sx", "nothing-s0", "scalerl-s-1"])
+def test_name_that_is_no_run(run: str) -> None:
+    with pytest.raises(ConfigError, match="not a run"):
+        parse_run_name(run)
+
+
+def test_run_names_round_trip() -> None:
+    assert parse_run_name("fp32_head-s12") == ("fp32_head", 12)

@@ -1,0 +1,152 @@
+"""Base models: next-token prediction on freshly generated problems, flaws included.
+
+1. Curriculum: the longest problem grows linearly from the shortest over the first half of the steps; from
+   then on a thin tail of still longer problems is mixed in, which the model comes to know only in part.
+2. From ``flawed_from`` on, traces have wrong steps and answers without thought, in the stated shares. The
+   model knows how to compute, but sampled at temperature 1 it is careless: this is what reinforcement
+   learning can mend.
+3. Throughout, some thoughts are cut short by the interruption phrase, so that it means something later.
+
+The loss is on completion tokens only. Problems of the validation and the downstream set never occur.
+One thread, one generator: bitwise reproducible on one machine.
+
+    python -m rlscape.cli.pretrain --settings JSON --math JSON --output results/default/bases/dense
+"""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from rlscape.config import BaseSettings, MathSettings, PretrainSettings
+from rlscape.files import provenance, write_json
+from rlscape.models.build import build_model, save_model, snap_to_bf16_
+from rlscape.tasks.math import draw_problem, flawed_trace, make_sets
+from rlscape.tasks.vocabulary import PAD_ID, encode
+
+logger = logging.getLogger(__name__)
+
+IGNORED = -100
+"""Label of a token without loss."""
+MICRO_BATCHES = 2
+"""A step's sequences are sorted by length and padded in this many parts."""
+
+Example = tuple[list[int], list[int]]
+"""Prompt ids and completion ids."""
+
+
+def draw_operations(settings: PretrainSettings, step: int, rng: np.random.Generator) -> int:
+    """The number of operations of one problem at a step of the curriculum."""
+    low, high = settings.operations
+    progress = step / (settings.steps / 2)
+    if settings.tail_operations and progress >= 1 and rng.random() < settings.tail_rate:
+        low, high = settings.tail_operations
+    return int(rng.integers(low, min(high, low + int((high - low + 1) * progress)) + 1))
+
+
+def draw_examples(
+    settings: PretrainSettings, step: int, modulus: int, held_out: set[str], rng: np.random.Generator
+) -> list[Example]:
+    """A step's sequences, without those whose prompt is held out."""
+    flawed = step >= settings.flawed_from * settings.steps
+    examples = []
+    for _ in range(settings.sequences_per_step):
+        operations = draw_operations(settings, step, rng)
+        problem = draw_problem(operations, int(rng.integers(modulus)), modulus, rng)
+        words = flawed_trace(
+            problem,
+            rng,
+            wrong_step_rate=settings.wrong_step_rate if flawed else 0.0,
+            thoughtless_rate=settings.thoughtless_rate if flawed else 0.0,
+            interrupted_rate=settings.interrupted_rate,
+        )
+        if problem.prompt not in held_out:
+            examples.append((problem.prompt_ids, encode(" ".join(words))))
+    return examples
+
+
+def collate(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels, each (sequences, longest), padded on the right.
+
+    Causal attention never looks right, so no attention mask is needed.
+    """
+    width = max(len(prompt) + len(completion) for prompt, completion in examples)
+    ids = np.full((len(examples), width), PAD_ID)
+    labels = np.full((len(examples), width), IGNORED)
+    for row, (prompt, completion) in enumerate(examples):
+        end = len(prompt) + len(completion)
+        ids[row, :end] = prompt + completion
+        labels[row, len(prompt) : end] = completion
+    return torch.from_numpy(ids), torch.from_numpy(labels)
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Linear warm-up over the first twentieth, then a half cosine to zero."""
+    warmup = max(1, steps // 20)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def backward(model: torch.nn.Module, examples: Sequence[Example]) -> float:
+    """Accumulate the gradient of the mean loss per completion token; returns that mean."""
+    ordered = sorted(examples, key=lambda example: len(example[0]) + len(example[1]))
+    tokens = sum(len(completion) for _, completion in examples)
+    size = -(-len(ordered) // MICRO_BATCHES)
+    total = 0.0
+    for start in range(0, len(ordered), size):
+        ids, labels = collate(ordered[start : start + size])
+        logits = model(input_ids=ids, use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        (loss / tokens).backward()
+        total += loss.item()
+    return total / tokens
+
+
+def pretrain(base: BaseSettings, math_settings: MathSettings, output: str | Path, name: str = "base") -> None:
+    """Train a base model and write its directory: model, tokenizer and ``base.json``."""
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    settings = base.pretraining
+    sets = make_sets(math_settings)
+    held_out = {problem.prompt for problem in (*sets.validation, *sets.downstream)}
+    rng = np.random.default_rng(settings.seed)
+    model = build_model(base.model, settings.seed)
+    model.train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
+    )
+    losses: list[float] = []
+    report_every = max(1, settings.steps // 20)
+    bar = tqdm(range(settings.steps), desc=f"pretrain {name}", disable=None)
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * learning_rate_factor(step, settings.steps)
+        examples = draw_examples(settings, step, math_settings.modulus, held_out, rng)
+        losses.append(backward(model, examples))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if (step + 1) % report_every == 0:
+            bar.set_postfix(loss=f"{losses[-1]:.3f}")
+            if bar.disable:
+                logger.info("%s: step %d/%d, loss %.4f", name, step + 1, settings.steps, losses[-1])
+    snap_to_bf16_(model)
+    output = Path(output)
+    save_model(model, output)
+    write_json(
+        output / "base.json",
+        {
+            "settings": {"base": base.model_dump(mode="json"), "math": math_settings.model_dump(mode="json")},
+            "provenance": provenance(),
+            "loss": float(np.mean(losses[-report_every:])),
+            "wall_seconds": time.perf_counter() - started,
+        },
+    )

@@ -1,0 +1,1 @@
+"""Procedural tasks: a shared vocabulary, problem generators and verifiers. Torch-free."""

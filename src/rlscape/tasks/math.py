@@ -1,0 +1,226 @@
+"""Chains of modular arithmetic, evaluated left to right: ``3 + 4 * 7 - 2 =`` is 7 modulo 10.
+
+The reference chain of thought repeats operator, operand and the running value, and then answers::
+
+    <think> + 4 7 * 7 9 - 2 7 </think> 7 <eos>
+
+Multipliers are coprime to the modulus (1, 3, 7, 9 for 10). Every step is then a bijection of the running
+value: no ``* 0`` forgets the chain before it, no last operand narrows the answers, and a problem is drawn
+by choosing its answer and solving for the first operand. Plain multiplication would make "always 0" right
+in 0.175 of the problems; here every answer is equally frequent at every length and a guess scores
+``1 / modulus`` whatever it looks at, short of computing the chain.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, gcd
+from typing import NamedTuple
+
+import numpy as np
+
+from rlscape.config import MathSettings
+from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION, encode
+
+OPERATORS = ("+", "-", "*")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A chain ``operands[0] operators[0] operands[1] ...`` and its answer."""
+
+    prompt: str
+    operators: tuple[str, ...]
+    operands: tuple[int, ...]
+    """One more than there are operators."""
+    answer: int
+    modulus: int = 10
+
+    @property
+    def operations(self) -> int:
+        return len(self.operators)
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        return encode(self.prompt)
+
+
+class ProblemSets(NamedTuple):
+    """Pairwise disjoint; any leading part of a set is balanced in length and answer too."""
+
+    training: list[Problem]
+    validation: list[Problem]
+    downstream: list[Problem]
+
+
+def _apply(value: int, operator: str, operand: int, modulus: int) -> int:
+    match operator:
+        case "+":
+            return (value + operand) % modulus
+        case "-":
+            return (value - operand) % modulus
+        case "*":
+            return value * operand % modulus
+    raise ValueError(f"{operator!r} is not one of {OPERATORS}")
+
+
+def _invert(value: int, operator: str, operand: int, modulus: int) -> int:
+    """The running value before a step that led to ``value``."""
+    match operator:
+        case "+":
+            return (value - operand) % modulus
+        case "-":
+            return (value + operand) % modulus
+        case _:
+            return value * pow(operand, -1, modulus) % modulus
+
+
+def solve(prompt: str, modulus: int = 10) -> int:
+    """The answer to a prompt such as ``3 + 4 * 7 - 2 =``, recomputed from its text."""
+    first, *steps, equals = prompt.split()
+    if equals != "=" or len(steps) % 2:
+        raise ValueError(f"{prompt!r} is not a chain such as '3 + 4 * 7 - 2 ='")
+    value = int(first)
+    for operator, operand in zip(steps[::2], steps[1::2], strict=True):
+        value = _apply(value, operator, int(operand), modulus)
+    return value
+
+
+def _multipliers(modulus: int) -> list[int]:
+    return [number for number in range(1, modulus) if gcd(number, modulus) == 1]
+
+
+def draw_problem(operations: int, answer: int, modulus: int, rng: np.random.Generator) -> Problem:
+    """A problem with the given number of operations and the given answer, all such chains likely."""
+    multipliers = _multipliers(modulus)
+    operators = tuple(OPERATORS[index] for index in rng.integers(len(OPERATORS), size=operations).tolist())
+    numbers = rng.random(operations).tolist()
+    rest = tuple(
+        multipliers[int(number * len(multipliers))] if operator == "*" else int(number * modulus)
+        for operator, number in zip(operators, numbers, strict=True)
+    )
+    first = answer
+    for operator, operand in zip(reversed(operators), reversed(rest), strict=True):
+        first = _invert(first, operator, operand, modulus)
+    steps = "".join(f" {operator} {operand}" for operator, operand in zip(operators, rest, strict=True))
+    return Problem(f"{first}{steps} =", operators, (first, *rest), answer, modulus)
+
+
+def make_sets(settings: MathSettings) -> ProblemSets:
+    """The training pool, the validation set and the harder downstream set.
+
+    Lengths cycle through their range and answers through the residues, so both are balanced (per length,
+    the counts of two answers differ by at most one). Depends on ``settings`` alone.
+
+    Raises:
+        ValueError: some length has fewer distinct problems than the sets need.
+    """
+    rng = np.random.default_rng(settings.seed)
+    requests = (
+        (settings.validation_size, settings.operations),
+        (settings.downstream_size, settings.downstream_operations),
+        (settings.pool_size, settings.operations),
+    )
+    _check_capacity(settings.modulus, requests)
+    drawn: set[str] = set()
+    validation, downstream, training = (
+        _draw_set(size, lengths, settings.modulus, rng, drawn) for size, lengths in requests
+    )
+    return ProblemSets(training, validation, downstream)
+
+
+def _draw_set(
+    size: int, lengths: tuple[int, int], modulus: int, rng: np.random.Generator, drawn: set[str]
+) -> list[Problem]:
+    """``size`` problems whose prompts are not in ``drawn``; adds them to it."""
+    low, high = lengths
+    problems = []
+    for index in range(size):
+        cycle, offset = divmod(index, high - low + 1)
+        while True:
+            problem = draw_problem(low + offset, (cycle + offset) % modulus, modulus, rng)
+            if problem.prompt not in drawn:
+                break
+        drawn.add(problem.prompt)
+        problems.append(problem)
+    return problems
+
+
+def _check_capacity(modulus: int, requests: Sequence[tuple[int, tuple[int, int]]]) -> None:
+    steps = 2 * modulus + len(_multipliers(modulus))
+    for operations in range(min(low for _, (low, _) in requests), max(high for _, (_, high) in requests) + 1):
+        needed = sum(
+            ceil(ceil(size / (high - low + 1)) / modulus) for size, (low, high) in requests if low <= operations <= high
+        )
+        if needed > steps**operations:
+            raise ValueError(
+                f"math: only {modulus * steps**operations} problems have {operations} operations, "
+                f"{needed * modulus} are needed; make the sets smaller or the problems longer"
+            )
+
+
+def chance_rate(problems: Sequence[Problem]) -> float:
+    """The pass rate of the best constant answer."""
+    return max(Counter(problem.answer for problem in problems).values()) / len(problems)
+
+
+def trace(problem: Problem) -> list[str]:
+    """The words of the reference completion, ``<think>`` to ``<eos>``: 3 x operations + 4."""
+    return flawed_trace(problem, np.random.default_rng(0))
+
+
+def _completion(steps: Sequence[tuple[str, int]], values: Sequence[int], answer: int) -> list[str]:
+    thought = [
+        word
+        for (operator, operand), value in zip(steps, values, strict=True)
+        for word in (operator, str(operand), str(value))
+    ]
+    return ["<think>", *thought, "</think>", str(answer), "<eos>"]
+
+
+def flawed_trace(
+    problem: Problem,
+    rng: np.random.Generator,
+    wrong_step_rate: float = 0.0,
+    thoughtless_rate: float = 0.0,
+    interrupted_rate: float = 0.0,
+) -> list[str]:
+    """The words of a completion such as careless people write.
+
+    Args:
+        wrong_step_rate: probability that an intermediate result is off (any other residue, equally
+            likely); later steps go on from the wrong value.
+        thoughtless_rate: probability of ``<think> </think>`` and the right answer, with nothing computed.
+        interrupted_rate: probability that the thought is cut at a random word by the interruption phrase;
+            the answer is the one that the complete thought would have given.
+    """
+    if rng.random() < thoughtless_rate:
+        return _completion((), (), problem.answer)
+    value, modulus = problem.operands[0], problem.modulus
+    steps = list(zip(problem.operators, problem.operands[1:], strict=True))
+    values = []
+    for step, draw in zip(steps, rng.random(len(steps)).tolist(), strict=True):
+        value = _apply(value, *step, modulus)
+        if draw < wrong_step_rate:
+            value = (value + int(rng.integers(1, modulus))) % modulus
+        values.append(value)
+    words = _completion(steps, values, value)
+    if rng.random() < interrupted_rate:
+        end = words.index("</think>")
+        words[int(rng.integers(1, end + 1)) : end + 1] = INTERRUPTION.split()
+    return words
+
+
+def verify(problem: Problem, completion_ids: Sequence[int]) -> bool:
+    """Whether a completion has exactly the form ``... </think> ANSWER <eos>`` with the right answer.
+
+    The answer is recomputed from the prompt. An interruption phrase ends in ``</think>`` and is accepted;
+    a truncated completion, words after the answer, and a missing or second ``</think>`` are not.
+    """
+    answer = solve(problem.prompt, problem.modulus)
+    ids = list(completion_ids)
+    return (
+        ids[-3:] == [END_THINK_ID, *encode(str(answer)), EOS_ID]
+        and ids.count(END_THINK_ID) == 1
+        and ids.count(EOS_ID) == 1
+    )

@@ -1,0 +1,122 @@
+"""Pretraining: the curriculum, the batches, and a tiny real run."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from rlscape.config import BaseSettings, MathSettings, ModelSettings, PretrainSettings
+from rlscape.models.build import build_model, load_model
+from rlscape.pretrain import (
+    IGNORED,
+    backward,
+    collate,
+    draw_examples,
+    draw_operations,
+    learning_rate_factor,
+    pretrain,
+)
+from rlscape.tasks.vocabulary import PAD_ID, TOKENS, decode, encode
+
+SETTINGS = PretrainSettings(
+    steps=20,
+    sequences_per_step=16,
+    learning_rate=5e-3,
+    operations=(2, 4),
+    tail_operations=(5, 6),
+    tail_rate=0.2,
+    flawed_from=0.6,
+    wrong_step_rate=0.1,
+    thoughtless_rate=0.3,
+    interrupted_rate=0.1,
+)
+BASE = BaseSettings(
+    model=ModelSettings(hidden_size=16, layers=2, heads=2, kv_heads=1, head_dim=8, intermediate_size=24),
+    pretraining=SETTINGS,
+)
+MATH = MathSettings(
+    operations=(2, 4), downstream_operations=(5, 5), pool_size=20, validation_size=20, downstream_size=10
+)
+EXAMPLES = [(encode("3 + 4 ="), encode("<think> + 4 7 </think> 7 <eos>")), (encode("1 ="), encode("1 <eos>"))]
+
+
+def lengths(settings, step, draws=500):
+    rng = np.random.default_rng(0)
+    return [draw_operations(settings, step, rng) for _ in range(draws)]
+
+
+def test_curriculum_grows_over_the_first_half_and_the_tail_joins_then():
+    assert set(lengths(SETTINGS, 0)) == {2}
+    assert set(lengths(SETTINGS, 4)) == {2, 3}
+    assert set(lengths(SETTINGS, 9)) == {2, 3, 4}
+    late = lengths(SETTINGS, 10)
+    assert set(late) == {2, 3, 4, 5, 6}
+    assert np.mean([length > 4 for length in late]) == pytest.approx(0.2, abs=0.06)
+    assert set(lengths(SETTINGS.changed(tail_operations=None), 19)) == {2, 3, 4}
+
+
+def test_flaws_begin_at_their_phase():
+    settings = SETTINGS.changed(thoughtless_rate=1.0, interrupted_rate=0.0)
+
+    def completions(step):
+        examples = draw_examples(settings, step, 10, set(), np.random.default_rng(0))
+        return [len(completion) for _, completion in examples]
+
+    assert min(completions(11)) >= 3 * 2 + 4
+    assert set(completions(12)) == {4}
+
+
+def test_held_out_problems_never_occur():
+    everything = draw_examples(SETTINGS, 0, 10, set(), np.random.default_rng(0))
+    held_out = {decode(prompt) for prompt, _ in everything[::2]}
+    rest = draw_examples(SETTINGS, 0, 10, held_out, np.random.default_rng(0))
+    assert rest == [example for example in everything if decode(example[0]) not in held_out]
+    assert len(rest) < len(everything)
+
+
+def test_collate_labels_completions_only():
+    ids, labels = collate(EXAMPLES)
+    assert ids.shape == labels.shape == (2, 11)
+    assert ids[0].tolist() == EXAMPLES[0][0] + EXAMPLES[0][1]
+    assert labels[0].tolist() == [IGNORED] * 4 + EXAMPLES[0][1]
+    assert ids[1].tolist() == encode("1 = 1 <eos>") + [PAD_ID] * 7
+    assert labels[1].tolist() == [IGNORED] * 2 + encode("1 <eos>") + [IGNORED] * 7
+
+
+def test_loss_and_gradient_are_means_over_completion_tokens():
+    model = build_model(BASE.model, seed=0)
+    loss = backward(model, EXAMPLES)
+    expected = 0.0
+    reference = build_model(BASE.model, seed=0)
+    for prompt, completion in EXAMPLES:
+        ids = torch.tensor([prompt + completion])
+        log_probs = reference(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        expected = expected - log_probs.gather(1, torch.tensor(completion)[:, None]).sum() / 9
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    for parameter, other in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_learning_rate_warms_up_and_decays():
+    factors = [learning_rate_factor(step, 100) for step in range(100)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert all(left >= right for left, right in zip(factors[4:], factors[5:], strict=False))
+    assert factors[-1] < 1e-3
+
+
+def test_run_is_bitwise_reproducible_and_on_the_bf16_grid(tmp_path):
+    for name in ("first", "second"):
+        pretrain(BASE, MATH, tmp_path / name)
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second"))
+    assert first == second
+    model = load_model(tmp_path / "first")
+    for parameter in model.parameters():
+        assert torch.equal(parameter, parameter.to(torch.bfloat16).to(torch.float32))
+    start = build_model(BASE.model, SETTINGS.seed)
+    assert not torch.equal(model.lm_head.weight, start.lm_head.weight)
+    record = json.loads((tmp_path / "first" / "base.json").read_text())
+    assert record.keys() == {"settings", "provenance", "loss", "wall_seconds"}
+    assert BaseSettings.model_validate(record["settings"]["base"]) == BASE
+    assert 0 < record["loss"] < np.log(len(TOKENS))

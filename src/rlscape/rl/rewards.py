@@ -1,0 +1,29 @@
+"""Rewards of verified completions (P1, arXiv 2510.13786)."""
+
+from torch import Tensor
+
+from rlscape.rl.recipes import LengthControl
+
+
+def reward(
+    correct: Tensor, length: Tensor, max_tokens: int, length_control: LengthControl, penalty_window: float
+) -> Tensor:
+    """+1 for a correct completion, -1 for a wrong one, less the length penalty where the recipe has one.
+
+    The penalty is ``clip((L_max - |y|) / L_cache - 1, -1, 0)``, added to correct completions only (P1, Eq 9):
+    it falls linearly from 0 to -1 over the last ``L_cache`` tokens of the budget.
+
+    Args:
+        correct: any shape, boolean.
+        length: the same shape, tokens of each completion.
+        max_tokens: ``L_max``, the output budget.
+        penalty_window: ``L_cache / L_max``.
+
+    Returns:
+        Rewards in [-1, 1], the same shape, float32.
+    """
+    rewards = 2.0 * correct.float() - 1.0
+    if length_control != "penalty":
+        return rewards
+    penalty = ((max_tokens - length) / (penalty_window * max_tokens) - 1).clamp(-1, 0)
+    return rewards + penalty * correct

@@ -1,0 +1,273 @@
+"""The rollout engine: continuous batching over slots, with weights that may be swapped in flight.
+
+- One prefill per prompt, shared by its generations; finished sequences leave the batch at once.
+- The body computes in bf16 like an inference engine, the trainer in fp32; the head's precision is the recipe's.
+- ``load_weights`` may be called between any two decoding steps. Unfinished sequences go on with the new weights
+  over the *old* cache (PipelineRL), so one sequence can mix policies; the log-probability and the version of each
+  token are those of the weights that sampled it.
+- Forced interruptions (P1): a sequence still thinking at a random point of its output budget gets the phrase
+  appended, token by token and unmarked in ``chosen``, and then has the answer budget left.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from rlscape.config import RLSettings
+from rlscape.rl.cache import SlotCache
+from rlscape.rl.policy import Model, head_logits
+from rlscape.rl.recipes import HeadPrecision
+from rlscape.tasks.math import Problem, verify
+from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS, PAD_ID
+
+
+@dataclass
+class Completion:
+    """One finished generation of n tokens."""
+
+    ids: Tensor
+    """(n,) tokens, the end token included."""
+    log_probs: Tensor
+    """(n,) under the weights that sampled each token; 0 where injected."""
+    versions: Tensor
+    """(n,) weight version that sampled each token."""
+    chosen: Tensor
+    """(n,) bool, False for injected tokens."""
+    truncated: bool
+    """It reached its token limit."""
+    interrupted: bool
+    correct: bool
+
+
+@dataclass
+class Group:
+    """The generations of one prompt."""
+
+    prompt: int
+    """Index into the training pool (or into the evaluated problems)."""
+    version: int
+    """Weight version when the prompt was admitted; no token is older."""
+    completions: list[Completion] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Token limits of a completion."""
+
+    thinking: int
+    answer: int
+    interruption: tuple[int, int] | None
+    """First and last token position of the forced interruption, inclusive; None: never."""
+
+    @classmethod
+    def of(cls, rl: RLSettings, interrupted: bool) -> "Budget":
+        total = rl.thinking_tokens + rl.answer_tokens
+        low, high = (max(1, round(edge * total)) for edge in rl.interruption_window)
+        return cls(rl.thinking_tokens, rl.answer_tokens, (low, high) if interrupted else None)
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that a completion can have."""
+        interrupted = self.interruption[1] + len(INTERRUPTION_IDS) + self.answer if self.interruption else 0
+        return max(self.thinking + self.answer, interrupted)
+
+
+class Generator:
+    """Samples completions of arithmetic problems with a fixed number of slots.
+
+    Args:
+        model: the policy; its weights are copied, never referenced.
+        problems: what prompt indices refer to.
+        slots: most sequences in flight.
+        random: source of every sampled token and interruption point.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        problems: Sequence[Problem],
+        slots: int,
+        budget: Budget,
+        head: HeadPrecision,
+        temperature: float,
+        random: torch.Generator,
+    ) -> None:
+        self.problems = problems
+        self.budget = budget
+        self.head = head
+        self.temperature = temperature
+        self.random = random
+        self.version = 0
+        self.active = 0
+        self.groups: list[Group] = []
+        """Group of each active row, by row."""
+        self._body = copy.deepcopy(model).to(torch.bfloat16).eval().requires_grad_(False)
+        self._head_weight = model.lm_head.weight.detach().clone()
+        config = model.config
+        longest_prompt = max(len(problem.prompt_ids) for problem in problems)
+        self._cache = SlotCache(
+            config.num_hidden_layers,
+            slots,
+            config.num_key_value_heads,
+            longest_prompt + budget.longest,
+            config.head_dim,
+            torch.bfloat16,
+        )
+        n, length = slots, budget.longest
+        self._rows: dict[str, Tensor] = {
+            "next_id": torch.zeros(n, dtype=torch.long),
+            "position": torch.zeros(n, dtype=torch.long),
+            "length": torch.zeros(n, dtype=torch.long),
+            "limit": torch.zeros(n, dtype=torch.long),
+            "thinking": torch.zeros(n, dtype=torch.bool),
+            "interrupt_at": torch.zeros(n, dtype=torch.long),
+            "injected": torch.zeros(n, dtype=torch.long),
+            "ids": torch.full((n, length), PAD_ID, dtype=torch.long),
+            "log_probs": torch.zeros(n, length),
+            "versions": torch.zeros(n, length, dtype=torch.long),
+            "chosen": torch.zeros(n, length, dtype=torch.bool),
+        }
+        self._phrase = torch.tensor(INTERRUPTION_IDS)
+
+    @property
+    def free(self) -> int:
+        """Free slots."""
+        return len(self._rows["length"]) - self.active
+
+    @torch.no_grad()
+    def load_weights(self, model: Model, version: int) -> None:
+        """Swap in new weights; the cache of unfinished sequences stays as the old weights wrote it."""
+        for target, source in zip(self._body.parameters(), model.parameters(), strict=True):
+            target.copy_(source)
+        self._head_weight.copy_(model.lm_head.weight)
+        self.version = version
+
+    @torch.no_grad()
+    def admit(self, prompts: Sequence[int], generations: int) -> list[Group]:
+        """Start ``generations`` sequences for each prompt index; the caller sees to it that slots are free."""
+        groups = [Group(prompt, self.version) for prompt in prompts]
+        ids = [self.problems[prompt].prompt_ids for prompt in prompts]
+        lengths = torch.tensor([len(prompt) for prompt in ids])
+        # All but the last prompt token are prefilled; the last is the first input of decoding.
+        context = torch.full((len(ids), int(lengths.max()) - 1), PAD_ID)
+        for row, prompt in enumerate(ids):
+            context[row, : len(prompt) - 1] = torch.tensor(prompt[:-1])
+        prefill = DynamicCache()
+        self._body.model(input_ids=context, past_key_values=prefill, use_cache=True)
+        entries = torch.stack([torch.stack((layer.keys, layer.values)) for layer in prefill.layers])
+        self._cache.insert(entries, self.active, generations)
+
+        count = len(groups) * generations
+        new = slice(self.active, self.active + count)
+        rows = self._rows
+        rows["next_id"][new] = torch.tensor([prompt[-1] for prompt in ids]).repeat_interleave(generations)
+        rows["position"][new] = (lengths - 1).repeat_interleave(generations)
+        rows["length"][new] = 0
+        rows["limit"][new] = self.budget.thinking + self.budget.answer
+        rows["thinking"][new] = True
+        rows["injected"][new] = 0
+        if self.budget.interruption:
+            low, high = self.budget.interruption
+            rows["interrupt_at"][new] = torch.randint(low, high + 1, (count,), generator=self.random)
+        else:
+            rows["interrupt_at"][new] = self.budget.longest + 1
+        self.groups += [group for group in groups for _ in range(generations)]
+        self.active += count
+        return groups
+
+    @torch.no_grad()
+    def step(self) -> list[Group]:
+        """Decode one token of every active sequence; returns the group of each sequence that finished."""
+        rows = {name: values[: self.active] for name, values in self._rows.items()}
+        mask = self._cache.begin(rows["position"])
+        hidden = self._body.model(
+            input_ids=rows["next_id"][:, None],
+            position_ids=rows["position"][:, None],
+            attention_mask=mask,
+            past_key_values=self._cache,
+            use_cache=True,
+        ).last_hidden_state[:, 0]
+        log_probs = head_logits(hidden, self._head_weight, self.head, self.temperature).log_softmax(-1)
+        noise = torch.empty_like(log_probs).exponential_(generator=self.random)
+        sampled = (log_probs.exp() / noise).argmax(-1)
+
+        interrupted = rows["thinking"] & (rows["length"] >= rows["interrupt_at"])
+        ids = torch.where(interrupted, self._phrase[rows["injected"].clamp(max=len(self._phrase) - 1)], sampled)
+        at = torch.arange(self.active), rows["length"]
+        rows["ids"][at] = ids
+        rows["log_probs"][at] = torch.where(interrupted, 0.0, log_probs.gather(-1, ids[:, None])[:, 0])
+        rows["versions"][at] = self.version
+        rows["chosen"][at] = ~interrupted
+        rows["length"] += 1
+        rows["position"] += 1
+        rows["injected"] += interrupted
+        rows["next_id"].copy_(ids)
+        closing = rows["thinking"] & (ids == END_THINK_ID)
+        rows["thinking"] &= ~closing
+        rows["limit"].copy_(torch.where(closing & interrupted, rows["length"] + self.budget.answer, rows["limit"]))
+        out_of_tokens = (rows["length"] >= rows["limit"]) & ~(interrupted & rows["thinking"])
+        return self._retire((ids == EOS_ID) & ~interrupted, out_of_tokens)
+
+    def _retire(self, ended: Tensor, out_of_tokens: Tensor) -> list[Group]:
+        """Hand finished rows to their groups and close the gaps that they leave."""
+        done = ended | out_of_tokens
+        if not done.any():
+            return []
+        finished = []
+        for row in done.nonzero()[:, 0].tolist():
+            group = self.groups[row]
+            n = int(self._rows["length"][row])
+            ids = self._rows["ids"][row, :n].clone()
+            group.completions.append(
+                Completion(
+                    ids=ids,
+                    log_probs=self._rows["log_probs"][row, :n].clone(),
+                    versions=self._rows["versions"][row, :n].clone(),
+                    chosen=self._rows["chosen"][row, :n].clone(),
+                    truncated=not bool(ended[row]),
+                    interrupted=bool(self._rows["injected"][row] > 0),
+                    correct=verify(self.problems[group.prompt], ids.tolist()),
+                )
+            )
+            finished.append(group)
+        remaining = self.active - len(finished)
+        holes = done[:remaining].nonzero()[:, 0]
+        movers = (~done[remaining:]).nonzero()[:, 0] + remaining
+        self._cache.move(movers, holes)
+        for values in self._rows.values():
+            values[holes] = values[movers]
+        for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):
+            self.groups[hole] = self.groups[mover]
+        del self.groups[remaining:]
+        self.active = remaining
+        return finished
+
+    def state_dict(self, group_index: dict[int, int]) -> dict[str, Any]:
+        """Everything that the next step depends on; groups as indices into the caller's list, by ``id``."""
+        n = self.active
+        return {
+            "body": self._body.state_dict(),
+            "head": self._head_weight,
+            "version": self.version,
+            "random": self.random.get_state(),
+            "cache": self._cache.data[:, :, :n].clone(),
+            "rows": {name: values[:n].clone() for name, values in self._rows.items()},
+            "groups": [group_index[id(group)] for group in self.groups],
+        }
+
+    def load_state_dict(self, state: dict[str, Any], groups: Sequence[Group]) -> None:
+        """Continue where :meth:`state_dict` was taken, with the caller's ``groups``."""
+        self._body.load_state_dict(state["body"])
+        self._head_weight.copy_(state["head"])
+        self.version = state["version"]
+        self.random.set_state(state["random"])
+        self.groups = [groups[index] for index in state["groups"]]
+        self.active = n = len(self.groups)
+        self._cache.data[:, :, :n] = state["cache"]
+        for name, values in self._rows.items():
+            values[:n] = state["rows"][name]

@@ -1,0 +1,309 @@
+"""Reinforcement learning with verifiable rewards: one run of one recipe, resumable and bitwise reproducible.
+
+The loop is: the schedule generates a batch of groups, rewards become advantages, one AdamW step on the recipe's
+loss, evaluation now and then. Same settings, same machine: same metrics and same weights, also when the run
+was killed in between and started again.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rlscape.catalogue import RunSettings
+from rlscape.errors import CheckpointError
+from rlscape.files import atomic
+from rlscape.rl.advantages import advantages, has_signal
+from rlscape.rl.clock import Clock
+from rlscape.rl.evaluate import evaluate_sets
+from rlscape.rl.losses import aggregation_weights, policy_loss
+from rlscape.rl.policy import Model, completion_log_probs
+from rlscape.rl.prompts import PromptStream
+from rlscape.rl.rewards import reward
+from rlscape.rl.rollout import Budget, Completion, Generator, Group
+from rlscape.rl.schedule import SCHEDULES
+from rlscape.tasks.math import make_sets
+from rlscape.tasks.vocabulary import PAD_ID
+
+log = logging.getLogger(__name__)
+
+
+class RLTrainer:
+    """One run.
+
+    Args:
+        settings: complete settings of the run; ``settings.recipe`` must be set.
+        model: the base model in fp32; trained in place.
+        after_step: called with the number of finished steps after each of them.
+    """
+
+    def __init__(self, settings: RunSettings, model: Model, after_step: Callable[[int], None] | None = None) -> None:
+        assert settings.recipe is not None
+        self.settings = settings
+        self.recipe = recipe = settings.recipe
+        self.rl = rl = settings.rl
+        self.model = model
+        self.after_step = after_step
+        self.sets = make_sets(settings.math)
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
+        self.budget = Budget.of(rl, interrupted=recipe.length_control == "interruption")
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(),
+            lr=rl.learning_rate,
+            betas=rl.adam_betas,
+            eps=rl.adam_epsilon,
+            weight_decay=rl.weight_decay,
+            fused=True,
+        )
+        prompt_seed, sampling_seed = np.random.SeedSequence((settings.seed, 1)).spawn(2)
+        generator = Generator(
+            model,
+            self.sets.training,
+            slots=recipe.off_policy_steps * self.prompts_per_batch * recipe.generations_per_prompt,
+            budget=self.budget,
+            head=recipe.generator_head,
+            temperature=recipe.temperature,
+            random=torch.Generator().manual_seed(int(sampling_seed.generate_state(1)[0])),
+        )
+        prompts = PromptStream(
+            len(self.sets.training),
+            drop_at=recipe.npr_threshold if recipe.no_positive_resampling else None,
+            random=np.random.default_rng(prompt_seed),
+        )
+        self.schedule = SCHEDULES[recipe.schedule](
+            model, generator, Clock.of(rl, self.parameters), prompts, recipe, self.prompts_per_batch
+        )
+        self.step = 0
+        self.tokens_trained = 0
+        self.tokens_generated = 0
+        self.wall_seconds = 0.0
+        self.metrics: list[dict[str, Any]] = []
+        self.updates: list[dict[str, Any]] = []
+        self.evaluation_steps = settings.evaluation.steps(rl.steps)
+
+    def run(self, checkpoint: Path | None = None) -> None:
+        """Train to the end, from ``checkpoint`` if it exists; it is rewritten from time to time."""
+        if checkpoint and checkpoint.exists():
+            self.load_checkpoint(checkpoint)
+            log.info("resumed at step %d of %d", self.step, self.rl.steps)
+        started = saved = time.monotonic()
+        earlier = self.wall_seconds
+        if self.step == 0:
+            self.evaluate()
+        bar = tqdm(total=self.rl.steps, initial=self.step, desc=self.settings.name, unit="step", disable=None)
+        while self.step < self.rl.steps:
+            self.train_step()
+            self.wall_seconds = earlier + time.monotonic() - started
+            bar.update()
+            if self.step in self.evaluation_steps:
+                self.evaluate()
+                bar.set_postfix(pass_rate=f"{self.metrics[-1]['pass_rate']:.3f}")
+            if checkpoint and time.monotonic() - saved >= self.rl.checkpoint_seconds:
+                self.save_checkpoint(checkpoint)
+                saved = time.monotonic()
+            if self.after_step:
+                self.after_step(self.step)
+        bar.close()
+
+    def evaluate(self) -> None:
+        """Append a row to ``metrics``."""
+        row = evaluate_sets(
+            self.model,
+            self.sets,
+            self.settings.evaluation,
+            self.rl,
+            self.recipe.generator_head,
+            self.recipe.temperature,
+            seed=(self.settings.seed, 2, self.step),
+            factor=self.settings.evaluation.final_factor if self.step == self.rl.steps else 1,
+        )
+        flops = self.parameters * (2 * self.tokens_generated + 6 * self.tokens_trained)
+        position = {
+            "run": self.settings.name,
+            "arm": self.settings.arm,
+            "seed": self.settings.seed,
+            "step": self.step,
+            "compute": self.schedule.clock.compute,
+            "flops": float(flops),
+            "tokens_generated": self.tokens_generated,
+            "tokens_trained": self.tokens_trained,
+            "wall_seconds": self.wall_seconds,
+        }
+        self.metrics.append(position | row)
+        log.info(
+            "%s step %d/%d: pass rate %.3f +- %.3f, %.0f s",
+            self.settings.name,
+            self.step,
+            self.rl.steps,
+            row["pass_rate"],
+            row["pass_rate_se"],
+            self.wall_seconds,
+        )
+
+    def train_step(self) -> None:
+        """One batch, one optimiser step, one row in ``updates``."""
+        recipe = self.recipe
+        groups = self.schedule.next_batch()
+        completions = [completion for group in groups for completion in group.completions]
+        correct = torch.tensor([[c.correct for c in group.completions] for group in groups])
+        lengths = torch.tensor([[len(c.ids) for c in group.completions] for group in groups])
+        rewards = reward(
+            correct,
+            lengths,
+            self.rl.thinking_tokens + self.rl.answer_tokens,
+            recipe.length_control,
+            self.rl.penalty_window,
+        )
+        kept = has_signal(correct) if recipe.zero_variance_filter else torch.ones(len(groups), dtype=torch.bool)
+        staleness = self.schedule.version - torch.cat([c.versions[c.chosen] for c in completions])
+        row = {
+            "step": self.step + 1,
+            "reward_mean": float(rewards.mean()),
+            "pass_rate": float(correct.float().mean()),
+            "staleness_mean": float(staleness.float().mean()),
+            "staleness_max": int(staleness.max()),
+            "active_prompts": int(kept.sum()),
+            "pool_size": self.schedule.prompts.pool_size,
+            "truncation_rate": float(np.mean([c.truncated for c in completions])),
+            "interruption_rate": float(np.mean([c.interrupted for c in completions])),
+            "mean_length": float(lengths.float().mean()),
+        }
+        tokens = int(lengths[kept].sum())
+        row |= self.update([group for group, keep in zip(groups, kept, strict=True) if keep], rewards[kept])
+        self.schedule.finish_update(tokens)
+        self.tokens_trained += tokens
+        self.tokens_generated += int(lengths.sum())
+        self.step += 1
+        clock = self.schedule.clock
+        self.updates.append(
+            row
+            | {
+                "compute": clock.compute,
+                "idle_generator": clock.generator_idle * clock.generator_accelerators,
+                "idle_trainer": clock.trainer_idle * clock.trainer_accelerators,
+            }
+        )
+
+    def update(self, groups: list[Group], rewards: Tensor) -> dict[str, float]:
+        """One optimiser step on ``groups`` with ``rewards`` (P, G); none where there is nothing to learn from."""
+        learning_rate = self.rl.learning_rate * min(1.0, (self.step + 1) / max(1, self.rl.warmup_steps))
+        for parameter_group in self.optimizer.param_groups:
+            parameter_group["lr"] = learning_rate
+        if not groups:
+            return {"log_ratio_mean": float("nan"), "clip_fraction": float("nan"), "gradient_norm": 0.0}
+        values = advantages(rewards, self.recipe.advantage_normalisation).flatten()
+        completions = [completion for group in groups for completion in group.completions]
+        prompts = [self.sets.training[group.prompt].prompt_ids for group in groups for _ in group.completions]
+        chosen = torch.tensor([int(completion.chosen.sum()) for completion in completions])
+        group_ids = torch.arange(len(groups)).repeat_interleave(self.recipe.generations_per_prompt)
+        weights = aggregation_weights(chosen, group_ids, self.recipe.aggregation)
+        # Completions without advantage are part of the average but have no gradient: no forward pass for them.
+        useful = values.nonzero()[:, 0].tolist()
+        useful.sort(key=lambda index: len(prompts[index]) + len(completions[index].ids))
+        clipped = log_ratio = tokens = 0.0
+        self.optimizer.zero_grad()
+        for part in _micro_batches(useful, prompts, completions, self.rl.micro_batch_tokens):
+            ids, mask = _padded([prompts[i] for i in part], [completions[i] for i in part])
+            log_probs = completion_log_probs(self.model, ids, mask, self.recipe.trainer_head, self.recipe.temperature)
+            sequence_ids = torch.arange(len(part)).repeat_interleave(chosen[part])
+            loss, statistics = policy_loss(
+                log_probs,
+                torch.cat([completions[i].log_probs[completions[i].chosen] for i in part]),
+                values[part],
+                sequence_ids,
+                weights[part][sequence_ids],
+                self.recipe,
+            )
+            loss.backward()
+            clipped += statistics.clip_fraction * len(log_probs)
+            log_ratio += statistics.log_ratio_mean * len(log_probs)
+            tokens += len(log_probs)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.rl.max_gradient_norm)
+        if useful:
+            self.optimizer.step()
+        return {
+            "log_ratio_mean": log_ratio / max(tokens, 1),
+            "clip_fraction": clipped / max(tokens, 1),
+            "gradient_norm": float(norm),
+        }
+
+    def metrics_frame(self) -> pd.DataFrame:
+        """A row per evaluation."""
+        return pd.DataFrame(self.metrics)
+
+    def updates_frame(self) -> pd.DataFrame:
+        """A row per optimiser step."""
+        return pd.DataFrame(self.updates)
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Everything that the rest of the run depends on."""
+        state = {
+            "settings": self.settings.model_dump_json(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "step": self.step,
+            "tokens_trained": self.tokens_trained,
+            "tokens_generated": self.tokens_generated,
+            "wall_seconds": self.wall_seconds,
+            "metrics": self.metrics,
+            "updates": self.updates,
+        }
+        with atomic(path) as temporary:
+            torch.save(state, temporary)
+
+    def load_checkpoint(self, path: Path) -> None:
+        """Continue from :meth:`save_checkpoint`.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged or belongs to other settings.
+        """
+        try:
+            state = torch.load(path, weights_only=True)
+        except Exception as error:
+            raise CheckpointError(f"{path}: damaged checkpoint ({error}); delete it to start the run again") from error
+        if state["settings"] != self.settings.model_dump_json():
+            raise CheckpointError(f"{path}: belongs to a run with other settings; delete it to start again")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.step = state["step"]
+        self.tokens_trained = state["tokens_trained"]
+        self.tokens_generated = state["tokens_generated"]
+        self.wall_seconds = state["wall_seconds"]
+        self.metrics = state["metrics"]
+        self.updates = state["updates"]
+
+
+def _micro_batches(
+    order: list[int], prompts: list[list[int]], completions: list[Completion], max_tokens: int
+) -> list[list[int]]:
+    """Split length-sorted completions so that no padded batch exceeds ``max_tokens`` (but for a single one)."""
+    parts: list[list[int]] = []
+    for index in order:
+        length = len(prompts[index]) + len(completions[index].ids)
+        if not parts or length * (len(parts[-1]) + 1) > max_tokens:
+            parts.append([])
+        parts[-1].append(index)
+    return parts
+
+
+def _padded(prompts: list[list[int]], completions: list[Completion]) -> tuple[Tensor, Tensor]:
+    """Prompts and completions as right-padded ids (B, L), and the mask (B, L) of tokens the policy chose."""
+    length = max(len(p) + len(c.ids) for p, c in zip(prompts, completions, strict=True))
+    ids = torch.full((len(prompts), length), PAD_ID)
+    chosen = torch.zeros((len(prompts), length), dtype=torch.bool)
+    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        end = len(prompt) + len(completion.ids)
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+        ids[row, len(prompt) : end] = completion.ids
+        chosen[row, len(prompt) : end] = completion.chosen
+    return ids, chosen

@@ -1,0 +1,145 @@
+"""The rollout engine against plain forward passes, in-flight swaps, interruptions."""
+
+import copy
+
+import pytest
+import torch
+
+from rlscape.config import MathSettings, ModelSettings
+from rlscape.models.build import build_model
+from rlscape.rl.policy import completion_log_probs
+from rlscape.rl.rollout import Budget, Generator
+from rlscape.tasks.math import make_sets
+from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS
+
+PROBLEMS = make_sets(
+    MathSettings(operations=(1, 3), downstream_operations=(4, 5), pool_size=30, validation_size=10, downstream_size=5)
+).training
+
+
+def make_model(seed=0):
+    settings = ModelSettings(hidden_size=32, layers=2, heads=4, kv_heads=2, head_dim=8, intermediate_size=48)
+    return build_model(settings, seed)
+
+
+def make_generator(model, budget, slots=12, seed=0, problems=PROBLEMS):
+    return Generator(model, problems, slots, budget, "fp32", 1.0, torch.Generator().manual_seed(seed))
+
+
+def force_head(model, token, logit):
+    """Make ``token`` (un)likely whatever the input: the final norm's output gets a constant direction."""
+    with torch.no_grad():
+        model.lm_head.weight.mul_(0.01)
+        model.model.norm.weight.zero_()
+        model.model.norm.weight[0] = 1.0
+        model.model.embed_tokens.weight[:, 0] = 100.0
+        model.lm_head.weight[:, 0] = 0.0
+        model.lm_head.weight[token, 0] = logit
+
+
+def finish(generator):
+    while generator.active:
+        generator.step()
+
+
+def replay(model, problem, completion):
+    """Log-probabilities of the chosen tokens by one plain forward pass."""
+    ids = torch.tensor([problem.prompt_ids + completion.ids.tolist()])
+    chosen = torch.zeros_like(ids, dtype=torch.bool)
+    chosen[0, len(problem.prompt_ids) :] = completion.chosen
+    return completion_log_probs(model, ids, chosen, "fp32", 1.0)
+
+
+def test_log_probs_of_a_bf16_generator_agree_with_a_plain_forward_pass():
+    model = make_model()
+    generator = make_generator(model, Budget(10, 3, None))
+    groups = generator.admit([0, 1, 2], 4)
+    finish(generator)
+    reference = copy.deepcopy(model).to(torch.bfloat16)
+    for group in groups:
+        assert len(group.completions) == 4
+        for completion in group.completions:
+            expected = replay(reference, PROBLEMS[group.prompt], completion)
+            torch.testing.assert_close(completion.log_probs, expected.float(), atol=0.03, rtol=0)
+            exact = replay(model, PROBLEMS[group.prompt], completion)
+            assert (completion.log_probs - exact).abs().mean() < 0.01
+
+
+def test_rows_that_leave_do_not_disturb_the_others():
+    """Completions of unequal length, admitted at different times, each agree with their own forward pass."""
+    model = make_model()
+    force_head(model, EOS_ID, 0.3)
+    generator = make_generator(model, Budget(10, 3, None), slots=10)
+    groups = generator.admit([0, 1], 4)
+    waiting = list(range(2, 12))
+    while generator.active:
+        generator.step()
+        if waiting and generator.free >= 2:
+            groups += generator.admit([waiting.pop()], 2)
+    lengths = {len(completion.ids) for group in groups for completion in group.completions}
+    assert len(lengths) > 3
+    assert [len(group.completions) for group in groups] == [4, 4] + [2] * 10
+    for group in groups:
+        for completion in group.completions:
+            exact = replay(model, PROBLEMS[group.prompt], completion)
+            torch.testing.assert_close(completion.log_probs, exact, atol=0.05, rtol=0)
+
+
+def test_a_swap_in_flight_mixes_versions_within_a_sequence_over_the_stale_cache():
+    old, new = make_model(0), make_model(1)
+    generator = make_generator(old, Budget(10, 3, None))
+    groups = generator.admit([0], 4)
+    for _ in range(5):
+        generator.step()
+    generator.load_weights(new, version=1)
+    finish(generator)
+    longest = max(groups[0].completions, key=lambda completion: len(completion.ids))
+    assert longest.versions.tolist() == [0] * 5 + [1] * (len(longest.ids) - 5)
+    under_old = replay(old, PROBLEMS[0], longest)
+    under_new = replay(new, PROBLEMS[0], longest)
+    torch.testing.assert_close(longest.log_probs[:5], under_old[:5], atol=0.05, rtol=0)
+    # A recomputed cache would give the new policy's values; the stale one gives neither policy's.
+    assert (longest.log_probs[5:] - under_new[5:]).abs().max() > 0.1
+
+
+def test_an_interruption_inserts_the_phrase_masks_it_and_leaves_an_answer_budget():
+    model = make_model()
+    force_head(model, INTERRUPTION_IDS[0] - 5, 12.0)  # never ends by itself
+    budget = Budget(thinking=12, answer=4, interruption=(6, 9))
+    generator = make_generator(model, budget)
+    groups = generator.admit([0, 1, 2], 4)
+    finish(generator)
+    positions = set()
+    for completion in (completion for group in groups for completion in group.completions):
+        ids = completion.ids.tolist()
+        end = ids.index(END_THINK_ID) + 1
+        start = end - len(INTERRUPTION_IDS)
+        positions.add(start)
+        assert tuple(ids[start:end]) == INTERRUPTION_IDS
+        assert completion.interrupted and completion.truncated and not completion.correct
+        assert completion.chosen.tolist() == [not start <= i < end for i in range(len(ids))]
+        assert (completion.log_probs[start:end] == 0).all()
+        assert len(ids) - end == budget.answer
+        assert len(ids) <= budget.longest
+    assert positions <= {6, 7, 8, 9} and len(positions) > 1
+
+
+def test_without_interruption_a_completion_stops_at_its_budget():
+    model = make_model()
+    force_head(model, INTERRUPTION_IDS[0] - 5, 12.0)
+    generator = make_generator(model, Budget(thinking=12, answer=4, interruption=None))
+    group = generator.admit([0], 2)[0]
+    finish(generator)
+    assert [len(completion.ids) for completion in group.completions] == [16, 16]
+    assert all(completion.truncated and not completion.interrupted for completion in group.completions)
+
+
+@pytest.mark.parametrize("head", ["bf16", "fp32"])
+def test_head_precision_of_the_generator_is_settable(head):
+    from rlscape.rl.policy import head_logits
+
+    hidden, weight = torch.randn(5, 32), torch.randn(27, 32)
+    logits = head_logits(hidden, weight, head, 1.0)
+    assert logits.dtype == torch.float32
+    rounded = logits.to(torch.bfloat16).float()
+    assert torch.equal(logits, rounded) == (head == "bf16")

@@ -1,0 +1,163 @@
+"""The RL trainer: reproducible, resumable, and each recipe field does what it says."""
+
+import copy
+
+import pytest
+import torch
+
+from rlscape.catalogue import resolve_run
+from rlscape.config import load_config
+from rlscape.errors import CheckpointError
+from rlscape.models.build import build_model
+from rlscape.rl.rollout import Completion, Group
+from rlscape.rl.trainer import RLTrainer
+from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, THINK_ID, encode
+
+CONFIG = load_config("config/smoke.yaml")
+STEPS = 6
+
+
+def settings_of(arm, **recipe_changes):
+    run = resolve_run(CONFIG, f"{arm}-s0")
+    return run.changed(
+        rl=run.rl.changed(steps=STEPS, checkpoint_seconds=0.0, learning_rate=3e-3).model_dump(),
+        evaluation=run.evaluation.changed(evaluations=2).model_dump(),
+        recipe=run.recipe.changed(**recipe_changes).model_dump(),
+    )
+
+
+def guessing_model(settings):
+    """A model that answers at once and at random: the cheapest policy whose rewards vary."""
+    model = build_model(settings.base.model, 0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        answers = encode("0")[0] + torch.randint(10, (64,), generator=generator)
+        prompt = torch.tensor(encode("3 + 4 =")).expand(64, -1)
+        tail = torch.tensor([THINK_ID, END_THINK_ID]).expand(64, -1)
+        ids = torch.cat([prompt, tail, answers[:, None], torch.full((64, 1), EOS_ID)], dim=1)
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+@pytest.fixture(scope="module")
+def base():
+    return guessing_model(settings_of("scalerl"))
+
+
+def train(settings, base, **arguments):
+    trainer = RLTrainer(settings, copy.deepcopy(base), **arguments)
+    trainer.run()
+    return trainer
+
+
+def assert_same_run(first, second):
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+    assert first.updates_frame().equals(second.updates_frame())
+    assert (
+        first.metrics_frame().drop(columns="wall_seconds").equals(second.metrics_frame().drop(columns="wall_seconds"))
+    )
+
+
+def test_same_settings_give_the_same_run_bit_for_bit_and_another_seed_does_not(base):
+    settings = settings_of("scalerl")
+    first = train(settings, base)
+    assert_same_run(first, train(settings, base))
+    other = train(settings.changed(seed=1), base)
+    assert not first.updates_frame().equals(other.updates_frame())
+
+
+@pytest.mark.parametrize("arm", ["scalerl", "deepseek_grpo"])
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(base, arm, tmp_path):
+    settings = settings_of(arm)
+    uninterrupted = train(settings, base)
+    assert uninterrupted.updates_frame().gradient_norm.gt(0).any()
+
+    def kill(step):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    killed = RLTrainer(settings, copy.deepcopy(base), after_step=kill)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(checkpoint)
+    resumed = RLTrainer(settings, copy.deepcopy(base))
+    resumed.run(checkpoint)
+    assert_same_run(uninterrupted, resumed)
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(base, tmp_path):
+    settings = settings_of("scalerl")
+    checkpoint = tmp_path / "checkpoint.pt"
+    trainer = RLTrainer(settings, copy.deepcopy(base))
+    trainer.save_checkpoint(checkpoint)
+    with pytest.raises(CheckpointError, match="other settings"):
+        RLTrainer(settings.changed(seed=1), copy.deepcopy(base)).load_checkpoint(checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="checkpoint.pt: damaged.*delete"):
+        RLTrainer(settings, copy.deepcopy(base)).load_checkpoint(checkpoint)
+
+
+def group_of(prompt, lengths, correct):
+    """A group with given lengths and outcomes; the tokens are arbitrary."""
+    completions = []
+    for length, outcome in zip(lengths, correct, strict=True):
+        ids = torch.arange(length) % 10 + encode("0")[0]
+        completions.append(
+            Completion(
+                ids=ids,
+                log_probs=torch.full((length,), -3.0),
+                versions=torch.zeros(length, dtype=torch.long),
+                chosen=torch.ones(length, dtype=torch.bool),
+                truncated=False,
+                interrupted=False,
+                correct=outcome,
+            )
+        )
+    return Group(prompt, 0, completions)
+
+
+def gradient(settings, base, groups):
+    """Gradient of one update, before clipping has an effect."""
+    trainer = RLTrainer(settings, copy.deepcopy(base))
+    rewards = torch.tensor([[2.0 * c.correct - 1 for c in group.completions] for group in groups])
+    trainer.rl = trainer.rl.changed(max_gradient_norm=1e9)
+    trainer.update(groups, rewards)
+    return torch.cat([parameter.grad.flatten() for parameter in trainer.model.parameters()])
+
+
+def test_micro_batches_do_not_change_the_gradient(base):
+    settings = settings_of("scalerl", generations_per_prompt=4)
+    groups = [group_of(0, [3, 9, 5, 4], [1, 0, 0, 1]), group_of(1, [8, 2, 6, 7], [0, 0, 0, 1])]
+    whole = gradient(settings, base, groups)
+    small = settings.changed(rl=settings.rl.changed(micro_batch_tokens=64).model_dump())
+    torch.testing.assert_close(gradient(small, base, groups), whole, rtol=1e-4, atol=1e-7)
+    assert whole.norm() > 0
+
+
+def test_prompts_without_signal_shrink_the_average_unless_filtered(base):
+    settings = settings_of("scalerl", generations_per_prompt=2, advantage_normalisation="none")
+    useful, useless = group_of(0, [3, 5], [1, 0]), group_of(1, [4, 4], [1, 1])
+    alone = gradient(settings, base, [useful])
+    diluted = gradient(settings, base, [useful, useless])
+    torch.testing.assert_close(2 * diluted, alone, rtol=1e-5, atol=1e-8)
+
+
+def test_zero_variance_filter_drops_prompts_before_training(base):
+    """With the filter the useless prompts cost no trained tokens; without it they do."""
+    filtered = train(settings_of("scalerl"), base)
+    unfiltered = train(settings_of("scalerl", zero_variance_filter=False), base)
+    updates = filtered.updates_frame()
+    assert (updates.active_prompts < 3).any()
+    assert filtered.tokens_trained < filtered.tokens_generated
+    assert unfiltered.tokens_trained == unfiltered.tokens_generated
+    assert (unfiltered.updates_frame().active_prompts == 3).all()
+
+
+def test_on_policy_mismatch_is_small_but_real(base):
+    first = train(settings_of("scalerl"), base).updates_frame().iloc[0]
+    assert first.staleness_max == 0
+    assert 0 < first.log_ratio_mean < 0.01

@@ -1,0 +1,136 @@
+"""Loss and gradient equal those of ``trl`` on one batch, for every loss that both define."""
+
+import copy
+
+import pytest
+import torch
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from rlscape.config import ModelSettings
+from rlscape.models.build import build_model
+from rlscape.rl.losses import aggregation_weights, policy_loss
+from rlscape.rl.policy import completion_log_probs
+from rlscape.rl.recipes import SCALERL
+from rlscape.tasks.vocabulary import PAD_ID, TOKENS, build_tokenizer
+
+LENGTHS = torch.tensor([3, 7, 5, 8])
+ADVANTAGES = torch.tensor([1.0, -1.0, 0.5, -2.0])
+PROMPT_LENGTH = 4
+
+
+@pytest.fixture(scope="module")
+def model():
+    settings = ModelSettings(hidden_size=16, layers=2, heads=2, kv_heads=1, head_dim=8, intermediate_size=32)
+    return build_model(settings, seed=0)
+
+
+@pytest.fixture(scope="module")
+def batch(model):
+    """Four completions, padded on the right; one carries injected tokens, which are masked from the loss."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(len(TOKENS), (4, PROMPT_LENGTH + 8), generator=generator)
+    positions = torch.arange(8)
+    completed = positions < LENGTHS[:, None]
+    chosen = completed.clone()
+    chosen[3, 2:4] = False
+    ids[:, PROMPT_LENGTH:][~completed] = PAD_ID
+    in_completion = torch.cat([torch.zeros(4, PROMPT_LENGTH, dtype=torch.bool), chosen], dim=1)
+    with torch.no_grad():
+        log_probs = completion_log_probs(model, ids, in_completion, "fp32", 1.0)
+    sampled = torch.zeros(4, 8)
+    sampled[chosen] = log_probs + 0.5 * torch.randn(log_probs.shape, generator=generator)
+    return ids, completed, chosen, in_completion, sampled
+
+
+def trl_loss(model, batch, directory, **settings):
+    """The loss of ``trl``'s trainer on the batch, and the model with its gradients."""
+    ids, completed, chosen, _, sampled = batch
+    arguments = GRPOConfig(
+        output_dir=str(directory),
+        per_device_train_batch_size=4,
+        num_generations=2,
+        bf16=False,
+        use_cpu=True,
+        activation_checkpointing=False,
+        report_to="none",
+        **settings,
+    )
+    trainer = GRPOTrainer(
+        copy.deepcopy(model),
+        reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        args=arguments,
+        train_dataset=Dataset.from_dict({"prompt": ["3 + 4 ="] * 4}),
+        processing_class=build_tokenizer(),
+    )
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1  # set by the training loop, which does not run here
+    inputs = {
+        "prompt_ids": ids[:, :PROMPT_LENGTH],
+        "prompt_mask": torch.ones(4, PROMPT_LENGTH, dtype=torch.long),
+        "completion_ids": ids[:, PROMPT_LENGTH:],
+        "completion_mask": completed.long(),
+        "tool_mask": chosen.long(),
+        "advantages": ADVANTAGES,
+        "old_per_token_logps": sampled,
+        "num_items_in_batch": chosen.sum(),
+    }
+    loss = trainer.compute_loss(trainer.model, inputs)
+    loss.backward()
+    return loss, trainer.model
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        (
+            {"loss": "cispo", "cispo_cap": 1.3, "aggregation": "token"},
+            {"loss_type": "cispo", "epsilon_high": 1.3},
+        ),
+        (
+            {"loss": "dapo", "clip_low": 0.2, "clip_high": 0.26, "aggregation": "token"},
+            {"loss_type": "dapo", "epsilon": 0.2, "epsilon_high": 0.26},
+        ),
+        (
+            {"loss": "grpo", "clip_low": 0.2, "clip_high": 0.2, "aggregation": "sample"},
+            {"loss_type": "grpo", "epsilon": 0.2},
+        ),
+        (
+            {"loss": "gspo", "clip_low": 0.05, "clip_high": 0.06, "aggregation": "sample"},
+            {
+                "loss_type": "grpo",
+                "importance_sampling_level": "sequence",
+                "epsilon": 0.05,
+                "epsilon_high": 0.06,
+            },
+        ),
+    ],
+    ids=["cispo", "dapo", "grpo", "gspo"],
+)
+def test_loss_and_gradient_equal_those_of_trl(model, batch, tmp_path, changes, settings):
+    ids, _, chosen, in_completion, sampled = batch
+    recipe = SCALERL.changed(**changes)
+    ours = copy.deepcopy(model)
+    sequence_ids = chosen.nonzero()[:, 0]
+    weights = aggregation_weights(chosen.sum(1), torch.tensor([0, 0, 1, 1]), recipe.aggregation)
+    loss, statistics = policy_loss(
+        completion_log_probs(ours, ids, in_completion, "fp32", 1.0),
+        sampled[chosen],
+        ADVANTAGES,
+        sequence_ids,
+        weights[sequence_ids],
+        recipe,
+    )
+    loss.backward()
+    assert 0 < statistics.clip_fraction < 1, "the batch must exercise both branches"
+
+    expected, theirs = trl_loss(model, batch, tmp_path, **settings)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    for (name, parameter), reference in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(
+            parameter.grad,
+            reference.grad,
+            rtol=1e-4,
+            atol=1e-6,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )

@@ -1,0 +1,45 @@
+"""Measure a base model's pass rate, R_0 of every fit: ``python -m rlscape.cli.evaluate_base --base DIR ...``."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from rlscape.cli.common import fail_clearly, parse_settings, start_logging
+from rlscape.config import EvaluationSettings, MathSettings, RLSettings
+from rlscape.files import write_json
+from rlscape.models.build import load_model
+from rlscape.rl.evaluate import evaluate_sets
+from rlscape.tasks.math import chance_rate, make_sets
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", required=True, type=Path, help="directory of the base model")
+    parser.add_argument("--math", required=True, help="MathSettings as JSON")
+    parser.add_argument("--rl", required=True, help="RLSettings as JSON (the generation budget)")
+    parser.add_argument("--evaluation", required=True, help="EvaluationSettings as JSON")
+    parser.add_argument("--output", required=True, type=Path, help="JSON file")
+    arguments = parser.parse_args()
+
+    start_logging()
+    torch.set_num_threads(1)
+    sets = make_sets(parse_settings(MathSettings, arguments.math))
+    evaluation = parse_settings(EvaluationSettings, arguments.evaluation)
+    row = evaluate_sets(
+        load_model(arguments.base),
+        sets,
+        evaluation,
+        parse_settings(RLSettings, arguments.rl),
+        head="fp32",
+        temperature=1.0,
+        seed=(0, 3),
+        factor=evaluation.final_factor,
+    )
+    row["standard_error"] = row.pop("pass_rate_se")
+    row["downstream_standard_error"] = row.pop("downstream_pass_rate_se", float("nan"))
+    write_json(arguments.output, row | {"chance_rate": chance_rate(sets.validation)})
+
+
+if __name__ == "__main__":
+    fail_clearly(main)

@@ -1,0 +1,26 @@
+"""Make a base model: ``python -m rlscape.cli.pretrain --settings JSON --math JSON --output DIR``."""
+
+import argparse
+from pathlib import Path
+
+from rlscape.cli.common import fail_clearly, parse_settings, start_logging
+from rlscape.config import BaseSettings, MathSettings
+from rlscape.pretrain import pretrain
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", required=True, help="BaseSettings as JSON")
+    parser.add_argument("--math", required=True, help="MathSettings as JSON")
+    parser.add_argument("--output", required=True, type=Path, help="directory of the model")
+    parser.add_argument("--name", help="in progress messages; default: the directory's name")
+    arguments = parser.parse_args()
+
+    start_logging()
+    base = parse_settings(BaseSettings, arguments.settings)
+    math = parse_settings(MathSettings, arguments.math)
+    pretrain(base, math, arguments.output, arguments.name or arguments.output.name)
+
+
+if __name__ == "__main__":
+    fail_clearly(main)

@@ -1,0 +1,98 @@
+"""Train one run, RL or SFT: ``python -m rlscape.cli.train --settings JSON --base DIR ...``.
+
+Writes ``metrics.parquet``, ``updates.parquet`` (RL), ``model/`` and, last, ``run.json``.
+"""
+
+import argparse
+import hashlib
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from rlscape.catalogue import RunSettings
+from rlscape.cli.common import fail_clearly, parse_settings, start_logging
+from rlscape.files import provenance, write_json, write_parquet
+from rlscape.models.build import load_model, save_model
+from rlscape.rl.policy import Model
+
+
+def train_with_rl(settings: RunSettings, base: Path, scratch: Path, output: Path) -> tuple[Model, pd.DataFrame, dict]:
+    """Run (or resume) an RL run; writes ``updates.parquet``."""
+    from rlscape.rl.trainer import RLTrainer
+
+    trainer = RLTrainer(settings, load_model(base))
+    trainer.run(scratch / "checkpoint.pt")
+    updates = trainer.updates_frame()
+    write_parquet(output / "updates.parquet", updates)
+    on_policy = updates[updates.staleness_max == 0].log_ratio_mean
+    # Mean |log rho| while generator and trainer hold equal weights: pure numerical mismatch.
+    return trainer.model, trainer.metrics_frame(), {"mismatch": float(on_policy.mean())}
+
+
+def train_with_sft(settings: RunSettings, base: Path, scratch: Path) -> tuple[Model, pd.DataFrame, dict]:
+    """Run an SFT run from its start."""
+    from rlscape.rl.evaluate import evaluate_sets
+    from rlscape.sft import train_sft
+    from rlscape.tasks.math import make_sets
+
+    sets = make_sets(settings.math)
+
+    def evaluate(model: Model, step: int) -> dict:
+        last = settings.sft is not None and step == settings.sft.steps
+        return evaluate_sets(
+            model,
+            sets,
+            settings.evaluation,
+            settings.rl,
+            head="fp32",
+            temperature=1.0,
+            seed=(settings.seed, 2, step),
+            factor=settings.evaluation.final_factor if last else 1,
+        )
+
+    model, rows = train_sft(settings, base, scratch, evaluate)
+    metrics = pd.DataFrame(rows)
+    metrics.insert(0, "run", settings.name)
+    metrics.insert(1, "arm", settings.arm)
+    metrics.insert(2, "seed", settings.seed)
+    return model, metrics, {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", required=True, help="RunSettings as JSON")
+    parser.add_argument("--base", required=True, type=Path, help="directory of the base model")
+    parser.add_argument("--claims", required=True, type=Path, help="the claims file, whose hash is recorded")
+    parser.add_argument("--scratch", required=True, type=Path, help="directory for resumable checkpoints")
+    parser.add_argument("--output", required=True, type=Path, help="directory of the run")
+    arguments = parser.parse_args()
+
+    start_logging()
+    torch.set_num_threads(1)
+    settings = parse_settings(RunSettings, arguments.settings)
+    started = time.monotonic()
+    if settings.method == "rl":
+        model, metrics, extra = train_with_rl(settings, arguments.base, arguments.scratch, arguments.output)
+    else:
+        model, metrics, extra = train_with_sft(settings, arguments.base, arguments.scratch)
+    save_model(model, arguments.output / "model")
+    write_parquet(arguments.output / "metrics.parquet", metrics)
+    record = {
+        "run": settings.name,
+        "arm": settings.arm,
+        "seed": settings.seed,
+        "method": settings.method,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "wall_seconds": time.monotonic() - started,
+        "claims_sha256": hashlib.sha256(arguments.claims.read_bytes()).hexdigest(),
+        "settings": settings.model_dump(mode="json"),
+        "provenance": provenance(),
+    }
+    write_json(arguments.output / "run.json", record | extra)
+    (arguments.scratch / "checkpoint.pt").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    fail_clearly(main)

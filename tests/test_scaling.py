@@ -1,0 +1,418 @@
+"""Curve fits, intervals, forecasts and comparisons of :mod:`rlscape.scaling`."""
+
+import numpy as np
+import pytest
+from scipy.optimize import curve_fit
+
+from rlscape.config import FitSettings
+from rlscape.scaling import fit as fitting
+from rlscape.scaling.compare import (
+    Reached,
+    common_level,
+    compare_paired,
+    compare_reached,
+    equivalence_margin,
+    judge,
+    reach_level,
+    summarise_reached,
+)
+from rlscape.scaling.curves import Curve, Initial, positive_error
+from rlscape.scaling.fit import SigmoidFit, fit_grid, fit_least_squares, midpoint_limit
+from rlscape.scaling.forecast import Forecast, make_forecast, score_forecast
+from rlscape.scaling.rivals import fit_exponential_saturation, fit_power_law
+from rlscape.scaling.sigmoid import (
+    compute_to_reach,
+    crossings,
+    exponential_saturation,
+    linearised,
+    power_law,
+    sigmoid,
+)
+from rlscape.scaling.uncertainty import (
+    Interval,
+    bootstrap_fits,
+    log_t_interval,
+    parameter_intervals,
+    t_interval,
+)
+
+# P1 (arXiv 2510.13786), Table 1: C_mid, B, A. R_0 = 0.40 (0.51 for Scout) is what its curves imply.
+TABLE_1 = {
+    "ScaleRL-32k": (11272, 1.89, 0.645, 0.40),
+    "ScaleRL-8gen": (2542, 2.44, 0.585, 0.40),
+    "ScaleRL-24gen": (3054, 2.22, 0.590, 0.40),
+    "ScaleRL-32gen": (2936, 2.07, 0.595, 0.40),
+    "ScaleRL-Scout": (4242, 1.65, 0.710, 0.51),
+    "ScaleRL-bs512": (2818, 1.77, 0.605, 0.40),
+    "ScaleRL-bs2048": (10909, 1.70, 0.645, 0.40),
+    "joint, math": (2896, 2.05, 0.595, 0.40),
+    "joint, code": (1675, 1.09, 0.615, 0.40),
+}
+SAMPLES = 16_000  # 1,000 prompts x 16
+
+
+def simulate(
+    C_mid: float,
+    B: float,
+    A: float,
+    R_0: float,
+    rng: np.random.Generator,
+    reach: float = 5.0,
+    points: int = 75,
+    samples: int = SAMPLES,
+    first: float = 0.3,
+) -> Curve:
+    """A run that follows Eq 1 with binomial noise, evaluated evenly from ``first`` to ``reach`` midpoints."""
+    compute = np.linspace(first, reach, points) * C_mid
+    rate = rng.binomial(samples, sigmoid(compute, A, B, C_mid, R_0)) / samples
+    error = np.sqrt(rate * (1 - rate) / samples)
+    return Curve(compute, rate, positive_error(rate, error, np.full(points, samples)))
+
+
+def least_squares(curve: Curve, initial: float) -> SigmoidFit:
+    return fit_least_squares(curve.compute, curve.pass_rate, initial, curve.standard_error)
+
+
+# Closed forms
+
+
+def test_sigmoid_starts_at_initial_passes_the_middle_and_tends_to_the_asymptote() -> None:
+    rates = sigmoid([0, 2542, 1e12], 0.61, 1.92, 2542, 0.4)
+    np.testing.assert_allclose(rates, [0.4, (0.61 + 0.4) / 2, 0.61], atol=1e-9)
+
+
+def test_compute_to_reach_inverts_the_sigmoid() -> None:
+    # P1, Figure 7: ScaleRL reaches 0.55 at about 4.1k GPU-hours.
+    assert compute_to_reach(0.55, 0.61, 1.92, 2542, 0.4) == pytest.approx(4100, rel=0.01)
+    levels = np.array([0.41, 0.5, 0.6])
+    np.testing.assert_allclose(sigmoid(compute_to_reach(levels, 0.61, 1.92, 2542, 0.4), 0.61, 1.92, 2542, 0.4), levels)
+    np.testing.assert_array_equal(
+        compute_to_reach([0.3, 0.4, 0.61, 0.7], 0.61, 1.92, 2542, 0.4), [0, 0, np.inf, np.inf]
+    )
+
+
+def test_power_law_is_the_large_compute_limit() -> None:
+    A, B, C_mid, R_0 = 0.645, 1.7, 10909, 0.4
+    compute = np.array([30, 100, 1000]) * C_mid
+    gap = A - sigmoid(compute, A, B, C_mid, R_0)
+    limit = A - power_law(compute, A, B, (A - R_0) * C_mid**B)
+    np.testing.assert_allclose(gap / limit, 1, atol=0.004)
+    assert abs(gap / limit - 1)[-1] < 1e-5
+
+
+def test_fig7_transform_is_a_straight_line_of_slope_B_through_one() -> None:
+    compute = np.geomspace(10, 1e6, 30)
+    transformed = linearised(sigmoid(compute, 0.605, 2.01, 2542, 0.4), 0.605, 2.01, 2542, 0.4)
+    slope, intercept = np.polyfit(np.log(compute), np.log(transformed), 1)
+    assert slope == pytest.approx(2.01, abs=1e-6)
+    assert intercept == pytest.approx(0, abs=1e-5)
+    assert np.isnan(linearised([0.39, 0.4, 0.605, 0.61], 0.605, 2.01, 2542, 0.4)).all()
+
+
+def test_crossings_of_a_fast_low_and_a_slow_high_curve() -> None:
+    fast, slow = (
+        SigmoidFit(0.52, 4.55, 1500, 0.4, 0, 9, "grid"),
+        SigmoidFit(0.61, 1.79, 2500, 0.4, 0, 9, "grid"),
+    )
+    early, late = crossings(fast.predict, slow.predict, 10, 1e5)  # the small B leads first of all
+    np.testing.assert_allclose(fast.predict([early, late]), slow.predict([early, late]), atol=1e-12)
+    assert fast.predict([(early + late) / 2]) > slow.predict([(early + late) / 2])
+    assert len(crossings(fast.predict, slow.predict, 1e4, 1e5)) == 0
+
+
+# Fits
+
+
+@pytest.mark.parametrize("name", TABLE_1)
+def test_recovers_the_published_parameters(name: str) -> None:
+    C_mid, B, A, R_0 = TABLE_1[name]
+    rng = np.random.default_rng([len(name), int(C_mid)])
+    curve = simulate(C_mid, B, A, R_0, rng)
+    fit = least_squares(curve, R_0)
+    refits = [least_squares(simulate(C_mid, B, A, R_0, rng), R_0) for _ in range(20)]
+    for parameter, truth in (("A", A), ("B", B), ("C_mid", C_mid)):
+        spread = np.std([getattr(refit, parameter) for refit in refits], ddof=1)
+        assert abs(getattr(fit, parameter) - truth) < 4 * spread
+    assert np.std([refit.A for refit in refits]) < 0.02
+    grid = fit_grid(curve.compute, curve.pass_rate, R_0)
+    assert grid.A == pytest.approx(fit.A, abs=0.01) and not grid.at_edge
+    assert grid.A / fitting.A_STEP == pytest.approx(round(grid.A / fitting.A_STEP))
+
+
+def test_free_initial_agrees_with_a_good_measurement_and_corrects_a_bad_one() -> None:
+    curve = simulate(2542, 2.0, 0.6, 0.4, np.random.default_rng(0), first=0.05)
+    columns = curve.compute, curve.pass_rate
+    assert fit_least_squares(*columns, 0.4, curve.standard_error, 0.004).A == pytest.approx(0.6, abs=0.005)
+    corrected = fit_least_squares(*columns, 0.45, curve.standard_error, 0.1)
+    assert corrected.R_0 == pytest.approx(0.4, abs=0.01)
+    with pytest.raises(ValueError, match="needs standard_error"):
+        fit_least_squares(*columns, 0.4, initial_error=0.004)
+
+
+@pytest.mark.filterwarnings("ignore:Covariance of the parameters", "ignore:overflow encountered in power")
+@pytest.mark.parametrize("seed", range(3))
+def test_grid_equals_brute_force(seed: int) -> None:
+    """The paper's loop: ``curve_fit`` of B in every cell. A high R_0 keeps the number of cells small."""
+    R_0 = 0.88
+    curve = simulate(1000, 2.0, 0.95, R_0, np.random.default_rng(seed), points=15, samples=4000)
+    fit = fit_grid(curve.compute, curve.pass_rate, R_0)
+
+    limits = np.log(curve.compute.min() / 10), np.log(curve.compute.max() * 10)
+    cells = []
+    for A in np.arange(0.885, 1.0001, 0.005):
+        for C_mid in np.exp(np.linspace(*limits, 100))[20:80]:
+
+            def rate(C: np.ndarray, B: float, A: float = A, C_mid: float = C_mid) -> np.ndarray:
+                return R_0 + (A - R_0) / (1 + (C_mid / C) ** B)
+
+            try:
+                (B,), _ = curve_fit(rate, curve.compute, curve.pass_rate, p0=1.5)
+            except RuntimeError:
+                continue
+            if 0.2 < B < 10:
+                cells.append((((curve.pass_rate - rate(curve.compute, B)) ** 2).sum(), A, C_mid, B))
+    sse, A, C_mid, B = min(cells)
+    np.testing.assert_allclose([fit.sse, fit.A, fit.C_mid, fit.B], [sse, A, C_mid, B], rtol=1e-4)
+
+
+def test_weights_decide_between_conflicting_points() -> None:
+    compute = np.tile(np.linspace(200, 10_000, 20), 2)
+    truth = sigmoid(compute, 0.6, 2, 2000, 0.4)
+    rate = truth + np.repeat([0, 0.05], 20)
+    trusted = np.repeat([0.001, 10.0], 20)
+    assert fit_least_squares(compute, rate, 0.4, trusted).A == pytest.approx(0.6, abs=1e-3)
+    assert fit_grid(compute, rate, 0.4, trusted**-2).A == pytest.approx(0.6, abs=0.0051)  # a grid step
+    assert fit_least_squares(compute, rate, 0.4).A > 0.61
+
+
+def test_fits_are_deterministic_and_ignore_order_and_unit_of_compute() -> None:
+    curve = simulate(2542, 2.0, 0.6, 0.4, np.random.default_rng(3), points=20)
+    fit, order = least_squares(curve, 0.4), np.random.default_rng(0).permutation(20)
+    shuffled = fit_least_squares(curve.compute[order] * 1e6, curve.pass_rate[order], 0.4, curve.standard_error[order])
+    assert least_squares(curve, 0.4) == fit
+    assert (shuffled.A, shuffled.B) == pytest.approx((fit.A, fit.B), rel=1e-3)
+    assert shuffled.C_mid == pytest.approx(fit.C_mid * 1e6, rel=1e-3)
+
+
+def test_step_zero_is_left_out_and_few_points_give_a_reason() -> None:
+    curve = simulate(1000, 2, 0.6, 0.4, np.random.default_rng(0), points=10)
+    extended = np.append(0, curve.compute), np.append(0.9, curve.pass_rate)
+    assert fit_grid(*extended, 0.4) == fit_grid(curve.compute, curve.pass_rate, 0.4)
+    for fit in (fit_grid([0, 1, 2], [0.4, 0.5, 0.6], 0.4), fit_least_squares([1, 2], [0.5, 0.6], 0.4)):
+        assert np.isnan([fit.A, fit.B, fit.C_mid]).all() and "2 points" in fit.reason
+        assert np.isnan(fit.predict([1, 2])).all()
+    assert "no room" in fit_grid(np.arange(1, 9), np.ones(8), 1.0).reason
+
+
+def test_a_falling_run_has_its_initial_rate_as_ceiling() -> None:
+    compute = np.arange(1.0, 11)
+    fit = fit_least_squares(compute, 0.4 - 0.01 * compute, 0.4)
+    assert fit.A == 0.4 and np.isnan(fit.C_mid) and "no rise" in fit.reason
+    np.testing.assert_array_equal(fit.predict(compute), 0.4)
+    assert fit_grid(compute, 0.4 - 0.01 * compute, 0.4).at_edge[0] == "A"
+
+
+def test_a_straight_climb_is_flagged_at_the_edge() -> None:
+    compute = np.linspace(100, 1000, 12)
+    assert "A" in fit_least_squares(compute, 0.1 + 7e-4 * compute, 0.1).at_edge
+    assert "A" in fit_grid(compute, 0.1 + 7e-4 * compute, 0.1).at_edge
+
+
+# Uncertainty
+
+
+def test_t_interval_by_hand_and_degenerate_counts() -> None:
+    interval = t_interval([1.0, 2.0, 3.0, np.nan])
+    half = 4.302653 / np.sqrt(3)  # t quantile, 2 degrees of freedom; sd 1
+    assert interval.seeds == 3 and interval.estimate == 2
+    np.testing.assert_allclose([interval.low, interval.high], [2 - half, 2 + half], rtol=1e-6)
+    assert np.isnan(t_interval([0.5]).low) and t_interval([0.5]).estimate == 0.5
+    assert t_interval([np.nan]).seeds == 0
+    assert log_t_interval([10.0, 1000.0]).estimate == pytest.approx(100)
+
+
+def test_t_interval_covers_its_nominal_share() -> None:
+    rng = np.random.default_rng(1)
+    intervals = [t_interval(rng.normal(size=5)) for _ in range(2000)]
+    coverage = np.mean([interval.low <= 0 <= interval.high for interval in intervals])
+    assert coverage == pytest.approx(0.95, abs=0.015)
+
+
+def test_bootstrap_interval_has_the_width_of_the_sampling_distribution() -> None:
+    rng, initial = np.random.default_rng(2), Initial(0.4, 0.002)
+    fits = [least_squares(simulate(2542, 1.9, 0.6, 0.4, rng, points=25), 0.4) for _ in range(40)]
+    curve = simulate(2542, 1.9, 0.6, 0.4, rng, points=25)
+    refits = bootstrap_fits(least_squares(curve, 0.4), curve, initial, 80, np.random.default_rng(0))
+    low, high = parameter_intervals(refits, 0.95)["A"]
+    assert (high - low) / 4 == pytest.approx(np.std([fit.A for fit in fits]), rel=0.5)
+    again = bootstrap_fits(least_squares(curve, 0.4), curve, initial, 80, np.random.default_rng(0))
+    assert again == refits
+
+
+def test_positive_error_where_all_samples_agree() -> None:
+    errors = positive_error([0.0, 1.0, 0.5, 0.5], [0.0, 0.0, 0.1, np.nan], [16, 16, 16, 16])
+    assert (errors > 0).all() and errors[2] == 0.1 and errors[0] == pytest.approx(errors[1])
+
+
+# Forecasts
+
+SETTINGS = FitSettings(bootstrap_draws=20)
+INITIAL = Initial(0.4, 0.004)
+
+
+def forecast_of(curve: Curve, seed: int = 0) -> Forecast:
+    return make_forecast(curve, INITIAL, curve.compute[-1], SETTINGS, np.random.default_rng(seed))
+
+
+def test_half_of_a_long_run_forecasts_the_rest() -> None:
+    curve = simulate(2542, 1.92, 0.61, 0.4, np.random.default_rng(0), reach=6)
+    forecast = forecast_of(curve)
+    assert forecast.verdict == "forecast" and not forecast.reason
+    assert forecast.reach == pytest.approx(3, abs=0.4)
+    assert forecast.fitted_compute <= forecast.cutoff == curve.compute[-1] / 2
+    score = score_forecast(forecast, curve)
+    assert score["mae"]["least_squares"] < equivalence_margin(0.61, 0.4)
+    assert score["mae"]["grid"] < equivalence_margin(0.61, 0.4)
+    assert score["skill"] > 0.3 and score["grid_skill"] > 0.3
+    bands = forecast.fitted.bands
+    assert bands.compute[-1] == pytest.approx(curve.compute[-1])
+    assert all(low <= high for low, high in zip(bands.low, bands.high, strict=True))
+    truth = sigmoid(bands.compute, 0.61, 1.92, 2542, 0.4)
+    assert np.mean((bands.low <= truth) & (truth <= bands.high)) > 0.6
+
+
+@pytest.mark.parametrize("reach", [0.5, 1.0, 1.5])
+def test_refused_when_the_data_end_early(reach: float) -> None:
+    verdicts = []
+    for seed in range(6):
+        curve = simulate(2542, 1.92, 0.61, 0.4, np.random.default_rng(seed), 2 * reach, 40, 4096, 0.05)
+        forecast = forecast_of(curve)
+        verdicts.append(forecast.verdict)
+        if forecast.verdict == "refused":
+            assert "times as much" in forecast.reason or "twice" in forecast.reason or "no rise" in forecast.reason
+    assert verdicts.count("refused") >= 5
+
+
+def test_refusal_says_how_much_compute_would_do() -> None:
+    compute = np.linspace(100, 2000, 40)
+    curve = Curve(compute, sigmoid(compute, 0.6, 2, 1000, 0.4), np.full(40, 0.001))
+    forecast = forecast_of(curve)
+    assert forecast.verdict == "refused"
+    assert "fit up to compute 2000, 2.0 times as much" in forecast.reason.replace("1999", "2000")
+
+
+def test_forecast_does_not_depend_on_later_evaluations() -> None:
+    curve = simulate(2542, 1.92, 0.61, 0.4, np.random.default_rng(0), reach=6, points=20)
+    corrupted = Curve(
+        curve.compute,
+        np.where(curve.compute > curve.compute[-1] / 2, 0.0, curve.pass_rate),
+        curve.standard_error,
+    )
+    assert forecast_of(corrupted) == forecast_of(curve)
+
+
+def test_forecast_survives_json() -> None:
+    for reach in (0.5, 6.0):
+        curve = simulate(2542, 1.92, 0.61, 0.4, np.random.default_rng(0), reach=reach, points=30)
+        forecast = forecast_of(curve)
+        again = Forecast.from_dict(forecast.to_dict())
+        assert again.to_dict() == forecast.to_dict()
+        assert str(score_forecast(again, curve)) == str(score_forecast(forecast, curve))
+
+
+def test_noise_is_refused_and_never_crashes() -> None:
+    refused = 0
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+        samples = np.full(9, 32)
+        rate = rng.binomial(32, rng.choice([0.0, 0.1, 0.4, 1.0]), 9) / samples
+        error = positive_error(rate, np.sqrt(rate * (1 - rate) / samples), samples)
+        initial = Initial(float(rate[0]), float(error[0]))
+        curve = Curve(np.linspace(0, 8, 9), rate, error)
+        forecast = make_forecast(curve, initial, 8.0, SETTINGS, rng)
+        score_forecast(forecast, curve)
+        Forecast.from_dict(forecast.to_dict())
+        refused += forecast.verdict == "refused"
+    assert refused >= 14
+
+
+def test_scores_by_hand() -> None:
+    curve = simulate(2542, 1.92, 0.61, 0.4, np.random.default_rng(0), reach=6, points=12)
+    forecast = forecast_of(curve)
+    later = curve.compute > forecast.cutoff
+    seen, unseen = curve.pass_rate[~later], curve.pass_rate[later]
+    mae = score_forecast(forecast, curve)["mae"]
+    assert mae["last_value"] == pytest.approx(np.abs(unseen - seen[-1]).mean())
+    assert mae["last_points_mean"] == pytest.approx(np.abs(unseen - seen[-5:].mean()).mean())
+    fit = forecast.fitted.fits["least_squares"]
+    expected = np.abs(unseen - sigmoid(curve.compute[later], fit.A, fit.B, fit.C_mid, fit.R_0)).mean()
+    assert mae["least_squares"] == pytest.approx(expected)
+    assert score_forecast(forecast, curve)["skill"] == pytest.approx(1 - expected / mae["last_value"])
+
+
+def test_rivals_recover_their_own_curves() -> None:
+    compute, error = np.linspace(500, 20_000, 40), np.full(40, 0.005)
+    power = fit_power_law(compute, power_law(compute, 0.65, 0.8, 60.0), error)
+    assert (power.parameters["A"], power.parameters["B"]) == pytest.approx((0.65, 0.8), rel=1e-2)
+    assert power.parameters["D"] == pytest.approx(60, rel=0.05)
+    exponential = fit_exponential_saturation(compute, exponential_saturation(compute, 0.6, 4000, 0.4), error, 0.4)
+    assert (exponential.parameters["A"], exponential.parameters["C_scale"]) == pytest.approx((0.6, 4000), rel=1e-3)
+    assert np.isnan(fit_power_law(compute[:2], compute[:2], error[:2]).predict(compute)).all()
+
+
+def test_midpoint_limit_lies_above_the_midpoint_and_is_infinite_for_noise() -> None:
+    rng = np.random.default_rng(0)
+    below = 0
+    for _ in range(40):
+        curve = simulate(2542, 1.92, 0.61, 0.4, rng, reach=3, points=20)
+        below += midpoint_limit(curve.compute, curve.pass_rate, 0.4, curve.standard_error, 0.95) < 2542
+    assert below <= 6  # nominally 2
+    flat = np.full(20, 0.4)
+    assert midpoint_limit(curve.compute, flat, 0.4, curve.standard_error, 0.95) == np.inf
+
+
+# Comparison
+
+
+def test_verdicts() -> None:
+    assert judge(Interval(0.05, 0.03, 0.07, 3), 0.02) == "above"
+    assert judge(Interval(-0.05, -0.07, -0.03, 3), 0.02) == "below"
+    assert judge(Interval(0.0, -0.01, 0.01, 5), 0.02) == "neutral"
+    assert judge(Interval(0.0, -0.01, 0.01, 4), 0.02) == "inconclusive"
+    assert judge(Interval(0.02, 0.01, 0.03, 5), 0.02) == "inconclusive"
+    assert judge(t_interval([0.3]), 0.02) == "inconclusive"
+
+
+def test_paired_comparison_removes_what_seeds_share() -> None:
+    shared = np.array([0.0, 0.2, -0.1, 0.1, -0.2])
+    first = {seed: 0.6 + shared[seed] for seed in range(5)}
+    second = {seed: 0.5 + shared[seed] + 0.001 * seed for seed in range(5)} | {7: 0.9}
+    comparison = compare_paired(first, second, margin=0.02)
+    assert comparison.verdict == "above" and comparison.interval.seeds == 5
+    assert comparison.interval.estimate == pytest.approx(0.098)
+
+
+def test_level_that_is_not_reached_is_censored() -> None:
+    level = common_level(0.61, 0.4)
+    assert level == pytest.approx(0.4 + 0.7 * 0.21)
+    good = reach_level(SigmoidFit(0.61, 1.92, 2542, 0.4, 0, 20, "grid"), level, 16_000)
+    assert good == Reached(pytest.approx(2542 * (0.7 / 0.3) ** (1 / 1.92)), False)
+    low = reach_level(SigmoidFit(0.5, 2, 2000, 0.4, 0, 20, "grid"), level, 16_000)
+    late = reach_level(SigmoidFit(0.61, 1.92, 2542, 0.4, 0, 20, "grid"), level, 3000)
+    flat = reach_level(SigmoidFit(0.4, np.nan, np.nan, 0.4, 0, 20, "least_squares"), level, 16_000)
+    assert (low, late, flat) == (Reached(16_000, True), Reached(3000, True), Reached(16_000, True))
+    summary = summarise_reached([good, low])
+    assert summary.high == np.inf and np.isnan(summary.low)
+    assert summary.estimate == pytest.approx(np.sqrt(good.compute * 16_000))
+
+
+def test_ratio_of_compute_with_censoring() -> None:
+    quick = {seed: Reached(100.0 + seed, False) for seed in range(5)}
+    slow = {seed: Reached(160.0 + 2 * seed, False) for seed in range(5)}
+    ratio = compare_reached(slow, quick)
+    assert ratio.verdict == "above" and ratio.interval.estimate == pytest.approx(1.61, abs=0.02)
+    censored = slow | {0: Reached(160.0, True)}
+    assert compare_reached(censored, quick).interval.high == np.inf
+    assert compare_reached(censored, quick).verdict == "above"
+    assert compare_reached(quick, censored).interval.low == 0
+    assert compare_reached(quick, censored).verdict == "below"

@@ -1,0 +1,59 @@
+"""Two checkpoints of one model, read side by side, one tensor at a time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from rlscape.errors import CheckpointError
+
+
+def _tensor_files(directory: Path) -> dict[str, Path]:
+    """Tensor name -> the safetensors file that holds it (one file or several shards)."""
+    files = sorted(directory.glob("*.safetensors"))
+    if not files:
+        problem = "no *.safetensors in it" if directory.is_dir() else "no such directory"
+        raise CheckpointError(f"{directory}: {problem}; expected a model directory with model.safetensors")
+    names: dict[str, Path] = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                names |= dict.fromkeys(tensors.keys(), file)
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{file}: truncated or not a safetensors file ({error}); delete it and make the model again"
+            ) from None
+    return names
+
+
+def _read(file: Path, tensor: str) -> Tensor:
+    with safe_open(file, framework="pt") as tensors:
+        values: Tensor = tensors.get_tensor(tensor)
+    if not values.isfinite().all():
+        raise CheckpointError(f"{file}: {tensor} is not finite; the run that wrote it diverged")
+    return values
+
+
+def stream_pair(base: Path, tuned: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield ``(name, base tensor, tuned tensor)`` by sorted name; only one pair is in memory.
+
+    Raises:
+        CheckpointError: a directory or file is missing or truncated, the two do not hold the same tensors
+            with the same shapes, or a weight is not finite.
+    """
+    base_files, tuned_files = _tensor_files(base), _tensor_files(tuned)
+    if unpaired := sorted(base_files.keys() ^ tuned_files.keys()):
+        shown = ", ".join(unpaired[:3]) + (", ..." if len(unpaired) > 3 else "")
+        raise CheckpointError(
+            f"{base} and {tuned}: {len(unpaired)} tensors are in only one of them ({shown}); "
+            "measure a model against the base that it started from"
+        )
+    for name in sorted(base_files):
+        before, after = _read(base_files[name], name), _read(tuned_files[name], name)
+        if before.shape != after.shape:
+            raise CheckpointError(
+                f"{tuned_files[name]}: {name} is {list(after.shape)}, but {list(before.shape)} in "
+                f"{base_files[name]}; measure a model against the base that it started from"
+            )
+        yield name, before, after

@@ -1,0 +1,83 @@
+"""What an update without any preference would show (section 6.2 of the P2 fact sheet).
+
+- isotropic: a Gaussian update of equal Frobenius norm, read in bf16 like the real one;
+- spectrum: ``Q dW P`` with Haar-random Q, P, which keeps the update's singular values;
+- binned: the update permuted among weights of about equal magnitude. bf16 rounding hides small changes of
+  large weights from any update; what this null shows too is magnitude and rounding, not direction.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+CONFIDENCE = 0.95
+
+
+class Null(NamedTuple):
+    """A statistic under a null: its mean and the central 95% range of a single draw."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def isotropic_update(update: Tensor, generator: torch.Generator) -> Tensor:
+    """A Gaussian matrix of the update's shape and Frobenius norm."""
+    noise = torch.randn(update.shape, dtype=torch.float64, generator=generator)
+    return noise * (update.norm() / noise.norm())
+
+
+def haar_orthogonal(size: int, generator: torch.Generator) -> Tensor:
+    """A uniformly random orthogonal ``[size, size]`` matrix (QR of a Gaussian one, signs fixed)."""
+    q, r = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64, generator=generator))
+    return q * r.diagonal().sign()
+
+
+def spectrum_matched_update(update: Tensor, generator: torch.Generator) -> Tensor:
+    """``Q dW P`` with Haar-random Q ``[m, m]`` and P ``[n, n]``."""
+    m, n = update.shape
+    return haar_orthogonal(m, generator) @ update @ haar_orthogonal(n, generator)
+
+
+def from_draws(draws: np.ndarray) -> Null:
+    """Mean of ``[draws]`` and the t-based prediction interval of one more; NaN bounds for one draw."""
+    count, mean = len(draws), float(draws.mean())
+    if count == 1:
+        return Null(mean, np.nan, np.nan)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+    margin = float(quantile * draws.std(ddof=1) * np.sqrt(1 + 1 / count))
+    return Null(mean, mean - margin, mean + margin)
+
+
+def magnitude_bins(base: Tensor, count: int) -> Tensor:
+    """The quantile bin of ``|W0|`` of every entry, int64 of W0's shape; equal magnitudes share a bin."""
+    magnitude = base.abs().double()
+    ordered = magnitude.flatten().sort().values
+    edges = ordered[torch.arange(1, count) * len(ordered) // count]
+    return torch.searchsorted(edges, magnitude, right=True)
+
+
+def binned_permutation(values: Tensor, mask: Tensor, bins: Tensor) -> Null:
+    """The sum of ``values`` inside ``mask`` when values are permuted at random within each bin; analytic.
+
+    Mean: ``sum_b (sum of values in b) |mask & b| / |b|``, which for ``values = M / |M|`` is the expected
+    overlap ``sum_b |M & b| / |M| * |mask & b| / |b|``. Variance: sampling without replacement.
+    A mask made of whole bins, as M_low nearly is, keeps its overlap: there the null says nothing.
+
+    Args:
+        values, mask, bins: float, bool and int64, of one shape.
+    """
+    values, mask, bins = values.double().flatten(), mask.double().flatten(), bins.flatten()
+    size = torch.bincount(bins).double()
+    occupied = size > 0
+    size = size[occupied]
+    inside = torch.bincount(bins, mask)[occupied]
+    mean = torch.bincount(bins, values)[occupied] / size
+    spread = torch.bincount(bins, values.square())[occupied] / size - mean.square()
+    variance = spread.clamp(min=0) * inside * (size - inside) / (size - 1).clamp(min=1)
+    centre = (mean * inside).sum().item()
+    margin = stats.norm.ppf((1 + CONFIDENCE) / 2) * variance.sum().sqrt().item()
+    return Null(centre, centre - margin, centre + margin)

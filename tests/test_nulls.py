@@ -1,0 +1,148 @@
+"""The nulls have their analytic expectation, and reject what they should."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from rlscape.config import GeometrySettings
+from rlscape.geometry import masks, nulls, spectra
+from rlscape.geometry.measure import measure_matrix
+from rlscape.geometry.sparsity import HALF_ULP, isotropic_density
+
+SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=5)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("draw", [nulls.isotropic_update, nulls.spectrum_matched_update])
+def test_random_updates_put_chance_energy_in_the_principal_subspaces(draw):
+    base = masks.svd(gaussian(24, 16))
+    update = base.U[:, :2] @ base.Vh[:2]  # as principal as can be
+    random = generator(1)
+    draws = [spectra.subspace_energies(base, draw(update, random), rank=4) for _ in range(400)]
+    for name in ("energy_left", "energy_right", "energy_both"):
+        values = np.array([energies[name] for energies in draws])
+        chance = draws[0][f"{name}_chance"]
+        assert abs(values.mean() - chance) < 4 * values.std() / math.sqrt(len(values))
+    energies = spectra.subspace_energies(base, update, rank=4)
+    assert energies["energy_both"] == pytest.approx(1)
+    assert [energies[f"energy_{side}_chance"] for side in ("left", "right", "both")] == [
+        4 / 24,
+        4 / 16,
+        16 / 384,
+    ]
+
+
+def test_nulls_keep_what_they_promise():
+    update = gaussian(24, 16) ** 3
+    isotropic = nulls.isotropic_update(update, generator(1))
+    rotated = nulls.spectrum_matched_update(update, generator(1))
+    assert isotropic.norm() == pytest.approx(update.norm().item())
+    torch.testing.assert_close(torch.linalg.svdvals(rotated), torch.linalg.svdvals(update))
+    assert not torch.allclose(rotated, update)
+
+
+def test_haar_matrices_are_orthogonal_and_unbiased():
+    random = generator()
+    draws = torch.stack([nulls.haar_orthogonal(3, random) for _ in range(4000)])
+    torch.testing.assert_close(draws @ draws.mT, torch.eye(3, dtype=torch.float64).expand(4000, 3, 3))
+    error = 4 / math.sqrt(3 * 4000)  # an entry has variance 1/3
+    assert draws.mean(0).abs().max() < error  # a bare QR has diagonal mean far from 0
+
+
+def test_prediction_interval_covers_one_more_draw():
+    values = gaussian(2000, 6, seed=3).numpy()
+    inside = 0
+    for row in values:
+        null = nulls.from_draws(row[:5])
+        inside += null.low <= row[5] <= null.high
+    assert inside / 2000 == pytest.approx(0.95, abs=0.02)
+    assert math.isnan(nulls.from_draws(values[0, :1]).low)
+
+
+def test_magnitude_bins_are_quantiles_and_keep_ties_together():
+    base = gaussian(64, 64)
+    bins = nulls.magnitude_bins(base, 50)
+    sizes = torch.bincount(bins.flatten())
+    assert len(sizes) == 50 and sizes.min() >= 80 and sizes.max() <= 83
+    order = base.abs().flatten().argsort()
+    assert (bins.flatten()[order].diff() >= 0).all()
+    tied = nulls.magnitude_bins(torch.tensor([0.0, 0.0, 0.0, -1.0, 1.0, 2.0]), 4)
+    assert tied[0] == tied[1] == tied[2] < tied[3] == tied[4] <= tied[5]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_binned_expectation_is_the_mean_over_simulated_permutations(weighted):
+    base = gaussian(20, 20)
+    bins = nulls.magnitude_bins(base, 20)
+    mask = masks.principal_mask(masks.svd(base), rank=5, density=0.5)
+    changed = base.abs() < torch.rand(20, 20, generator=generator(1))
+    values = gaussian(20, 20, seed=2).square() if weighted else changed.double() / changed.sum()
+    null = nulls.binned_permutation(values, mask, bins)
+
+    random = generator(3)
+    sums = []
+    for _ in range(2000):
+        shuffled = values.clone()
+        for b in bins.unique():
+            where = bins == b
+            inside = values[where]
+            shuffled[where] = inside[torch.randperm(len(inside), generator=random)]
+        sums.append(shuffled[mask].sum().item())
+    spread = np.std(sums)
+    assert abs(np.mean(sums) - null.mean) < 4 * spread / math.sqrt(2000)
+    assert null.high - null.mean == pytest.approx(stats.norm.ppf(0.975) * spread, rel=0.07)
+    if not weighted:
+        by_hand = sum(
+            ((changed & (bins == b)).sum() / changed.sum() * mask[bins == b].double().mean()).item()
+            for b in bins.unique()
+        )
+        assert null.mean == pytest.approx(by_hand)
+
+
+def low_rank_base(seed: int = 0) -> torch.Tensor:
+    """[96, 64] on the bf16 lattice, with a principal part and a bulk."""
+    principal = gaussian(96, 16, seed=seed) @ gaussian(16, 64, seed=seed + 1) / 4
+    return (0.05 * (principal + 0.7 * gaussian(96, 64, seed=seed + 2))).bfloat16().double()
+
+
+def test_isotropic_noise_alone_avoids_the_principal_mask_and_its_nulls_say_so():
+    """All of Figure 5's pattern from rounding: below, above, further below chance; and no null is beaten."""
+    base = low_rank_base()
+    x = 0.5
+    noise = gaussian(96, 64, seed=7)
+    row = measure_matrix(base, base + x * HALF_ULP * base.norm() / noise.norm() * noise, SETTINGS, generator())
+    assert row["density"] == pytest.approx(isotropic_density(x), abs=0.03)
+    assert row["overlap_principal"] < 0.9 * row["overlap_principal_chance"]
+    assert row["overlap_low"] > 1.3 * row["overlap_low_chance"]
+    assert row["overlap_principal_not_low"] < 0.5 * row["overlap_principal_not_low_chance"]
+    for null in ("isotropic", "spectrum"):
+        for statistic in ("density", "overlap_principal", "overlap_low", "overlap_principal_not_low"):
+            assert row[f"{statistic}_{null}_low"] < row[statistic] < row[f"{statistic}_{null}_high"]
+    for statistic in ("overlap_principal", "energy_enrichment_principal"):
+        assert row[f"{statistic}_binned_low"] < row[statistic] < row[f"{statistic}_binned_high"]
+    assert row["energy_enrichment_principal"] == pytest.approx(1, abs=0.05)
+    assert row["overlap_low_binned"] == pytest.approx(row["overlap_low"], abs=2e-3)  # whole bins: says nothing
+
+
+@pytest.mark.parametrize("avoids", [True, False])
+def test_binned_null_rejects_only_an_update_that_avoids_principal_weights_at_fixed_magnitude(avoids):
+    """A full ULP on a third of the entries, drawn at random or with principal entries at half the rate."""
+    base = low_rank_base()
+    principal = masks.principal_mask(masks.svd(base), rank=16, density=0.5)
+    chosen = torch.rand(base.shape, generator=generator(5)) < torch.where(principal & avoids, 0.17, 0.34)
+    ulp = 2.0 ** (base.abs().log2().floor() - 7)
+    row = measure_matrix(base, base + chosen * ulp * base.sign(), SETTINGS, generator())
+    assert row["density"] == pytest.approx(chosen.double().mean().item())
+    assert (row["overlap_principal"] < row["overlap_principal_binned_low"]) == avoids
+    assert (row["energy_enrichment_principal"] < row["energy_enrichment_principal_binned_low"]) == avoids
+    assert row["overlap_principal"] < row["overlap_principal_binned_high"]

@@ -163,3 +163,11 @@ def test_name_that_is_no_run(run: str) -> None:
 
 def test_run_names_round_trip() -> None:
     assert parse_run_name("fp32_head-s12") == ("fp32_head", 12)
+
+
+def test_recipes_of_unequal_batches_see_the_same_number_of_prompts():
+    config = load_config(REPOSITORY / "config" / "config.yaml")
+    runs = [resolve_run(config, f"{arm}-s0") for arm in ("scalerl", "qwen_dapo", "minimax")]
+    prompts = [run.rl.steps * run.recipe.prompts_per_batch for run in runs]
+    assert max(prompts) - min(prompts) <= max(run.recipe.prompts_per_batch for run in runs) / 2
+    assert runs[0].rl.steps != runs[1].rl.steps

@@ -19,7 +19,7 @@ from rlscape.config import (
     SFTSettings,
 )
 from rlscape.errors import ConfigError
-from rlscape.rl.recipes import RECIPES, Recipe
+from rlscape.rl.recipes import RECIPES, REFERENCE_BATCH, Recipe
 from rlscape.settings import Settings
 
 Method = Literal["rl", "sft"]
@@ -155,6 +155,16 @@ def runs_of(config: Config, arms: Iterable[str]) -> list[str]:
     return [run_name(arm, seed) for arm in arms for seed in range(config.seeds[arm])]
 
 
+def _same_prompts(rl: RLSettings, recipe: Recipe | None) -> RLSettings:
+    """The settings with as many steps as give every recipe the same number of prompts.
+
+    Paper: compares recipes of unequal batches over about the same compute. Here: over the same prompts.
+    """
+    if recipe is None:
+        return rl
+    return rl.changed(steps=max(2, round(rl.steps * REFERENCE_BATCH / recipe.prompts_per_batch)))
+
+
 def resolve_run(config: Config, run: str) -> RunSettings:
     """The complete settings of a run.
 
@@ -176,7 +186,7 @@ def resolve_run(config: Config, run: str) -> RunSettings:
         base=config.bases[study.base],
         math=config.math,
         evaluation=study.evaluation,
-        rl=study.rl,
+        rl=_same_prompts(study.rl, recipe),
         recipe=recipe,
         sft=study.sft if arm.method == "sft" else None,
     )

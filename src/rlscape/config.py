@@ -105,6 +105,7 @@ class RLSettings(Settings):
     """The scale of an RL run: what P1's numbers shrink to. The recipe itself is in the catalogue."""
 
     steps: int = Field(ge=2)
+    """Optimiser steps at the paper's 48 prompts per batch; other batches get as many prompts, hence other steps."""
     learning_rate: float = Field(gt=0)
     warmup_steps: int = Field(ge=0)
     weight_decay: float = Field(0.01, ge=0)

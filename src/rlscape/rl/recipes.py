@@ -27,6 +27,10 @@ LengthControl = Literal["interruption", "penalty", "none"]
 Schedule = Literal["ppo_off_policy", "pipeline"]
 
 
+REFERENCE_BATCH = 48
+"""Prompts per optimiser step of P1's standard run (48 x 16 = 768 completions)."""
+
+
 class Recipe(Settings):
     """One method: every axis of P1 as a field."""
 
@@ -52,8 +56,8 @@ class Recipe(Settings):
     schedule: Schedule
     off_policy_steps: int = Field(8, ge=1)
     """k of PPO-off-policy-k and PipelineRL-k."""
-    prompts_per_batch: int = Field(48, ge=1)
-    """Prompts per optimiser step at the paper's scale (48 x 16 = 768 completions)."""
+    prompts_per_batch: int = Field(REFERENCE_BATCH, ge=1)
+    """Prompts per optimiser step at the paper's scale."""
     generations_per_prompt: int = Field(16, ge=2)
     temperature: float = Field(1.0, gt=0)
 

@@ -1,0 +1,195 @@
+"""Completions per second of one RL step, ours and that of ``trl``'s GRPOTrainer, on one setting.
+
+    python benchmarks/rl_step.py --json
+
+What is timed and what is equal on both sides: benchmarks/README.md.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlscape.catalogue import RunSettings, resolve_run
+from rlscape.config import Config, load_config
+from rlscape.files import provenance
+from rlscape.models.build import load_model
+from rlscape.rl.recipes import SCALERL
+from rlscape.rl.trainer import RLTrainer
+from rlscape.tasks.math import make_sets, verify
+from rlscape.tasks.vocabulary import build_tokenizer
+
+WARMUP_ROUNDS = 2
+LEARNING_RATE = 1e-9
+"""So small that the policy, and with it the lengths of its completions, is the same in every round."""
+RECIPE = SCALERL.changed(
+    # what trl does: on-policy batches one after the other, token average, no filters, no interruptions
+    schedule="ppo_off_policy",
+    off_policy_steps=1,
+    aggregation="token",
+    advantage_normalisation="prompt",
+    zero_variance_filter=False,
+    no_positive_resampling=False,
+    length_control="none",
+)
+
+Step = Callable[[], None]
+
+
+def our_trainer(settings: RunSettings, base: Path, zero_variance_filter: bool) -> RLTrainer:
+    recipe = RECIPE.changed(zero_variance_filter=zero_variance_filter)
+    return RLTrainer(settings.changed(recipe=recipe), load_model(base))
+
+
+def race_trl(
+    settings: RunSettings, base: Path, prompts: int, rivals: dict[str, Step], rounds: int
+) -> dict[str, list[float]]:
+    """Seconds per step of ``trl`` and of each rival, which all step once per round, one after the other."""
+    from datasets import Dataset
+    from transformers import PrinterCallback, TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    seconds: dict[str, list[float]] = {name: [] for name in ("trl", *rivals)}
+
+    class Rounds(TrainerCallback):
+        """``trl`` owns its loop, so the rivals step between its steps, while its clock stands still."""
+
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            self.started = time.perf_counter()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            seconds["trl"].append(time.perf_counter() - self.started)
+            for name, step in rivals.items():
+                self.started = time.perf_counter()
+                step()
+                seconds[name].append(time.perf_counter() - self.started)
+            self.started = time.perf_counter()
+
+    problems = make_sets(settings.math).training
+
+    def rewards(completion_ids: list[list[int]], problem: list[int], **_: Any) -> list[float | None]:
+        answers = zip(problem, completion_ids, strict=True)
+        return [1.0 if verify(problems[index], ids) else -1.0 for index, ids in answers]
+
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = GRPOConfig(
+            output_dir=scratch,
+            max_steps=WARMUP_ROUNDS + rounds,
+            per_device_train_batch_size=prompts * RECIPE.generations_per_prompt,
+            num_generations=RECIPE.generations_per_prompt,
+            max_completion_length=settings.rl.thinking_tokens + settings.rl.answer_tokens,
+            temperature=RECIPE.temperature,
+            loss_type="cispo",
+            epsilon_high=RECIPE.cispo_cap,
+            learning_rate=settings.rl.learning_rate,
+            lr_scheduler_type="constant",
+            weight_decay=settings.rl.weight_decay,
+            adam_epsilon=settings.rl.adam_epsilon,
+            max_grad_norm=settings.rl.max_gradient_norm,
+            bf16=False,
+            use_cpu=True,
+            activation_checkpointing=False,
+            dataloader_pin_memory=False,
+            seed=settings.seed,
+            logging_strategy="no",
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        trainer = GRPOTrainer(
+            load_model(base),
+            reward_funcs=rewards,
+            args=arguments,
+            train_dataset=Dataset.from_dict(
+                {"prompt": [problem.prompt for problem in problems], "problem": list(range(len(problems)))}
+            ),
+            processing_class=build_tokenizer(),
+            callbacks=[Rounds()],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return {name: times[WARMUP_ROUNDS:] for name, times in seconds.items()}
+
+
+def base_model(config: Config) -> Path:
+    """The pipeline's base model if it has been made, else one pretrained alike and kept for the next call."""
+    name = config.scalerl.base
+    made = config.results_dir / "bases" / name
+    own = config.results / "benchmarks" / config.scale / name
+    if (made / "base.json").exists():
+        return made
+    if not (own / "base.json").exists():
+        from rlscape.pretrain import pretrain
+
+        print(f"pretraining {own} (minutes, once)", file=sys.stderr)
+        pretrain(config.bases[name], config.math, own, name)
+    return own
+
+
+def summarise(seconds: dict[str, list[float]], completions: int) -> dict[str, Any]:
+    """Medians over rounds; the ratio is taken within each round, its spread are the quartiles."""
+    summary: dict[str, Any] = {
+        "samples_per_second": {
+            name: round(completions / statistics.median(times), 1) for name, times in seconds.items()
+        }
+    }
+    for name, key in (("rlscape", "ratio_to_trl"), ("rlscape_filtered", "ratio_to_trl_filtered")):
+        ratios = [theirs / ours for theirs, ours in zip(seconds["trl"], seconds[name], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        summary |= {key: round(middle, 3), f"{key}_quartiles": [round(low, 3), round(high, 3)]}
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="config/config.yaml", help="scale: model, task, batch and budget")
+    parser.add_argument("--base", type=Path, help="base model (default: the scale's own)")
+    parser.add_argument("--rounds", type=int, default=10, help="timed rounds, at least 2")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, on either side")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    if arguments.rounds < 2:
+        parser.error("--rounds must be at least 2: a spread needs two")
+
+    config = load_config(arguments.config)
+    base = arguments.base or base_model(config)
+    torch.set_num_threads(arguments.threads)
+    settings = resolve_run(config, "scalerl-s0")
+    settings = settings.changed(rl=settings.rl.changed(learning_rate=LEARNING_RATE, warmup_steps=0))
+    ours = our_trainer(settings, base, zero_variance_filter=False)
+    filtered = our_trainer(settings, base, zero_variance_filter=True)
+    prompts = ours.prompts_per_batch
+    rivals = {"rlscape": ours.train_step, "rlscape_filtered": filtered.train_step}
+    seconds = race_trl(settings, base, prompts, rivals, arguments.rounds)
+    summary = summarise(seconds, prompts * RECIPE.generations_per_prompt) | {
+        "setting": {
+            "config": arguments.config,
+            "prompts": prompts,
+            "generations_per_prompt": RECIPE.generations_per_prompt,
+            "max_completion_length": settings.rl.thinking_tokens + settings.rl.answer_tokens,
+            "parameters": ours.parameters,
+            "threads": arguments.threads,
+            "rounds": arguments.rounds,
+        },
+        "seconds": {name: [round(value, 4) for value in times] for name, times in seconds.items()},
+        "provenance": provenance(),
+    }
+    if arguments.json:
+        print(json.dumps(summary, indent=2))
+        return
+    for name, rate in summary["samples_per_second"].items():
+        print(f"{name:17s} {rate:8.1f} samples/s")
+    for key in ("ratio_to_trl", "ratio_to_trl_filtered"):
+        low, high = summary[f"{key}_quartiles"]
+        print(f"{key:22s} {summary[key]:.2f} (quartiles {low:.2f} to {high:.2f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The register of claims, evaluated: verdict, effect, interval and seeds of every claim.
+
+``config/claims.yaml`` says what is claimed and how it is judged; one small function per criterion does it.
+What the data do not decide is "inconclusive", and one seed decides nothing.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from pydantic import ValidationError
+
+from rlscape.catalogue import ARMS, FIGURES
+from rlscape.claims import off_principals, scalerl
+from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, Evaluator, Register
+from rlscape.config import Config, describe
+from rlscape.errors import ConfigError
+
+EVALUATORS: dict[str, Evaluator] = {
+    evaluator.__name__: evaluator
+    for evaluator in (
+        scalerl.forecast_holds,
+        scalerl.ceilings_above,
+        scalerl.same_ceiling_less_compute,
+        scalerl.collapses_more,
+        scalerl.two_ceilings_above_and_equal,
+        scalerl.head_precision,
+        scalerl.early_leader_loses,
+        scalerl.small_seed_spread,
+        off_principals.sparser,
+        off_principals.keeps_spectrum,
+        off_principals.mask_preference,
+    )
+}
+
+
+def load_register(path: str | Path) -> Register:
+    """Read and validate the claims file.
+
+    Raises:
+        ConfigError: naming the file and the key.
+    """
+    try:
+        register = Register.model_validate(yaml.safe_load(Path(path).read_text()))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; the register is config/claims.yaml") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(describe(error, Register, str(path))) from None
+    for claim in register.claims:
+        _check_names(claim, str(path))
+    return register
+
+
+def _check_names(claim: Claim, source: str) -> None:
+    known: dict[str, tuple[Iterable[str], Collection[str]]] = {
+        "evaluator": ([claim.evaluator], EVALUATORS),
+        "arms": (claim.arms, ARMS),
+        "figures": (claim.figures, [figure.target for figure in FIGURES]),
+    }
+    for key, (names, allowed) in known.items():
+        for name in names:
+            if name not in allowed:
+                raise ConfigError(f"{source}: {claim.id}.{key}: no {name!r}; there are {', '.join(allowed)}")
+
+
+def evaluate_claims(register: Register, config: Config) -> pd.DataFrame:
+    """A row per claim: id, claim, verdict, measure, effect, low, high, seeds, reason, figure.
+
+    Raises:
+        ResultError: a result file that a claim needs is missing.
+    """
+    rows = []
+    for claim in register.claims:
+        outcome = EVALUATORS[claim.evaluator](claim, register.conventions, config)
+        if outcome.seeds < 2 and outcome.verdict != NOT_TESTABLE:
+            lack = "one seed" if outcome.seeds else "no usable seed"
+            outcome = replace(outcome, verdict=INCONCLUSIVE, reason=f"{lack}; {outcome.reason}")
+        rows.append({"id": claim.id, "claim": claim.text, **asdict(outcome), "figure": " ".join(claim.figures)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,132 @@
+"""How every figure looks, and how it is written: SVG, PNG and the plotted numbers as CSV.
+
+An arm has one colour and one marker in every figure. Files are byte-identical between runs of the same
+numbers (fixed SVG ids, no dates).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from rlscape.files import atomic
+
+PALETTE = sns.color_palette("colorblind").as_hex()
+BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = PALETTE
+INDIGO = sns.color_palette("dark").as_hex()[4]
+INK = "#333333"
+
+ARM_STYLES: dict[str, tuple[str, str]] = {
+    # arm: colour, marker
+    "scalerl": (BLUE, "o"),
+    "deepseek_grpo": (RED, "v"),
+    "qwen_dapo": (GREEN, "s"),
+    "magistral": (PURPLE, "D"),
+    "minimax": (ORANGE, "^"),
+    "baseline": (GREY, "s"),
+    "gspo": (BROWN, "p"),
+    "cispo": (SKY, "^"),
+    "fp32_head": (INDIGO, "D"),
+    "rlvr": (BLUE, "o"),
+    "sft": (ORANGE, "s"),
+}
+
+VERDICT_COLOURS = {
+    "replicated": GREEN,
+    "not replicated": RED,
+    "inconclusive": YELLOW,
+    "not testable at this scale": GREY,
+}
+
+RC: dict[str, Any] = {
+    "svg.hashsalt": "rlscape",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "savefig.dpi": 150,
+}
+
+
+def apply_style() -> None:
+    """Set the theme; figure functions assume it."""
+    sns.set_theme(context="paper", style="ticks", palette="colorblind", rc=RC)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches; its layout leaves the lowest strip to :func:`add_note`."""
+    apply_style()
+    note_height = 0.34 / height
+    layout = ConstrainedLayoutEngine(rect=(0, note_height, 1, 1 - note_height))
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def add_note(figure: Figure, *parts: str) -> None:
+    """The line under every figure: scale, seeds, and what the paper reports."""
+    figure.text(0.008, 0.012, "  ·  ".join(part for part in parts if part), fontsize=7, color="#555555", va="bottom")
+
+
+def describe_seeds(counts: Iterable[int]) -> str:
+    """``[5, 5, 1]`` -> ``"seeds per arm: 1-5"``; one seed is always said."""
+    counts = sorted(set(counts))
+    if counts == [1]:
+        return "one seed: no verdict"
+    return f"seeds per arm: {counts[0]}" + (f"–{counts[-1]}" if len(counts) > 1 else "")
+
+
+def describe_interval(values: pd.Series, digits: int = 3) -> str:
+    """``value, low, high`` as ``"0.612 [0.600, 0.624]"``; without limits, the value alone."""
+    value, low, high = (values[name] for name in ("value", "low", "high"))
+    if pd.isna(value):
+        return "no fit"
+    limits = "" if pd.isna(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}{limits}"
+
+
+def log_compute_axis(axes: Axes, label: str = "compute (virtual accelerator-seconds)") -> None:
+    """A logarithmic x axis with plain numbers at 1, 2 and 5."""
+    axes.set_xscale("log")
+    axes.set_xlabel(label)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if value < 1e4 else f"{value / 1000:g}k")
+    )
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def pass_rate_axis(axes: Axes, label: str = "validation pass rate") -> None:
+    """A logarithmic pass-rate axis, as in the paper; linear where a pass rate is zero."""
+    axes.set_ylabel(label)
+    if axes.dataLim.y0 > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def whole_numbers_axis(axes: Axes) -> None:
+    """Ticks of the x axis at whole numbers."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def write_figure(figure: Figure, frame: pd.DataFrame, stem: Path) -> None:
+    """Write ``<stem>.svg``, ``<stem>.png`` and the plotted numbers, ``<stem>.csv``."""
+    with matplotlib.rc_context(RC):  # type: ignore[arg-type]
+        with atomic(stem.with_name(f"{stem.name}.svg")) as path:
+            figure.savefig(path, format="svg", metadata={"Date": None})
+        with atomic(stem.with_name(f"{stem.name}.png")) as path:
+            figure.savefig(path, format="png", metadata={"Software": None})
+    with atomic(stem.with_name(f"{stem.name}.csv")) as path:
+        frame.to_csv(path, index=False)

@@ -1,0 +1,41 @@
+"""What the figures on weight geometry share: the matrix they show, and the styles of matrices and nulls."""
+
+import pandas as pd
+
+from rlscape.figures.style import BLUE, BROWN, GREEN, GREY, ORANGE, PINK, PURPLE, RED
+from rlscape.results.weights import in_blocks
+
+SHOWN_KIND = "q"
+"""The kind of matrix in one-matrix panels, taken from the middle layer."""
+
+KIND_STYLES: dict[str, tuple[str, str]] = {
+    # kind of matrix: colour, marker
+    "q": (BLUE, "o"),
+    "k": (ORANGE, "s"),
+    "v": (GREEN, "^"),
+    "o": (RED, "v"),
+    "gate": (PURPLE, "D"),
+    "up": (BROWN, "P"),
+    "down": (PINK, "X"),
+}
+
+NULL_STYLES: dict[str, tuple[str, str, str]] = {
+    # null: label, colour, line style
+    "isotropic": ("isotropic update", ORANGE, "--"),
+    "spectrum": ("spectrum-matched rotation", GREEN, "-."),
+    "binned": ("permuted within magnitude bins", RED, ":"),
+}
+CHANCE_COLOUR = GREY
+
+MASKS: dict[str, str] = {
+    "principal": r"$M_\mathrm{princ}$",
+    "low": r"$M_\mathrm{low}$",
+    "principal_not_low": r"$M_\mathrm{princ} \cap M_\mathrm{low}^c$",
+}
+
+
+def shown_matrix(matrices: pd.DataFrame) -> str:
+    """Name of the tensor in one-matrix panels: the middle layer's matrix of the shown kind."""
+    blocks = in_blocks(matrices)
+    middle = (blocks["layer"].max() + 1) // 2
+    return blocks.loc[(blocks["layer"] == middle) & (blocks["kind"] == SHOWN_KIND), "tensor"].iloc[0]

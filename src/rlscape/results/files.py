@@ -1,0 +1,71 @@
+"""Result files: where they are and how they are read, with errors that name the file and the remedy."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlscape.catalogue import parse_run_name, runs_of
+from rlscape.config import Config
+from rlscape.errors import ResultError
+from rlscape.files import read_json
+
+
+def require(path: Path) -> Path:
+    """``path`` itself if it exists.
+
+    Raises:
+        ResultError: naming the file and the command that makes it.
+    """
+    if not path.exists():
+        raise ResultError(f"{path}: no such result; `snakemake --cores 1 {path}` makes it")
+    return path
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A parquet file with at least one row.
+
+    Raises:
+        ResultError: the file is missing, damaged or empty.
+    """
+    require(path)
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: not a readable parquet file ({error}); delete it and run again") from None
+    if frame.empty:
+        raise ResultError(f"{path}: no rows; delete it and run again")
+    return frame
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A JSON file.
+
+    Raises:
+        ResultError: the file is missing or damaged.
+    """
+    require(path)
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise ResultError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+
+
+def tables_of_runs(config: Config, arms: Iterable[str], pattern: str) -> pd.DataFrame:
+    """The tables at ``<results>/<scale>/<pattern>`` of all runs of some arms, with run, arm and seed."""
+    frames = []
+    for run in runs_of(config, arms):
+        arm, seed = parse_run_name(run)
+        frames.append(read_table(config.results_dir / pattern.format(run=run)).assign(run=run, arm=arm, seed=seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def records_of_runs(config: Config, arms: Iterable[str], pattern: str) -> dict[str, dict[str, Any]]:
+    """Run -> the JSON file at ``<results>/<scale>/<pattern>``, for all runs of some arms."""
+    return {run: read_record(config.results_dir / pattern.format(run=run)) for run in runs_of(config, arms)}
+
+
+def claim_verdicts(config: Config) -> pd.DataFrame:
+    """The evaluated register (``claims.csv``)."""
+    return pd.read_csv(require(config.results_dir / "claims.csv"))

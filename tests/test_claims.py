@@ -1,0 +1,264 @@
+"""Every verdict of every criterion is reached by data that deserve it."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlscape.catalogue import FIGURES, runs_of
+from rlscape.claims import EVALUATORS, evaluate_claims, load_register
+from rlscape.claims.register import Register
+from rlscape.claims.scalerl import collapsed
+from rlscape.cli import claims as claims_cli
+from rlscape.cli.common import fail_clearly
+from rlscape.config import Config
+from rlscape.errors import ConfigError, ResultError
+from rlscape.files import write_json, write_parquet
+from rlscape.scaling import compare
+from tests.synthetic import ROOT, Run, small_config, write_scalerl_results
+
+CLAIMS = ROOT / "config" / "claims.yaml"
+YES, NO, OPEN, BLOCKED = "replicated", "not replicated", "inconclusive", "not testable at this scale"
+
+
+def verdict(config: Config, claim_id: str) -> pd.Series:
+    register = load_register(CLAIMS)
+    claim = next(claim for claim in register.claims if claim.id == claim_id)
+    return evaluate_claims(register.model_copy(update={"claims": (claim,)}), config).iloc[0]
+
+
+# The register
+
+
+def test_register_agrees_with_the_code() -> None:
+    register = load_register(CLAIMS)
+    conventions = register.conventions
+    assert conventions.margin_share == compare.MARGIN_SHARE
+    assert conventions.level_share == compare.LEVEL_SHARE
+    assert conventions.seeds_for_neutral == compare.SEEDS_FOR_NEUTRAL
+    assert {claim.evaluator for claim in register.claims} == set(EVALUATORS)
+    assert len({claim.id for claim in register.claims}) == len(register.claims)
+    carried = {figure for claim in register.claims for figure in claim.figures}
+    assert carried == {figure.target for figure in FIGURES if figure.arms}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("evidence:", "evidense:", r"evidense: unknown key; did you mean 'evidence'\?"),
+        ("evaluator: sparser", "evaluator: sparsest", r"O1\.evaluator: no 'sparsest'; there are "),
+        ("arms: [scalerl, minimax]", "arms: [scalerl, maximin]", r"S5\.arms: no 'maximin'; there are "),
+        (
+            "figures: [scalerl_fig8]",
+            "figures: [scalerl_fig88]",
+            r"S28\.figures: no 'scalerl_fig88'; there are ",
+        ),
+        ("claims:", "claims: [", "not valid YAML"),
+    ],
+)
+def test_bad_register_names_file_and_key(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "claims.yaml"
+    text = CLAIMS.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=f"^{path}: .*{message}"):
+        load_register(path)
+
+
+def test_missing_threshold_names_the_claim(tmp_path: Path) -> None:
+    config = small_config(tmp_path, seeds=2)
+    write_scalerl_results(config)
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIMS.read_text().replace("{min_share: 0.8, min_seeds: 5}", "{min_share: 0.8}"))
+    with pytest.raises(ConfigError, match=r"S1\.thresholds\.min_seeds: missing"):
+        evaluate_claims(load_register(path), config)
+
+
+# P1
+
+HIGH, LOW = Run(A=0.70), Run(A=0.55)
+SCALERL_CASES = [
+    # claim, seeds, runs that differ from HIGH, half-spread of A over seeds, verdict
+    ("S1", 5, {}, 0.004, YES),
+    ("S1", 5, {"scalerl": Run(A=0.70, forecast_A=0.95)}, 0.004, NO),
+    ("S1", 5, {"scalerl": Run(A=0.70, granted=False)}, 0.004, OPEN),
+    ("S1", 3, {}, 0.004, OPEN),
+    ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW, "magistral": LOW}, 0.004, YES),
+    ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW}, 0.004, NO),
+    ("S5", 5, {"minimax": Run(A=0.70, C_mid=30)}, 0.004, YES),
+    ("S5", 5, {"minimax": LOW}, 0.004, NO),
+    ("S5", 5, {"minimax": Run(A=0.70, C_mid=8)}, 0.004, NO),
+    ("S5", 4, {"minimax": Run(A=0.70, C_mid=30)}, 0.004, OPEN),
+    ("S6", 5, {"deepseek_grpo": Run(collapse_at=60)}, 0.004, YES),
+    ("S6", 5, {}, 0.004, NO),
+    ("S6", 2, {"deepseek_grpo": Run(collapse_at=60)}, 0.004, OPEN),
+    ("S9", 5, {"baseline": LOW}, 0.004, YES),
+    ("S9", 5, {"baseline": LOW, "gspo": Run(A=0.62)}, 0.004, NO),
+    ("S9", 5, {}, 0.004, NO),
+    ("S9", 4, {"baseline": LOW}, 0.004, OPEN),
+    ("S10", 5, {"baseline": LOW}, 0.004, YES),
+    ("S10", 5, {}, 0.004, NO),
+    ("S10", 5, {"baseline": Run(A=0.55, mismatch=0.001)}, 0.004, BLOCKED),
+    ("S10", 1, {"baseline": LOW}, 0.004, OPEN),
+    ("S27", 5, {"baseline": Run(A=0.55, C_mid=4, B=4)}, 0.004, YES),
+    ("S27", 5, {}, 0.004, NO),
+    ("S27", 5, {"baseline": Run(A=0.55, C_mid=4, B=4, mismatch=0.001)}, 0.004, BLOCKED),
+    ("S27", 2, {"baseline": Run(A=0.55, C_mid=4, B=4)}, 0.004, OPEN),
+    ("S28", 5, {}, 0.004, YES),
+    ("S28", 5, {}, 0.2, NO),
+    ("S28", 2, {}, 0.02, OPEN),
+    ("S28", 1, {}, 0.004, OPEN),
+]
+
+
+@pytest.mark.parametrize(("claim", "seeds", "runs", "spread", "expected"), SCALERL_CASES)
+def test_scalerl_verdicts(
+    claim: str, seeds: int, runs: Mapping[str, Run], spread: float, expected: str, tmp_path: Path
+) -> None:
+    arms = {arm for entry in load_register(CLAIMS).claims if entry.id == claim for arm in entry.arms}
+    config = small_config(tmp_path, seeds=dict.fromkeys(arms | {"scalerl"}, seeds))
+    write_scalerl_results(config, {"scalerl": HIGH} | dict(runs), spread)
+    row = verdict(config, claim)
+    assert row["verdict"] == expected, row["reason"]
+    assert row["seeds"] <= seeds
+
+
+def test_failed_fits_decide_nothing(tmp_path: Path) -> None:
+    config = small_config(tmp_path, seeds=5)
+    write_scalerl_results(config, {"minimax": Run(fails=True, granted=False)})
+    row = verdict(config, "S5")
+    assert row["verdict"] == OPEN
+    assert row["reason"].startswith("no usable seed")
+
+
+def test_unreached_level_is_censored_and_still_counts(tmp_path: Path) -> None:
+    config = small_config(tmp_path, seeds=5)
+    write_scalerl_results(config, {"minimax": Run(A=0.70, C_mid=200.0)})
+    row = verdict(config, "S5")
+    assert row["verdict"] == YES
+    assert row["high"] == np.inf
+
+
+def test_collapse_needs_a_lasting_drop() -> None:
+    rise = [0.40, 0.50, 0.60]
+    assert collapsed([*rise, 0.55, 0.55, 0.55], margin=0.045, evaluations=3)
+    assert not collapsed([*rise, 0.55, 0.55, 0.60], margin=0.045, evaluations=3)
+    assert not collapsed([*rise, 0.56, 0.56, 0.56], margin=0.045, evaluations=3)
+    assert not collapsed(rise, margin=0.05, evaluations=4)
+
+
+# P2
+
+
+def write_weights(config: Config, changes: Mapping[str, Mapping[str, float]]) -> None:
+    """Geometry of every run: two matrices that differ from chance and nulls as ``changes`` says per arm."""
+    rng = np.random.default_rng(0)
+    for run in runs_of(config, config.seeds):
+        values = dict(changes.get(run.rpartition("-s")[0], {}))
+        row = {"m": 8, "n": 8, "density": 0.3, "nss": 0.01, "efficiency": 0.1, "energy_both": 0.06}
+        row |= {"max_angle_left": 1.0, "max_angle_right": 1.0}
+        for mask in ("principal", "low", "principal_not_low"):
+            row |= {f"overlap_{mask}": 0.5, f"overlap_{mask}_chance": 0.5, f"energy_enrichment_{mask}": 1.0}
+            for null in ("isotropic", "spectrum", "binned"):
+                row |= {f"overlap_{mask}_{null}{limit}": 0.5 for limit in ("", "_low", "_high")}
+        summary = {"sparsity": 0.5, "isotropic_sparsity": 0.5, "x": 1.0}
+        summary |= {key: values.pop(key) for key in summary.keys() & values.keys()}
+        assert values.keys() <= row.keys()
+        row = {key: value + rng.normal(0, 1e-4) for key, value in (row | values).items()}
+        matrices = pd.DataFrame([{"tensor": f"layers.{layer}", "layer": layer, "kind": "q"} | row for layer in (0, 1)])
+        directory = config.results_dir / "geometry" / run
+        write_parquet(directory / "matrices.parquet", matrices.assign(m=8, n=8))
+        noisy = {key: value + rng.normal(0, 1e-4) for key, value in summary.items()}
+        write_json(directory / "summary.json", {"linear": noisy, "all": noisy})
+
+
+SPARSE = {"sparsity": 0.8, "isotropic_sparsity": 0.7}
+LOUD = {"nss": 0.1, "max_angle_left": 20.0, "efficiency": 0.3, "energy_both": 0.2}
+AVOIDS = {"overlap_principal": 0.3, "energy_enrichment_principal": 0.8}
+PREFERS = {"overlap_low": 0.8, "energy_enrichment_low": 1.2}
+SEEKS = {"overlap_principal": 0.7, "energy_enrichment_principal": 1.2}
+
+
+def nulls_at(mask: str, value: float) -> dict[str, float]:
+    return {f"overlap_{mask}_{null}": value for null in ("binned", "spectrum")}
+
+
+WEIGHT_CASES = [
+    # claim, seeds, values that differ, verdict
+    ("O1", 5, {"rlvr": SPARSE, "sft": {"sparsity": 0.1, "isotropic_sparsity": 0.1}}, YES),
+    ("O1", 5, {"rlvr": {"sparsity": 0.8, "isotropic_sparsity": 0.8}}, NO),
+    ("O1", 5, {"sft": SPARSE}, NO),
+    ("O1", 4, {"rlvr": {"sparsity": 0.8, "isotropic_sparsity": 0.8}}, OPEN),
+    ("O7", 5, {"sft": LOUD}, YES),
+    ("O7", 5, {"sft": LOUD | {"efficiency": 0.05}}, NO),
+    ("O7", 1, {"sft": LOUD}, OPEN),
+    ("O8", 5, {"rlvr": AVOIDS | PREFERS}, YES),
+    ("O8", 5, {"rlvr": AVOIDS | PREFERS | nulls_at("principal", 0.3) | nulls_at("low", 0.8)}, NO),
+    ("O8", 5, {"rlvr": AVOIDS | PREFERS | {"energy_enrichment_principal": 1.2}}, NO),
+    ("O8", 4, {"rlvr": AVOIDS | PREFERS | nulls_at("principal", 0.3)}, OPEN),
+    ("O9", 5, {"sft": SEEKS}, YES),
+    ("O9", 5, {"sft": AVOIDS}, NO),
+    ("O9", 5, {}, NO),
+    ("O9", 1, {"sft": SEEKS}, OPEN),
+]
+
+
+@pytest.mark.parametrize(("claim", "seeds", "changes", "expected"), WEIGHT_CASES)
+def test_weight_verdicts(
+    claim: str, seeds: int, changes: Mapping[str, Mapping[str, float]], expected: str, tmp_path: Path
+) -> None:
+    config = small_config(tmp_path, seeds={"rlvr": seeds, "sft": seeds})
+    write_weights(config, changes)
+    row = verdict(config, claim)
+    assert row["verdict"] == expected, row["reason"]
+
+
+# The table
+
+
+@pytest.fixture
+def complete(tmp_path: Path) -> tuple[Register, Config]:
+    config = small_config(tmp_path, seeds=1)
+    write_scalerl_results(config)
+    write_weights(config.changed(seeds={"rlvr": 1, "sft": 1}), {})
+    return load_register(CLAIMS), config
+
+
+def test_one_seed_decides_nothing(complete: tuple[Register, Config]) -> None:
+    table = evaluate_claims(*complete)
+    assert list(table["id"]) == [claim.id for claim in complete[0].claims]
+    assert set(table["verdict"]) <= {OPEN, BLOCKED}
+    assert table["reason"].str.contains("one seed").all()
+
+
+def test_missing_result_is_one_clear_error(complete: tuple[Register, Config]) -> None:
+    register, config = complete
+    missing = config.results_dir / "fits" / "minimax-s0.json"
+    missing.unlink()
+    with pytest.raises(ResultError, match=f"^{missing}: no such result"):
+        evaluate_claims(register, config)
+
+
+def test_command_line_keeps_the_earlier_table_on_error(
+    complete: tuple[Register, Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    _, config = complete
+    output = tmp_path / "claims.csv"
+    settings = config.model_dump_json()
+    arguments = ["claims", "--claims", str(CLAIMS), "--settings", settings, "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    fail_clearly(claims_cli.main)
+    before = output.read_bytes()
+    assert len(pd.read_csv(output)) == 12
+    (config.results_dir / "runs" / "scalerl-s0" / "metrics.parquet").unlink()
+    with pytest.raises(SystemExit) as raised:
+        fail_clearly(claims_cli.main)
+    assert raised.value.code == 1
+    assert "scalerl-s0/metrics.parquet: no such result" in capsys.readouterr().err
+    assert output.read_bytes() == before

@@ -1,0 +1,226 @@
+"""The pipeline at the smoke scale, end to end, and what an edit, a touch or a setting reruns.
+
+The pipeline runs once, in a copy of the repository; the tests then edit the copy and ask Snakemake what it
+would do. Every test leaves the copy as it found it.
+"""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rlscape.catalogue import ARMS, FIGURES, runs_of
+from rlscape.config import load_config
+
+PARTS = ("Snakefile", "config", "notebooks", "profiles", "src", "workflow")
+FITS = {"make_forecast", "fit_curve", "summarise_fits"}
+PLOTS = {"plot_figure", "evaluate_claims", "plot_scoreboard", "execute_notebook"}
+TRAINING = {"pretrain_base", "evaluate_base", "train_rl", "train_sft"}
+
+
+class Copy:
+    """A copy of the repository with its own results."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def snakemake(self, *arguments: str, scale: str = "smoke") -> subprocess.CompletedProcess[str]:
+        configfile = [] if scale == "default" else ["--configfile", f"config/{scale}.yaml"]
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments, *configfile],
+            cwd=self.root,
+            env=os.environ | {"PYTHONPATH": str(self.root / "src")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def would_run(self, target: str, *arguments: str, scale: str = "smoke") -> dict[str, int]:
+        """The number of jobs of every rule that Snakemake would run."""
+        finished = self.snakemake(target, "--dry-run", *arguments, scale=scale)
+        assert finished.returncode == 0, finished.stdout
+        if "Nothing to be done" in finished.stdout:
+            return {}
+        _, _, table = finished.stdout.partition("Job stats:")
+        rows = [line.split() for line in table.split("\ntotal")[0].splitlines()[3:]]
+        return {rule: int(count) for rule, count in rows if rule != target}
+
+    @contextmanager
+    def edited(self, path: str, old: str, new: str) -> Iterator[None]:
+        """Replace text in a file; on leaving, restore it."""
+        file = self.root / path
+        text = file.read_text()
+        assert old in text, f"{path} has no {old!r}"
+        file.write_text(text.replace(old, new, 1))
+        try:
+            yield
+        finally:
+            file.write_text(text)
+
+
+@pytest.fixture(scope="session")
+def copy(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Copy:
+    """The repository after `snakemake all` at the smoke scale."""
+    root = tmp_path_factory.mktemp("rlscape")
+    for part in PARTS:
+        source = repository / part
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, root / part)
+    copied = Copy(root)
+    finished = copied.snakemake("all", "--cores", "2")
+    assert finished.returncode == 0, finished.stdout
+    return copied
+
+
+def test_every_figure_table_and_notebook_is_made(copy: Copy) -> None:
+    for figure in FIGURES:
+        stem = copy.root / "figures" / "smoke" / figure.paper / figure.stem
+        for suffix in (".svg", ".png", ".csv"):
+            assert stem.with_suffix(suffix).stat().st_size > 100, stem
+    assert (copy.root / "figures" / "smoke" / "scoreboard.svg").exists()
+    results = copy.root / "results" / "smoke"
+    for notebook in (copy.root / "notebooks").glob("*.ipynb"):
+        assert (results / "notebooks" / notebook.name).exists()
+    with (results / "claims.csv").open(newline="") as file:
+        verdicts = {row["verdict"] for row in csv.DictReader(file)}
+    assert verdicts and verdicts <= {
+        "replicated",
+        "not replicated",
+        "inconclusive",
+        "not testable at this scale",
+    }
+
+
+def test_smoke_runs_its_own_arms_and_seeds_only(copy: Copy) -> None:
+    runs = {path.name for path in (copy.root / "results" / "smoke" / "runs").iterdir()}
+    config = load_config(copy.root / "config" / "smoke.yaml")
+    assert runs == set(runs_of(config, ARMS))
+    assert not (copy.root / "results" / "default").exists()
+
+
+def test_finished_runs_leave_no_state_behind(copy: Copy) -> None:
+    assert not list((copy.root / "results" / "smoke" / "scratch").rglob("*.pt"))
+
+
+def test_second_run_does_nothing(copy: Copy) -> None:
+    assert copy.would_run("all") == {}
+
+
+def test_touching_every_file_reruns_nothing(copy: Copy) -> None:
+    for folder in ("src", "config", "notebooks", "workflow"):
+        for file in (copy.root / folder).rglob("*.*"):
+            file.touch()
+    assert copy.would_run("all") == {}
+
+
+def test_editing_scaling_reruns_only_fits_and_what_follows(copy: Copy) -> None:
+    with copy.edited("src/rlscape/scaling/sigmoid.py", "\n", "\n# edited\n"):
+        jobs = copy.would_run("all")
+    config = load_config(copy.root / "config" / "smoke.yaml")
+    fitted = len(runs_of(config, [name for name, arm in ARMS.items() if arm.paper == "scalerl"]))
+    assert jobs["make_forecast"] == jobs["fit_curve"] == fitted
+    assert set(jobs) <= FITS | PLOTS
+    assert {"evaluate_claims", "plot_scoreboard"} <= set(jobs)
+
+
+def test_editing_a_figure_reruns_that_figure_and_the_notebooks_that_may_show_it(copy: Copy) -> None:
+    with copy.edited("src/rlscape/figures/scalerl/fig05.py", "\n", "\n# edited\n"):
+        assert copy.would_run("all") == {"plot_figure": 1, "execute_notebook": 2}
+
+
+def test_editing_supervised_fine_tuning_trains_no_rl_run(copy: Copy) -> None:
+    with copy.edited("src/rlscape/sft.py", "\n", "\n# edited\n"):
+        jobs = copy.would_run("all")
+    assert jobs["train_sft"] == 2
+    assert not {"train_rl", "pretrain_base", "fit_curve"} & set(jobs)
+
+
+def test_editing_a_loss_trains_rl_and_no_base(copy: Copy) -> None:
+    with copy.edited("src/rlscape/rl/losses.py", "\n", "\n# edited\n"):
+        jobs = copy.would_run("all")
+    assert "train_rl" in jobs
+    assert not {"train_sft", "pretrain_base", "evaluate_base"} & set(jobs)
+
+
+def test_another_bootstrap_reruns_only_fits_and_what_follows(copy: Copy) -> None:
+    with copy.edited("config/smoke.yaml", "bootstrap_draws: 20", "bootstrap_draws: 21"):
+        jobs = copy.would_run("all")
+    assert "fit_curve" in jobs and not TRAINING & set(jobs) and "measure_geometry" not in jobs
+
+
+def test_one_more_seed_trains_one_more_run(copy: Copy) -> None:
+    with copy.edited("config/smoke.yaml", "gspo: 1", "gspo: 2"):
+        jobs = copy.would_run("all")
+    assert jobs["train_rl"] == jobs["fit_curve"] == 1
+    assert not {"pretrain_base", "evaluate_base", "train_sft", "measure_geometry"} & set(jobs)
+
+
+def test_changing_one_arm_trains_its_runs_only(copy: Copy) -> None:
+    with copy.edited("src/rlscape/catalogue.py", 'loss="cispo")', 'loss="cispo", cispo_cap=4.0)'):
+        jobs = copy.would_run("all")
+    assert jobs["train_rl"] == 1
+    assert not {"pretrain_base", "evaluate_base", "train_sft", "measure_geometry"} & set(jobs)
+
+
+def test_editing_the_claims_trains_nothing(copy: Copy) -> None:
+    with copy.edited("config/claims.yaml", "\n", "\n# edited\n"):
+        assert set(copy.would_run("all")) <= PLOTS
+
+
+def test_one_figure_builds_only_what_it_needs(copy: Copy, tmp_path: Path) -> None:
+    elsewhere = ("--config", f"results={tmp_path / 'results'}", f"figures={tmp_path / 'figures'}")
+    jobs = copy.would_run("scalerl_fig5", *elsewhere)
+    assert jobs == {
+        "pretrain_base": 1,
+        "evaluate_base": 1,
+        "train_rl": 4,
+        "make_forecast": 4,
+        "fit_curve": 4,
+        "plot_figure": 1,
+    }
+    assert set(copy.would_run("off_principals_fig4", *elsewhere)) == {
+        "pretrain_base",
+        "evaluate_base",
+        "train_rl",
+        "train_sft",
+        "measure_geometry",
+        "plot_figure",
+    }
+    assert copy.would_run("scalerl_fig13", *elsewhere) == {"plot_figure": 1}
+
+
+def test_the_default_scale_stands_alone(copy: Copy) -> None:
+    config = load_config(copy.root / "config" / "config.yaml")
+    jobs = copy.would_run("all", scale="default")
+    assert jobs["train_rl"] + jobs["train_sft"] == len(runs_of(config, ARMS))
+
+
+def test_an_unknown_key_is_one_clear_error(copy: Copy) -> None:
+    with copy.edited("config/smoke.yaml", "pool_size", "pol_size"):
+        finished = copy.snakemake("all", "--dry-run")
+    assert finished.returncode != 0
+    assert "config/smoke.yaml: math.pol_size: unknown key; did you mean 'pool_size'?" in finished.stdout
+    assert "Traceback" not in finished.stdout
+
+
+def test_a_scale_without_a_name_is_not_filled_up_from_the_default(copy: Copy) -> None:
+    with copy.edited("config/smoke.yaml", "scale: smoke", ""):
+        finished = copy.snakemake("all", "--dry-run")
+    assert finished.returncode != 0
+    assert "config/smoke.yaml: scale: missing" in finished.stdout
+
+
+def test_the_report_holds_every_figure_with_its_claims(copy: Copy) -> None:
+    finished = copy.snakemake("all", "--report", "report.html")
+    assert finished.returncode == 0, finished.stdout
+    report = (copy.root / "report.html").read_text()
+    assert "Criterion: " in report and "fig05.svg" in report
+    assert "(ERROR" not in finished.stdout

@@ -1,0 +1,62 @@
+# The register of claims, evaluated, and its picture.
+
+
+rule evaluate_claims:
+    input:
+        claims=CLAIMS,
+        summary="<results>/fits/arms.parquet",
+        results=results_of_arms(CONFIG.seeds),
+        code=code("cli.claims"),
+    output:
+        report(
+            "<results>/claims.csv",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"figure": "register"},
+        ),
+    log:
+        "<logs>/evaluate_claims.log",
+    benchmark:
+        "<benchmarks>/evaluate_claims.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="10m",
+    params:
+        settings=lambda wildcards: CONFIG.model_dump_json(),
+    message:
+        "Evaluate the claims"
+    shell:
+        "python -m rlscape.cli.claims --claims {input.claims:q} --settings {params.settings:q}"
+        " --output {output:q} > {log:q} 2>&1"
+
+
+rule plot_scoreboard:
+    input:
+        claims="<results>/claims.csv",
+        code=code("cli.plot", "figures.scoreboard"),
+    output:
+        svg=report(
+            "<figures>/scoreboard.svg",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"figure": "scoreboard"},
+        ),
+        png="<figures>/scoreboard.png",
+        csv="<figures>/scoreboard.csv",
+    log:
+        "<logs>/plot_scoreboard.log",
+    benchmark:
+        "<benchmarks>/plot_scoreboard.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="10m",
+    params:
+        settings=lambda wildcards: CONFIG.model_dump_json(),
+        stem=without_suffix_of("svg"),
+    message:
+        "Plot the scoreboard of claims"
+    shell:
+        "python -m rlscape.cli.plot --target scoreboard --settings {params.settings:q}"
+        " --output-stem {params.stem:q} > {log:q} 2>&1"

@@ -1,0 +1,52 @@
+# Base models, one per architecture, shared by all runs and seeds.
+
+
+rule pretrain_base:
+    input:
+        code=code("cli.pretrain"),
+    output:
+        model=model_files("<results>/bases/{base}"),
+        record="<results>/bases/{base}/base.json",
+    log:
+        "<logs>/pretrain_base/{base}.log",
+    benchmark:
+        "<benchmarks>/pretrain_base/{base}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="60m",
+    params:
+        directory=directory_of("record"),
+        settings=lambda wildcards: CONFIG.bases[wildcards.base].model_dump_json(),
+        math=lambda wildcards: CONFIG.math.model_dump_json(),
+    message:
+        "Pretrain the base model {wildcards.base}"
+    shell:
+        "python -m rlscape.cli.pretrain --name {wildcards.base} --settings {params.settings:q}"
+        " --math {params.math:q} --output {params.directory:q} > {log:q} 2>&1"
+
+
+rule evaluate_base:
+    input:
+        model=model_files("<results>/bases/{base}"),
+        code=code("cli.evaluate_base"),
+    output:
+        "<results>/bases/{base}/evaluation.json",
+    log:
+        "<logs>/evaluate_base/{base}.log",
+    benchmark:
+        "<benchmarks>/evaluate_base/{base}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="30m",
+    params:
+        directory=input_directory_of("model"),
+        math=lambda wildcards: CONFIG.math.model_dump_json(),
+        rl=lambda wildcards: study_of_base(wildcards).rl.model_dump_json(),
+        evaluation=lambda wildcards: study_of_base(wildcards).evaluation.model_dump_json(),
+    message:
+        "Evaluate the base model {wildcards.base}"
+    shell:
+        "python -m rlscape.cli.evaluate_base --base {params.directory:q} --math {params.math:q}"
+        " --rl {params.rl:q} --evaluation {params.evaluation:q} --output {output:q} > {log:q} 2>&1"

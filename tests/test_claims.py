@@ -64,7 +64,7 @@ def test_bad_register_names_file_and_key(old: str, new: str, message: str, tmp_p
     text = CLAIMS.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(ConfigError, match=f"^{path}: .*{message}"):
+    with pytest.raises(ConfigError, match=f"(?s)^{path}: .*{message}"):
         load_register(path)
 
 
@@ -148,6 +148,7 @@ def test_collapse_needs_a_lasting_drop() -> None:
     assert not collapsed([*rise, 0.55, 0.55, 0.60], margin=0.045, evaluations=3)
     assert not collapsed([*rise, 0.56, 0.56, 0.56], margin=0.045, evaluations=3)
     assert not collapsed(rise, margin=0.05, evaluations=4)
+    assert not collapsed([*rise, 0.40, 0.40, 0.40], margin=0.0, evaluations=3)
 
 
 # P2
@@ -183,7 +184,7 @@ SEEKS = {"overlap_principal": 0.7, "energy_enrichment_principal": 1.2}
 
 
 def nulls_at(mask: str, value: float) -> dict[str, float]:
-    return {f"overlap_{mask}_{null}": value for null in ("binned", "spectrum")}
+    return {f"overlap_{mask}_{null}": value for null in ("isotropic", "binned", "spectrum")}
 
 
 WEIGHT_CASES = [

@@ -164,9 +164,12 @@ def small_seed_spread(claim: Claim, conventions: Conventions, config: Config) ->
 
 
 def collapsed(pass_rates: Sequence[float] | pd.Series, margin: float, evaluations: int) -> bool:
-    """Whether a curve stays at least ``margin`` below its running best for some evaluations in a row."""
+    """Whether a curve stays at least ``margin`` below its running best for some evaluations in a row.
+
+    False without a positive margin: then there is no rise from which to fall.
+    """
     rates = np.asarray(pass_rates)
-    below = rates <= np.maximum.accumulate(rates) - margin
+    below = (rates <= np.maximum.accumulate(rates) - margin) & (margin > 0)
     return any(below[start : start + evaluations].all() for start in range(len(below) - evaluations + 1))
 
 

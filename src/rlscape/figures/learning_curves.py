@@ -24,7 +24,7 @@ def assemble_curves(config: Config, arms: Iterable[str]) -> pd.DataFrame:
     """The frame of a learning-curve panel, by ``kind``:
 
     - evaluation: a row per seed and evaluation after step 0;
-    - mean: its mean over seeds, with t limits; ``later`` says that no forecast has seen the point;
+    - mean: its mean over seeds, with t limits inside [0, 1]; ``later`` says that no forecast has seen the point;
     - forecast: the mean first-half fit over seeds, with t limits (one seed: its bootstrap band); refused
       forecasts enter only if all of the arm's were;
     - granted: per arm the number of forecasts that were not refused, of ``seeds``;
@@ -73,7 +73,8 @@ def _means(evaluations: pd.DataFrame) -> pd.DataFrame:
             }
             | _limits(t_interval(group["value"]))
         )
-    return pd.DataFrame(rows)
+    means = pd.DataFrame(rows)
+    return means.assign(low=means["low"].clip(0, 1), high=means["high"].clip(0, 1))
 
 
 def _limits(interval: Interval) -> dict[str, float]:

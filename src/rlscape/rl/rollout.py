@@ -159,7 +159,8 @@ class Generator:
             context[row, : len(prompt) - 1] = torch.tensor(prompt[:-1])
         prefill = DynamicCache()
         self._body.model(input_ids=context, past_key_values=prefill, use_cache=True)
-        entries = torch.stack([torch.stack((layer.keys, layer.values)) for layer in prefill.layers])
+        layers: list[Any] = prefill.layers
+        entries = torch.stack([torch.stack((layer.keys, layer.values)) for layer in layers])
         self._cache.insert(entries, self.active, generations)
 
         count = len(groups) * generations

@@ -233,7 +233,7 @@ def _known_keys(settings: type[Settings], location: tuple[int | str, ...]) -> li
 def describe(error: ValidationError, settings: type[Settings], source: str) -> str:
     """One line per problem: the file, the dotted key, what is wrong and what to do."""
     lines = []
-    for problem in error.errors():
+    for problem in sorted(error.errors(), key=lambda problem: problem["type"] == "missing"):  # typos first
         location = problem["loc"]
         key = ".".join(str(part) for part in location) or "(top level)"
         if problem["type"] == "extra_forbidden":

@@ -1,0 +1,89 @@
+"""Bad input at the entries that rules call: one clear line, exit code 1, earlier results untouched."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rlscape.catalogue import resolve_run
+from rlscape.config import load_config
+from rlscape.files import write_json
+from rlscape.models.build import build_model, save_model
+
+REPOSITORY = Path(__file__).parents[1]
+CONFIG = load_config(REPOSITORY / "config" / "smoke.yaml")
+EARLIER = "earlier result"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run an entry that must fail; returns what it printed to standard error."""
+
+    def run(entry: str, *arguments: object) -> str:
+        module = importlib.import_module(f"rlscape.cli.{entry}")
+        common = importlib.import_module("rlscape.cli.common")
+        monkeypatch.setattr(sys, "argv", [entry, *map(str, arguments)])
+        with pytest.raises(SystemExit) as failure:
+            common.fail_clearly(module.main)
+        assert failure.value.code == 1
+        return capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def output(tmp_path):
+    """A directory with a result of an earlier run in it."""
+    directory = tmp_path / "output"
+    directory.mkdir()
+    for name in ("metrics.parquet", "matrices.parquet", "fit.json"):
+        (directory / name).write_text(EARLIER)
+    yield directory
+    assert all(file.read_text() == EARLIER for file in directory.iterdir())
+    assert len(list(directory.iterdir())) == 3
+
+
+def one_error(printed: str) -> str:
+    (line,) = [line for line in printed.splitlines() if line.startswith("error:")]
+    assert "Traceback" not in printed
+    return line
+
+
+def train_arguments(output: Path, base: Path, settings: str | None = None) -> list[object]:
+    run = settings or resolve_run(CONFIG, "scalerl-s0").model_dump_json()
+    claims, scratch = REPOSITORY / "config" / "claims.yaml", output.parent / "scratch"
+    return ["--settings", run, "--base", base, "--claims", claims, "--scratch", scratch, "--output", output]
+
+
+def test_unknown_key(call, output, tmp_path):
+    settings = resolve_run(CONFIG, "scalerl-s0").model_dump_json().replace('"loss":', '"los":')
+    line = one_error(call("train", *train_arguments(output, tmp_path, settings)))
+    assert "recipe.los: unknown key; did you mean 'loss'?" in line
+
+
+def test_missing_base_model(call, output, tmp_path):
+    line = one_error(call("train", *train_arguments(output, tmp_path / "nowhere")))
+    assert "nowhere: no such directory" in line and "make the model again" in line
+
+
+def test_truncated_base_model(call, output, tmp_path):
+    base = tmp_path / "base"
+    save_model(build_model(CONFIG.bases["dense"].model, 0), base)
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    line = one_error(call("train", *train_arguments(output, base)))
+    assert f"{weights}: truncated or damaged" in line
+    geometry = CONFIG.geometry.model_dump_json()
+    arguments = ["--base", base, "--model", base, "--settings", geometry, "--seed", 0, "--output", output]
+    assert str(weights) in one_error(call("measure_geometry", *arguments))
+
+
+def test_empty_metrics(call, output, tmp_path):
+    metrics, base = tmp_path / "metrics.parquet", tmp_path / "base.json"
+    pd.DataFrame({"compute": [], "pass_rate": []}).to_parquet(metrics)
+    write_json(base, {"pass_rate": 0.3, "standard_error": 0.01, "samples": 100})
+    arguments = ["--metrics", metrics, "--base-evaluation", base, "--settings", CONFIG.fit.model_dump_json()]
+    line = one_error(call("forecast", *arguments, "--output", output / "fit.json"))
+    assert str(metrics) in line

@@ -1,7 +1,6 @@
 """Bad input at the entries that rules call: one clear line, exit code 1, earlier results untouched."""
 
 import importlib
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +10,7 @@ from rlscape.catalogue import resolve_run
 from rlscape.config import load_config
 from rlscape.files import write_json
 from rlscape.models.build import build_model, save_model
+from tests.entries import run_entry
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = load_config(REPOSITORY / "config" / "smoke.yaml")
@@ -21,12 +21,9 @@ EARLIER = "earlier result"
 def call(monkeypatch, capsys):
     """Run an entry that must fail; returns what it printed to standard error."""
 
-    def run(entry: str, *arguments: object) -> str:
-        module = importlib.import_module(f"rlscape.cli.{entry}")
-        common = importlib.import_module("rlscape.cli.common")
-        monkeypatch.setattr(sys, "argv", [entry, *map(str, arguments)])
+    def run(entry: str, **options: object) -> str:
         with pytest.raises(SystemExit) as failure:
-            common.fail_clearly(module.main)
+            run_entry(importlib.import_module(f"rlscape.cli.{entry}"), monkeypatch, **options)
         assert failure.value.code == 1
         return capsys.readouterr().err
 
@@ -51,20 +48,25 @@ def one_error(printed: str) -> str:
     return line
 
 
-def train_arguments(output: Path, base: Path, settings: str | None = None) -> list[object]:
-    run = settings or resolve_run(CONFIG, "scalerl-s0").model_dump_json()
-    claims, scratch = REPOSITORY / "config" / "claims.yaml", output.parent / "scratch"
-    return ["--settings", run, "--base", base, "--claims", claims, "--scratch", scratch, "--output", output]
+def train_options(output: Path, base: Path) -> dict[str, object]:
+    return {
+        "settings": resolve_run(CONFIG, "scalerl-s0").model_dump_json(),
+        "base": base,
+        "claims": REPOSITORY / "config" / "claims.yaml",
+        "scratch": output.parent / "scratch",
+        "output": output,
+    }
 
 
 def test_unknown_key(call, output, tmp_path):
-    settings = resolve_run(CONFIG, "scalerl-s0").model_dump_json().replace('"loss":', '"los":')
-    line = one_error(call("train", *train_arguments(output, tmp_path, settings)))
+    options = train_options(output, tmp_path)
+    options["settings"] = options["settings"].replace('"loss":', '"los":')
+    line = one_error(call("train", **options))
     assert "recipe.los: unknown key; did you mean 'loss'?" in line
 
 
 def test_missing_base_model(call, output, tmp_path):
-    line = one_error(call("train", *train_arguments(output, tmp_path / "nowhere")))
+    line = one_error(call("train", **train_options(output, tmp_path / "nowhere")))
     assert "nowhere: no such directory" in line and "make the model again" in line
 
 
@@ -73,17 +75,17 @@ def test_truncated_base_model(call, output, tmp_path):
     save_model(build_model(CONFIG.bases["dense"].model, 0), base)
     weights = base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    line = one_error(call("train", *train_arguments(output, base)))
+    line = one_error(call("train", **train_options(output, base)))
     assert f"{weights}: truncated or damaged" in line
     geometry = CONFIG.geometry.model_dump_json()
-    arguments = ["--base", base, "--model", base, "--settings", geometry, "--seed", 0, "--output", output]
-    assert str(weights) in one_error(call("measure_geometry", *arguments))
+    options = {"base": base, "model": base, "settings": geometry, "seed": 0, "output": output}
+    assert str(weights) in one_error(call("measure_geometry", **options))
 
 
 def test_empty_metrics(call, output, tmp_path):
     metrics, base = tmp_path / "metrics.parquet", tmp_path / "base.json"
     pd.DataFrame({"compute": [], "pass_rate": []}).to_parquet(metrics)
     write_json(base, {"pass_rate": 0.3, "standard_error": 0.01, "samples": 100})
-    arguments = ["--metrics", metrics, "--base-evaluation", base, "--settings", CONFIG.fit.model_dump_json()]
-    line = one_error(call("forecast", *arguments, "--output", output / "fit.json"))
+    options = {"metrics": metrics, "base_evaluation": base, "settings": CONFIG.fit.model_dump_json()}
+    line = one_error(call("forecast", **options, output=output / "fit.json"))
     assert str(metrics) in line

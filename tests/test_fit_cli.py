@@ -4,30 +4,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from rlscape.cli import fit, forecast, summarise_fits
-from rlscape.cli.common import fail_clearly
 from rlscape.files import read_json, write_json
 from rlscape.scaling.sigmoid import sigmoid
+from tests.entries import run_entry
 
 SETTINGS = json.dumps({"bootstrap_draws": 10})
 INITIAL = 0.4
-
-
-def run_entry(entry: ModuleType, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
-    arguments = []
-    for name, value in options.items():
-        arguments += [
-            f"--{name.replace('_', '-')}",
-            *(map(str, value) if isinstance(value, list) else [str(value)]),
-        ]
-    monkeypatch.setattr(sys, "argv", [entry.__name__, *arguments])
-    fail_clearly(entry.main)
 
 
 def metrics(

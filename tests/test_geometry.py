@@ -21,6 +21,7 @@ from rlscape.geometry.sparsity import (
     sparsity_bf16,
     update_mask,
 )
+from tests.entries import run_entry
 
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2)
 
@@ -200,15 +201,18 @@ def pair(tmp_path):
     return tmp_path / "base", tmp_path / "tuned"
 
 
-def run(base, tuned, output, **settings):
-    values = {"rank_fraction": 0.25, "null_draws": 2} | settings
-    measure_geometry.main(
-        ["--base", str(base), "--model", str(tuned), "--settings", json.dumps(values)]
-        + ["--seed", "3", "--output", str(output)]
-    )
+@pytest.fixture
+def run(monkeypatch):
+    """The command, as a rule calls it."""
+
+    def measure(base, tuned, output, **settings):
+        values = json.dumps({"rank_fraction": 0.25, "null_draws": 2} | settings)
+        run_entry(measure_geometry, monkeypatch, base=base, model=tuned, settings=values, seed=3, output=output)
+
+    return measure
 
 
-def test_command_writes_every_table(pair, tmp_path):
+def test_command_writes_every_table(run, pair, tmp_path):
     run(*pair, tmp_path / "out")
     matrices = pd.read_parquet(tmp_path / "out/matrices.parquet").set_index("tensor")
     assert matrices.kind.to_dict() == {
@@ -242,7 +246,7 @@ def test_command_writes_every_table(pair, tmp_path):
     assert summary["linear"]["sparsity"] == pytest.approx(np.average(linear.sparsity, weights=linear.m * linear.n))
 
 
-def test_measuring_twice_gives_the_same_bits(pair, tmp_path):
+def test_measuring_twice_gives_the_same_bits(run, pair, tmp_path):
     run(*pair, tmp_path / "first")
     run(*pair, tmp_path / "second")
     for name in ("matrices.parquet", "spectra.parquet", "masks.npz", "summary.json"):
@@ -294,14 +298,15 @@ def _with(path, tensor, values):
         (lambda tuned: _with(tuned, "lm_head.weight", snapped(20, 16) / 0), "lm_head.weight is not finite"),
     ],
 )
-def test_bad_checkpoints_give_one_clear_error_and_touch_nothing(pair, tmp_path, damage, expected):
+def test_bad_checkpoints_give_one_clear_error_and_touch_nothing(run, pair, tmp_path, damage, expected, capsys):
     run(*pair, tmp_path / "out")
     earlier = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
     damage(pair[1])
-    with pytest.raises(SystemExit) as stop:
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
         run(*pair, tmp_path / "out")
-    assert expected in stop.value.code
-    assert len(stop.value.code.splitlines()) == 1
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert expected in error
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == earlier
 
 
@@ -309,6 +314,7 @@ def _truncate(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def test_unknown_settings_are_named(pair, tmp_path):
-    with pytest.raises(SystemExit, match="mask_densty.*mask_density"):
+def test_unknown_settings_are_named(run, pair, tmp_path, capsys):
+    with pytest.raises(SystemExit):
         run(*pair, tmp_path / "out", mask_densty=0.3)
+    assert "mask_densty: unknown key; did you mean 'mask_density'?" in capsys.readouterr().err

@@ -189,3 +189,9 @@ def read_register():
 
 
 config["register"] = read_register()
+
+# How to read each figure, by target; captions find it as `snakemake.config["reading"]`.
+config["reading"] = {
+    file.stem: file.read_text().strip()
+    for file in Path(workflow.basedir, "workflow", "report", "figures").glob("*.rst")
+}

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from rlscape.catalogue import ARMS, resolve_run, run_name
+from rlscape.config import Config
 from rlscape.figures.style import BLUE, BROWN, GREEN, GREY, ORANGE, PINK, PURPLE, RED
 from rlscape.results.weights import in_blocks
 
@@ -39,3 +41,18 @@ def shown_matrix(matrices: pd.DataFrame) -> str:
     blocks = in_blocks(matrices)
     middle = (blocks["layer"].max() + 1) // 2
     return blocks.loc[(blocks["layer"] == middle) & (blocks["kind"] == SHOWN_KIND), "tensor"].iloc[0]
+
+
+def learning_rates(frame: pd.DataFrame, config: Config) -> pd.Series:
+    """The learning rate of each row's arm: methods are compared as run, not at matched rates."""
+    rates = {}
+    for arm in frame["arm"].unique():
+        run = resolve_run(config, run_name(arm, 0))
+        rates[arm] = run.sft.learning_rate if run.sft else run.rl.learning_rate
+    return frame["arm"].map(rates)
+
+
+def describe_learning_rates(frame: pd.DataFrame) -> str:
+    """For a figure's note, e.g. ``learning rates as run: SFT 3e-04, RLVR (DAPO) 1e-05``."""
+    rates = frame.drop_duplicates("arm").set_index("arm")["learning_rate"]
+    return "learning rates as run: " + ", ".join(f"{ARMS[arm].label} {rate:.0e}" for arm, rate in rates.items())

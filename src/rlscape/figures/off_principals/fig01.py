@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from rlscape.catalogue import ARMS, run_name
 from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, BLUE, RED, add_note, describe_seeds, new_figure
-from rlscape.figures.weights import NULL_STYLES, shown_matrix
+from rlscape.figures.weights import NULL_STYLES, describe_learning_rates, learning_rates, shown_matrix
 from rlscape.results import weights
 from rlscape.results.files import require
 
@@ -78,6 +78,7 @@ def assemble(config: Config) -> pd.DataFrame:
     for side in ("left", "right"):
         frames.append(angles[["arm", "seed", "index"]].assign(kind="angle", side=side, value=angles[f"angle_{side}"]))
     frame = pd.concat(frames, ignore_index=True).assign(scale=config.scale, tensor=tensor)
+    frame["learning_rate"] = learning_rates(frame, config)
     return frame.astype({name: "Int64" for name in ("row", "column", "category", "index")})
 
 
@@ -95,6 +96,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(seeds),
+        describe_learning_rates(frame),
         f"masks: seed 0, {frame['tensor'].iloc[0]}",
         "paper: RL avoids the principal mask, SFT hits it; RL rotates less (no numbers printed)",
     )

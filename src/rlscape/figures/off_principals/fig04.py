@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rlscape.catalogue import ARMS
 from rlscape.config import Config
 from rlscape.figures.style import GREY, add_note, describe_seeds, new_figure, whole_numbers_axis
-from rlscape.figures.weights import KIND_STYLES, shown_matrix
+from rlscape.figures.weights import KIND_STYLES, describe_learning_rates, learning_rates, shown_matrix
 from rlscape.results import weights
 
 METHODS = ("sft", "rlvr")
@@ -36,7 +36,8 @@ def assemble(config: Config) -> pd.DataFrame:
         by_layer[identity[:-1]].assign(kind=kind, value=value)
         for kind, value in {"max_angle": largest, "nss": by_layer["nss"]}.items()
     ]
-    return pd.concat(frames, ignore_index=True).assign(scale=config.scale)
+    frame = pd.concat(frames, ignore_index=True).assign(scale=config.scale)
+    return frame.assign(learning_rate=learning_rates(frame, config))
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -79,6 +80,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(frame.groupby("arm")["seed"].nunique()),
+        describe_learning_rates(frame),
         "mean and range over seeds; the larger of the left and right angle",
         "paper: RL near zero, SFT large (no numbers printed)",
     )

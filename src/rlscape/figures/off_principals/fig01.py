@@ -97,8 +97,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(seeds),
         describe_learning_rates(frame),
-        f"masks: seed 0, {frame['tensor'].iloc[0]}",
-        "paper: RL avoids the principal mask, SFT hits it; RL rotates less (no numbers printed)",
+        f"masks: seed 0, {frame['tensor'].iloc[0].removeprefix('model.').removesuffix('.weight')}",
+        "paper (no numbers): RL off the mask, SFT on it; RL rotates less",
     )
     return figure
 

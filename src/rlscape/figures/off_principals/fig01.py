@@ -36,6 +36,24 @@ def assemble(config: Config) -> pd.DataFrame:
     matrices, spectra = weights.matrices(config, METHODS), weights.spectra(config, METHODS)
     tensor = shown_matrix(matrices)
     frames = []
+    for _, matrix in matrices[matrices["tensor"] == tensor].iterrows():
+        quantities = {
+            "overlap": "overlap_principal",
+            "chance": "overlap_principal_chance",
+            "sparsity": "sparsity",
+        }
+        quantities |= {null: f"overlap_principal_{null}" for null in NULL_STYLES}
+        frames.append(
+            pd.DataFrame(
+                {
+                    "kind": "overlap",
+                    "arm": matrix["arm"],
+                    "seed": matrix["seed"],
+                    "quantity": list(quantities),
+                    "value": [matrix[column] for column in quantities.values()],
+                }
+            )
+        )
     for arm in METHODS:
         npz = require(config.results_dir / "geometry" / run_name(arm, 0) / "masks.npz")
         update, principal = (
@@ -56,29 +74,13 @@ def assemble(config: Config) -> pd.DataFrame:
                 }
             )
         )
-    for _, matrix in matrices[matrices["tensor"] == tensor].iterrows():
-        quantities = {
-            "overlap": "overlap_principal",
-            "chance": "overlap_principal_chance",
-            "sparsity": "sparsity",
-        }
-        quantities |= {null: f"overlap_principal_{null}" for null in NULL_STYLES}
-        frames.append(
-            pd.DataFrame(
-                {
-                    "kind": "overlap",
-                    "arm": matrix["arm"],
-                    "seed": matrix["seed"],
-                    "quantity": list(quantities),
-                    "value": [matrix[column] for column in quantities.values()],
-                }
-            )
-        )
     angles = spectra[(spectra["tensor"] == tensor) & spectra["angle_left"].notna()]
     for side in ("left", "right"):
         frames.append(angles[["arm", "seed", "index"]].assign(kind="angle", side=side, value=angles[f"angle_{side}"]))
     frame = pd.concat(frames, ignore_index=True).assign(scale=config.scale, tensor=tensor)
     frame["learning_rate"] = learning_rates(frame, config)
+    # Said once, in the overlap rows: a mask has thousands of rows.
+    frame.loc[frame["kind"] != "overlap", ["scale", "tensor", "learning_rate"]] = None
     return frame.astype({name: "Int64" for name in ("row", "column", "category", "index")})
 
 

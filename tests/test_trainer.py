@@ -1,6 +1,7 @@
 """The RL trainer: reproducible, resumable, and each recipe field does what it says."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from rlscape.rl.rollout import Completion, Group
 from rlscape.rl.trainer import RLTrainer
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, THINK_ID, encode
 
-CONFIG = load_config("config/smoke.yaml")
+CONFIG = load_config(Path(__file__).parents[1] / "config" / "smoke.yaml")
 STEPS = 6
 
 

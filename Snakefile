@@ -47,6 +47,8 @@ rule all:
         [figure_files(figure) for figure in FIGURES],
         picture_files("scoreboard"),
         "<results>/claims.csv",
+        # The size x of every run's update, also where no figure shows it yet.
+        expand("<results>/geometry/{run}/summary.json", run=ALL_RUNS),
         expand("<results>/notebooks/{notebook}.ipynb", notebook=NOTEBOOKS),
 
 

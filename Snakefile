@@ -48,7 +48,7 @@ rule all:
         picture_files("scoreboard"),
         "<results>/claims.csv",
         # The size x of every run's update, also where no figure shows it yet.
-        expand("<results>/geometry/{run}/summary.json", run=ALL_RUNS),
+        expand("<results>/geometry/{run}/summary.json", run=runs_of(CONFIG, ARMS)),
         expand("<results>/notebooks/{notebook}.ipynb", notebook=NOTEBOOKS),
 
 

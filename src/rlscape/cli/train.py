@@ -72,6 +72,11 @@ def main() -> None:
     start_logging()
     torch.set_num_threads(1)
     settings = parse_settings(RunSettings, arguments.settings)
+    # Read before the run: what the criteria and the code were when it started.
+    origin = {
+        "claims_sha256": hashlib.sha256(arguments.claims.read_bytes()).hexdigest(),
+        "provenance": provenance(),
+    }
     started = time.monotonic()
     if settings.method == "rl":
         model, metrics, extra = train_with_rl(settings, arguments.base, arguments.scratch, arguments.output)
@@ -86,11 +91,9 @@ def main() -> None:
         "method": settings.method,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "wall_seconds": time.monotonic() - started,
-        "claims_sha256": hashlib.sha256(arguments.claims.read_bytes()).hexdigest(),
         "settings": settings.model_dump(mode="json"),
-        "provenance": provenance(),
     }
-    write_json(arguments.output / "run.json", record | extra)
+    write_json(arguments.output / "run.json", record | origin | extra)
     (arguments.scratch / "checkpoint.pt").unlink(missing_ok=True)
 
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 from rlscape.config import EvaluationSettings, MathSettings, RLSettings
 from rlscape.rl import evaluate as module
-from rlscape.rl.evaluate import evaluate, evaluate_sets, standard_error
+from rlscape.rl.evaluate import Evaluator, standard_error
 from rlscape.tasks.math import make_sets
 from tests.test_rollout import make_model
 
@@ -16,19 +15,28 @@ SETS = make_sets(
 )
 
 
-def run(seed=0):
-    random = torch.Generator().manual_seed(seed)
-    return evaluate(make_model(), SETS.validation, 4, RL, "fp32", 1.0, random)
+SETTINGS = EvaluationSettings(evaluations=2, prompts=9, samples_per_prompt=4, final_factor=2, downstream_prompts=5)
+
+
+def evaluator():
+    return Evaluator(make_model(), SETS, SETTINGS, RL, "fp32", 1.0)
 
 
 def test_every_problem_is_sampled_also_when_slots_run_out(monkeypatch):
     monkeypatch.setattr(module, "MAX_SLOTS", 8)
-    assert run().samples == 9 * 4
+    row = evaluator().evaluate(make_model(), seed=(0,), factor=2)
+    assert row["samples"] == 9 * 4 * 2
+    assert row["downstream_samples"] == 5 * 2
 
 
-def test_an_evaluation_depends_on_its_seed_alone():
-    assert run() == run()
-    assert run().entropy != run(1).entropy
+def test_an_evaluation_depends_on_its_model_and_its_seed_alone():
+    """Not on what the same evaluator has measured before."""
+    used = evaluator()
+    used.evaluate(make_model(seed=1), seed=(1,))
+    again = used.evaluate(make_model(), seed=(0,))
+    assert again == evaluator().evaluate(make_model(), seed=(0,))
+    assert again["entropy"] != used.evaluate(make_model(), seed=(1,))["entropy"]
+    assert again["entropy"] != used.evaluate(make_model(seed=1), seed=(0,))["entropy"]
 
 
 def test_standard_error_is_the_sampling_error_on_these_problems():
@@ -44,10 +52,9 @@ def test_standard_error_is_the_sampling_error_on_these_problems():
 
 
 def test_a_row_of_metrics_covers_both_sets_and_the_final_factor():
-    settings = EvaluationSettings(evaluations=2, prompts=9, samples_per_prompt=2, downstream_prompts=5)
-    row = evaluate_sets(make_model(), SETS, settings, RL, "fp32", 1.0, seed=(0, 2, 1), factor=4)
-    assert row["samples"] == 9 * 2 * 4
-    assert row["downstream_samples"] == 5 * 4
+    row = evaluator().evaluate(make_model(), seed=(0, 2, 1), factor=2)
+    assert row["samples"] == 9 * 4 * 2
+    assert row["downstream_samples"] == 5 * 2
     assert {"pass_rate_se", "entropy", "truncation_rate", "mean_length"} <= row.keys()
 
 

@@ -7,17 +7,15 @@ import pytest
 import torch
 
 from rlscape.config import BaseSettings, MathSettings, ModelSettings, PretrainSettings
-from rlscape.models.build import build_model, load_model
+from rlscape.models.build import as_decoder, build_model, load_model
 from rlscape.pretrain import (
-    IGNORED,
     backward,
-    collate,
     draw_examples,
     draw_operations,
     learning_rate_factor,
     pretrain,
 )
-from rlscape.tasks.vocabulary import PAD_ID, TOKENS, decode, encode
+from rlscape.tasks.vocabulary import TOKENS, decode, encode
 
 SETTINGS = PretrainSettings(
     steps=20,
@@ -75,17 +73,8 @@ def test_held_out_problems_never_occur():
     assert len(rest) < len(everything)
 
 
-def test_collate_labels_completions_only():
-    ids, labels = collate(EXAMPLES)
-    assert ids.shape == labels.shape == (2, 11)
-    assert ids[0].tolist() == EXAMPLES[0][0] + EXAMPLES[0][1]
-    assert labels[0].tolist() == [IGNORED] * 4 + EXAMPLES[0][1]
-    assert ids[1].tolist() == encode("1 = 1 <eos>") + [PAD_ID] * 7
-    assert labels[1].tolist() == [IGNORED] * 2 + encode("1 <eos>") + [IGNORED] * 7
-
-
 def test_loss_and_gradient_are_means_over_completion_tokens():
-    model = build_model(BASE.model, seed=0)
+    model = as_decoder(build_model(BASE.model, seed=0))
     loss = backward(model, EXAMPLES)
     expected = 0.0
     reference = build_model(BASE.model, seed=0)

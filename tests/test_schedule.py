@@ -22,7 +22,7 @@ def make_schedule(name, k, batch=3, generations=2, decode_utilisation=1 / 12):
     force_head(model, EOS_ID, 0.2)  # lengths vary widely
     budget = Budget.of(RL, interrupted=False)
     random = torch.Generator().manual_seed(0)
-    generator = Generator(model, PROBLEMS, k * batch * generations, budget, "fp32", 1.0, random)
+    generator = Generator(model, PROBLEMS, k * batch * generations, budget, "fp32", 1.0, random, "fp32")
     clock = Clock.of(RL.changed(decode_utilisation=decode_utilisation), 10_000)
     prompts = PromptStream(len(PROBLEMS), None, np.random.default_rng(0))
     return SCHEDULES[name](model, generator, clock, prompts, recipe, batch)

@@ -9,7 +9,7 @@ import torch
 from rlscape.catalogue import resolve_run
 from rlscape.config import load_config
 from rlscape.errors import CheckpointError
-from rlscape.models.build import build_model
+from rlscape.models.build import as_decoder, build_model
 from rlscape.rl.rollout import Completion, Group
 from rlscape.rl.trainer import RLTrainer
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, THINK_ID, encode
@@ -40,7 +40,7 @@ def guessing_model(settings):
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return model
+    return as_decoder(model)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from rlscape.config import ModelSettings
-from rlscape.models.build import build_model
+from rlscape.models.build import as_decoder, build_model
 from rlscape.rl.losses import aggregation_weights, policy_loss
+from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.recipes import SCALERL
 from rlscape.tasks.vocabulary import PAD_ID, TOKENS, build_tokenizer
@@ -35,17 +36,24 @@ def batch(model):
     chosen = completed.clone()
     chosen[3, 2:4] = False
     ids[:, PROMPT_LENGTH:][~completed] = PAD_ID
-    in_completion = torch.cat([torch.zeros(4, PROMPT_LENGTH, dtype=torch.bool), chosen], dim=1)
     with torch.no_grad():
-        log_probs = completion_log_probs(model, ids, in_completion, "fp32", 1.0)
+        log_probs = our_log_probs(as_decoder(model), ids, chosen)
     sampled = torch.zeros(4, 8)
     sampled[chosen] = log_probs + 0.5 * torch.randn(log_probs.shape, generator=generator)
-    return ids, completed, chosen, in_completion, sampled
+    return ids, completed, chosen, sampled
+
+
+def our_log_probs(model, ids, chosen):
+    prompts = ids[:, :PROMPT_LENGTH].tolist()
+    completions = [row[:length] for row, length in zip(ids[:, PROMPT_LENGTH:], LENGTHS, strict=True)]
+    marked = torch.cat([row[:length] for row, length in zip(chosen, LENGTHS, strict=True)])
+    batch = Packing(prompts, completions, torch.arange(4))
+    return completion_log_probs(model, batch, marked, "fp32", 1.0)
 
 
 def trl_loss(model, batch, directory, **settings):
     """The loss of ``trl``'s trainer on the batch, and the model with its gradients."""
-    ids, completed, chosen, _, sampled = batch
+    ids, completed, chosen, sampled = batch
     arguments = GRPOConfig(
         output_dir=str(directory),
         per_device_train_batch_size=4,
@@ -108,13 +116,13 @@ def trl_loss(model, batch, directory, **settings):
     ids=["cispo", "dapo", "grpo", "gspo"],
 )
 def test_loss_and_gradient_equal_those_of_trl(model, batch, tmp_path, changes, settings):
-    ids, _, chosen, in_completion, sampled = batch
+    ids, _, chosen, sampled = batch
     recipe = SCALERL.changed(**changes)
-    ours = copy.deepcopy(model)
+    ours = as_decoder(model)
     sequence_ids = chosen.nonzero()[:, 0]
     weights = aggregation_weights(chosen.sum(1), torch.tensor([0, 0, 1, 1]), recipe.aggregation)
     loss, statistics = policy_loss(
-        completion_log_probs(ours, ids, in_completion, "fp32", 1.0),
+        our_log_probs(ours, ids, chosen),
         sampled[chosen],
         ADVANTAGES,
         sequence_ids,

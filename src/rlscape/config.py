@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from rlscape.errors import ConfigError
-from rlscape.settings import Settings
+from rlscape.settings import Precision, Settings
 
 Architecture = Literal["qwen3", "llama", "mistral"]
 Paper = Literal["scalerl", "off_principals"]
@@ -130,7 +130,9 @@ class RLSettings(Settings):
     accelerator_flops: float = Field(1e9, gt=0)
     """FLOP/s of one virtual accelerator while training; sets the unit of compute only."""
     micro_batch_tokens: int = Field(4096, ge=64)
-    """Tokens per forward-backward pass; a limit on memory, without effect on the gradient."""
+    """Tokens per forward-backward pass; a limit on memory, without effect on the gradient but for rounding."""
+    generator_precision: Precision = "bf16"
+    """Of the generator's body; its head's is the recipe's."""
     checkpoint_seconds: float = Field(60.0, ge=0)
     """Wall-clock time between resumable checkpoints; without effect on the result."""
 

@@ -25,16 +25,14 @@ from tqdm import tqdm
 
 from rlscape.config import BaseSettings, MathSettings, PretrainSettings
 from rlscape.files import provenance, write_json
-from rlscape.models.build import build_model, save_model, snap_to_bf16_
+from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
+from rlscape.models.decoder import Decoder
+from rlscape.rl.packing import Packing
+from rlscape.rl.policy import completion_log_probs
 from rlscape.tasks.math import draw_problem, flawed_trace, make_sets
-from rlscape.tasks.vocabulary import PAD_ID, encode
+from rlscape.tasks.vocabulary import encode
 
 logger = logging.getLogger(__name__)
-
-IGNORED = -100
-"""Label of a token without loss."""
-MICRO_BATCHES = 2
-"""A step's sequences are sorted by length and padded in this many parts."""
 
 Example = tuple[list[int], list[int]]
 """Prompt ids and completion ids."""
@@ -70,21 +68,6 @@ def draw_examples(
     return examples
 
 
-def collate(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, each (sequences, longest), padded on the right.
-
-    Causal attention never looks right, so no attention mask is needed.
-    """
-    width = max(len(prompt) + len(completion) for prompt, completion in examples)
-    ids = np.full((len(examples), width), PAD_ID)
-    labels = np.full((len(examples), width), IGNORED)
-    for row, (prompt, completion) in enumerate(examples):
-        end = len(prompt) + len(completion)
-        ids[row, :end] = prompt + completion
-        labels[row, len(prompt) : end] = completion
-    return torch.from_numpy(ids), torch.from_numpy(labels)
-
-
 def learning_rate_factor(step: int, steps: int) -> float:
     """Linear warm-up over the first twentieth, then a half cosine to zero."""
     warmup = max(1, steps // 20)
@@ -93,21 +76,18 @@ def learning_rate_factor(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def backward(model: torch.nn.Module, examples: Sequence[Example]) -> float:
+def backward(model: Decoder, examples: Sequence[Example]) -> float:
     """Accumulate the gradient of the mean loss per completion token; returns that mean."""
-    ordered = sorted(examples, key=lambda example: len(example[0]) + len(example[1]))
-    tokens = sum(len(completion) for _, completion in examples)
-    size = -(-len(ordered) // MICRO_BATCHES)
-    total = 0.0
-    for start in range(0, len(ordered), size):
-        ids, labels = collate(ordered[start : start + size])
-        logits = model(input_ids=ids, use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-        (loss / tokens).backward()
-        total += loss.item()
-    return total / tokens
+    ordered = sorted(examples, key=lambda example: len(example[1]))
+    batch = Packing(
+        [prompt for prompt, _ in ordered],
+        [torch.tensor(completion) for _, completion in ordered],
+        torch.arange(len(ordered)),
+    )
+    every = torch.ones(len(batch.targets), dtype=torch.bool)
+    loss = -completion_log_probs(model, batch, every, "fp32", temperature=1.0).mean()
+    loss.backward()
+    return loss.item()
 
 
 def pretrain(base: BaseSettings, math_settings: MathSettings, output: str | Path, name: str = "base") -> None:
@@ -118,8 +98,8 @@ def pretrain(base: BaseSettings, math_settings: MathSettings, output: str | Path
     sets = make_sets(math_settings)
     held_out = {problem.prompt for problem in (*sets.validation, *sets.downstream)}
     rng = np.random.default_rng(settings.seed)
-    model = build_model(base.model, settings.seed)
-    model.train()
+    stock = build_model(base.model, settings.seed)
+    model = as_decoder(stock)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
     )
@@ -140,7 +120,8 @@ def pretrain(base: BaseSettings, math_settings: MathSettings, output: str | Path
                 logger.info("%s: step %d/%d, loss %.4f", name, step + 1, settings.steps, losses[-1])
     snap_to_bf16_(model)
     output = Path(output)
-    save_model(model, output)
+    stock.load_state_dict(model.state_dict())
+    save_model(stock, output)
     write_json(
         output / "base.json",
         {

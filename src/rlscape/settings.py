@@ -1,8 +1,10 @@
 """The base class of every validated settings object: frozen, and unknown keys are errors."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
+
+Precision = Literal["bf16", "fp32"]
 
 
 class Settings(BaseModel):

@@ -8,8 +8,8 @@ import torch
 from rlscape.cli.common import fail_clearly, parse_settings, start_logging
 from rlscape.config import EvaluationSettings, MathSettings, RLSettings
 from rlscape.files import write_json
-from rlscape.models.build import load_model
-from rlscape.rl.evaluate import evaluate_sets
+from rlscape.models.build import load_decoder
+from rlscape.rl.evaluate import Evaluator
 from rlscape.tasks.math import chance_rate, make_sets
 
 
@@ -26,16 +26,10 @@ def main() -> None:
     torch.set_num_threads(1)
     sets = make_sets(parse_settings(MathSettings, arguments.math))
     evaluation = parse_settings(EvaluationSettings, arguments.evaluation)
-    row = evaluate_sets(
-        load_model(arguments.base),
-        sets,
-        evaluation,
-        parse_settings(RLSettings, arguments.rl),
-        head="fp32",
-        temperature=1.0,
-        seed=(0, 3),
-        factor=evaluation.final_factor,
-    )
+    rl = parse_settings(RLSettings, arguments.rl)
+    model = load_decoder(arguments.base)
+    evaluator = Evaluator(model, sets, evaluation, rl, head="fp32", temperature=1.0)
+    row = evaluator.evaluate(model, seed=(0, 3), factor=evaluation.final_factor)
     row["standard_error"] = row.pop("pass_rate_se")
     row["downstream_standard_error"] = row.pop("downstream_pass_rate_se", float("nan"))
     write_json(arguments.output, row | {"chance_rate": chance_rate(sets.validation)})

@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,15 +15,16 @@ import torch
 from rlscape.catalogue import RunSettings
 from rlscape.cli.common import fail_clearly, parse_settings, start_logging
 from rlscape.files import provenance, write_json, write_parquet
-from rlscape.models.build import load_model, save_model
-from rlscape.rl.policy import Model
+from rlscape.models.build import as_decoder, load_decoder, save_trained
 
 
-def train_with_rl(settings: RunSettings, base: Path, scratch: Path, output: Path) -> tuple[Model, pd.DataFrame, dict]:
+def train_with_rl(
+    settings: RunSettings, base: Path, scratch: Path, output: Path
+) -> tuple[torch.nn.Module, pd.DataFrame, dict]:
     """Run (or resume) an RL run; writes ``updates.parquet``."""
     from rlscape.rl.trainer import RLTrainer
 
-    trainer = RLTrainer(settings, load_model(base))
+    trainer = RLTrainer(settings, load_decoder(base))
     trainer.run(scratch / "checkpoint.pt")
     updates = trainer.updates_frame()
     write_parquet(output / "updates.parquet", updates)
@@ -31,23 +33,20 @@ def train_with_rl(settings: RunSettings, base: Path, scratch: Path, output: Path
     return trainer.model, trainer.metrics_frame(), {"mismatch": float(on_policy.mean())}
 
 
-def train_with_sft(settings: RunSettings, base: Path, scratch: Path) -> tuple[Model, pd.DataFrame, dict]:
+def train_with_sft(settings: RunSettings, base: Path, scratch: Path) -> tuple[torch.nn.Module, pd.DataFrame, dict]:
     """Run an SFT run from its start."""
-    from rlscape.rl.evaluate import evaluate_sets
+    from rlscape.rl.evaluate import Evaluator
     from rlscape.sft import train_sft
     from rlscape.tasks.math import make_sets
 
-    sets = make_sets(settings.math)
+    evaluator = Evaluator(
+        load_decoder(base), make_sets(settings.math), settings.evaluation, settings.rl, head="fp32", temperature=1.0
+    )
 
-    def evaluate(model: Model, step: int) -> dict:
+    def evaluate(model: Any, step: int) -> dict:
         last = settings.sft is not None and step == settings.sft.steps
-        return evaluate_sets(
-            model,
-            sets,
-            settings.evaluation,
-            settings.rl,
-            head="fp32",
-            temperature=1.0,
+        return evaluator.evaluate(
+            as_decoder(model),
             seed=(settings.seed, 2, step),
             factor=settings.evaluation.final_factor if last else 1,
         )
@@ -82,7 +81,7 @@ def main() -> None:
         model, metrics, extra = train_with_rl(settings, arguments.base, arguments.scratch, arguments.output)
     else:
         model, metrics, extra = train_with_sft(settings, arguments.base, arguments.scratch)
-    save_model(model, arguments.output / "model")
+    save_trained(model, arguments.base, arguments.output / "model")
     write_parquet(arguments.output / "metrics.parquet", metrics)
     record = {
         "run": settings.name,

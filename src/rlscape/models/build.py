@@ -6,6 +6,7 @@ on the bf16 grid but are stored and trained in fp32, so that small updates are n
 
 import importlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ import torch
 
 from rlscape.config import ModelSettings
 from rlscape.errors import CheckpointError
-from rlscape.files import read_json
+from rlscape.files import atomic
+from rlscape.models.decoder import WEIGHTS, Decoder, DecoderConfig
 from rlscape.tasks.vocabulary import EOS_ID, PAD_ID, TOKENS, build_tokenizer
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 _CLASSES = {"qwen3": "Qwen3", "llama": "Llama", "mistral": "Mistral"}
 
-WEIGHTS = "model.safetensors"
+REMEDY = "delete the directory and make the model again"
+NOT_COPIED = (WEIGHTS, "base.json")
+"""Files of a base model's directory that a model trained from it does not share."""
 
 
 def _class(architecture: str, suffix: str) -> Any:
@@ -84,31 +88,66 @@ def save_model(model: "PreTrainedModel", directory: str | Path) -> None:
             os.replace(file, directory / file.name)
 
 
+def save_trained(model: torch.nn.Module, base: str | Path, directory: str | Path) -> None:
+    """Write a model trained from ``base``: its own weights, everything else as ``base`` has it."""
+    from safetensors.torch import save_file
+
+    base, directory = Path(base), Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in sorted(base.iterdir()):
+        if file.is_file() and file.name not in NOT_COPIED:
+            with atomic(directory / file.name) as temporary:
+                shutil.copyfile(file, temporary)
+    with atomic(directory / WEIGHTS) as temporary:
+        save_file(model.state_dict(), temporary, metadata={"format": "pt"})
+
+
 def load_model(directory: str | Path) -> "PreTrainedModel":
-    """A model saved by :func:`save_model`, in fp32 and in evaluation mode.
+    """A saved model as ``transformers`` has it, in fp32 and in evaluation mode.
 
     Raises:
         CheckpointError: the directory or one of its files is missing, truncated or of another shape.
     """
+    directory = Path(directory)
+    state = _read_weights(directory)
+    architecture = DecoderConfig.read(directory / "config.json").model_type
+    model = _instantiate(_class(architecture, "Config").from_pretrained(directory), seed=0)
+    _fill(model, state, directory)
+    return model.eval()
+
+
+def load_decoder(directory: str | Path) -> Decoder:
+    """A saved model as the engine runs it, in fp32; errors as :func:`load_model`."""
+    directory = Path(directory)
+    state = _read_weights(directory)
+    decoder = Decoder(DecoderConfig.read(directory / "config.json"))
+    _fill(decoder, state, directory, assign=True)
+    return decoder
+
+
+def as_decoder(model: "PreTrainedModel") -> Decoder:
+    """A copy of a ``transformers`` model as the engine runs it."""
+    decoder = Decoder(DecoderConfig.model_validate(model.config.to_dict()))
+    decoder.load_state_dict({name: value.clone() for name, value in model.state_dict().items()}, assign=True)
+    return decoder
+
+
+def _read_weights(directory: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    directory = Path(directory)
-    weights, config = directory / WEIGHTS, directory / "config.json"
-    remedy = "delete the directory and make the model again"
-    for path in (directory, config, weights):
+    weights = directory / WEIGHTS
+    for path in (directory, directory / "config.json", weights):
         if not path.exists():
-            raise CheckpointError(f"{path}: no such {'directory' if path == directory else 'file'}; {remedy}")
+            raise CheckpointError(f"{path}: no such {'directory' if path == directory else 'file'}; {REMEDY}")
     try:
-        state = load_file(weights)
+        return load_file(weights)
     except SafetensorError as error:
-        raise CheckpointError(f"{weights}: truncated or damaged ({error}); {remedy}") from None
-    architecture = read_json(config).get("model_type")
-    if architecture not in _CLASSES:
-        raise CheckpointError(f"{config}: model_type {architecture!r} is not one of {', '.join(_CLASSES)}")
-    model = _instantiate(_class(architecture, "Config").from_pretrained(directory), seed=0)
+        raise CheckpointError(f"{weights}: truncated or damaged ({error}); {REMEDY}") from None
+
+
+def _fill(model: torch.nn.Module, state: dict[str, torch.Tensor], directory: Path, assign: bool = False) -> None:
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(state, assign=assign)
     except RuntimeError as error:
-        raise CheckpointError(f"{weights}: does not fit config.json; {remedy}\n{error}") from None
-    return model.eval()
+        raise CheckpointError(f"{directory / WEIGHTS}: does not fit config.json; {REMEDY}\n{error}") from None

@@ -1,50 +1,59 @@
-"""A key-value cache whose rows come and go, usable by the stock ``transformers`` attention layers.
+"""Keys and values of the sequences in flight: one allocation, rows that come and go.
 
-``DynamicCache`` appends to all rows alike. Here every row has its own length, rows are admitted and
-removed at any time, and the active rows are always the first ones, so that decoding never copies the cache.
+Every row has its own length, rows are admitted and removed at any time, and the active rows are always the first
+ones, so that decoding never copies the cache.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from rlscape.models.decoder import Attend
 
 
 class SlotCache:
     """Preallocated keys and values: (layers, 2, slots, kv_heads, max_length, head_dim).
 
-    ``begin`` announces where the next token of each active row is written; the model's layers then call
-    ``update`` with one token per row. Rows may have been written by older weights: after a weight swap the
-    stale entries stay, as in PipelineRL.
+    Rows may have been written by older weights: after a weight swap the stale entries stay, as in PipelineRL.
     """
 
-    def __init__(
-        self, layers: int, slots: int, kv_heads: int, max_length: int, head_dim: int, dtype: torch.dtype
-    ) -> None:
-        self.data = torch.zeros(layers, 2, slots, kv_heads, max_length, head_dim, dtype=dtype)
-        self._positions = torch.empty(0, dtype=torch.long)
-        self._rows = torch.empty(0, dtype=torch.long)
-        self._length = 0
+    def __init__(self, layers: int, slots: int, kv_heads: int, max_length: int, head_dim: int) -> None:
+        self.data = torch.zeros(layers, 2, slots, kv_heads, max_length, head_dim)
 
-    def begin(self, positions: Tensor) -> Tensor:
-        """Set the write positions (active,) of the next step; returns its attention mask (active, 1, 1, length)."""
-        self._positions = positions
-        self._rows = torch.arange(len(positions))
-        self._length = int(positions.max()) + 1
-        return (torch.arange(self._length) <= positions[:, None])[:, None, None, :]
+    def decode(self, positions: Tensor) -> Attend:
+        """Attention of one token per active row, the first ``len(positions)``, written at ``positions`` (active,)."""
+        kv_heads, max_length, head_dim = self.data.shape[3:]
+        active, length = len(positions), int(positions.max()) + 1
+        matrices = torch.arange(active * kv_heads)
+        at = matrices * max_length + positions.repeat_interleave(kv_heads)
+        bias = torch.where(torch.arange(length) <= positions[:, None], 0.0, -torch.inf)
+        bias = bias.repeat_interleave(kv_heads, 0)[:, None]
 
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
-        """Write one token per active row, (active, kv_heads, 1, head_dim); returns all keys and values so far."""
-        active = len(self._rows)
-        stored_keys, stored_values = self.data[layer]
-        stored_keys[self._rows, :, self._positions] = keys[:, :, 0]
-        stored_values[self._rows, :, self._positions] = values[:, :, 0]
-        return stored_keys[:active, :, : self._length], stored_values[:active, :, : self._length]
+        def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            for stored, new in zip(self.data[layer], (keys, values), strict=True):
+                stored.flatten(0, 2).index_copy_(0, at, new.flatten(0, 1))
+            stored_keys, stored_values = self.data[layer, :, :active].flatten(1, 2)[:, :, :length]
+            # One product per key head; the queries that share it are its rows.
+            shared = queries.reshape(active * kv_heads, -1, head_dim)
+            scores = torch.baddbmm(bias, shared, stored_keys.transpose(1, 2), alpha=head_dim**-0.5)
+            return torch.bmm(scores.softmax(-1), stored_values).view(active, -1)
 
-    def insert(self, prompts: Tensor, first_row: int, copies: int) -> None:
-        """Copy each prompt's entries (layers, 2, prompts, ...) into ``copies`` consecutive rows."""
-        length = prompts.shape[-2]
-        rows = slice(first_row, first_row + prompts.shape[2] * copies)
-        self.data[:, :, rows, :, :length] = prompts.repeat_interleave(copies, dim=2)
+        return attend
 
-    def move(self, sources: Tensor, targets: Tensor) -> None:
-        """Overwrite rows ``targets`` with rows ``sources``."""
-        self.data[:, :, targets] = self.data[:, :, sources]
+    def prefill(self, prompts: int, first_row: int, copies: int) -> Attend:
+        """Causal attention within ``prompts`` contexts of equal padded length, written to ``copies`` rows each."""
+        rows = slice(first_row, first_row + prompts * copies)
+
+        def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            q, k, v = (part.unflatten(0, (prompts, -1)).transpose(1, 2) for part in (queries, keys, values))
+            for stored, new in zip(self.data[layer], (k, v), strict=True):
+                stored[rows, :, : new.shape[2]] = new.repeat_interleave(copies, dim=0)
+            attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+            return attended.transpose(1, 2).flatten(0, 1).flatten(1)
+
+        return attend
+
+    def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
+        """Overwrite rows ``targets`` with the first ``length`` entries of rows ``sources``."""
+        for stored in self.data.flatten(0, 1):
+            stored[targets, :, :length] = stored[sources, :, :length]

@@ -7,12 +7,14 @@ import numpy as np
 import torch
 
 from rlscape.config import EvaluationSettings, RLSettings
-from rlscape.rl.policy import Model
-from rlscape.rl.recipes import HeadPrecision
+from rlscape.models.decoder import Decoder
 from rlscape.rl.rollout import Budget, Generator, Group
-from rlscape.tasks.math import Problem, ProblemSets
+from rlscape.settings import Precision
+from rlscape.tasks.math import ProblemSets
 
-MAX_SLOTS = 1024
+MAX_SLOTS = 512
+ADMISSION = 1 / 8
+"""Share of the slots that must be free before new problems are admitted: prefill pays in batches."""
 
 
 @dataclass(frozen=True)
@@ -43,32 +45,86 @@ def standard_error(correct: np.ndarray) -> float:
     return float(np.sqrt(correct.var(axis=1, ddof=1).sum() / samples) / problems)
 
 
-def evaluate(
-    model: Model,
-    problems: Sequence[Problem],
-    samples_per_problem: int,
-    rl: RLSettings,
-    head: HeadPrecision,
-    temperature: float,
-    random: torch.Generator,
-) -> Evaluation:
-    """Sample every problem ``samples_per_problem`` times with the rollout engine.
+class Evaluator:
+    """Pass rates on the validation set and on the harder downstream set, from one generator kept between evaluations.
 
     Paper: silent on how validation treats length. Here: every arm is evaluated under one protocol, the full
     budget with forced interruptions, whatever its training does.
+
+    Args:
+        model: any with the shapes of those to be evaluated.
     """
-    slots = min(MAX_SLOTS, len(problems) * samples_per_problem)
-    slots = max(slots, samples_per_problem)
-    budget = Budget.of(rl, interrupted=True)
-    generator = Generator(model, problems, slots, budget, head, temperature, random)
-    waiting = list(range(len(problems)))
-    groups: list[Group] = []
-    while waiting or generator.active:
-        room = generator.free // samples_per_problem
-        if waiting and room:
-            groups += generator.admit(waiting[:room], samples_per_problem)
-            del waiting[:room]
-        generator.step()
+
+    def __init__(
+        self,
+        model: Decoder,
+        sets: ProblemSets,
+        settings: EvaluationSettings,
+        rl: RLSettings,
+        head: Precision,
+        temperature: float,
+    ) -> None:
+        validation = sets.validation[: settings.prompts]
+        downstream = sets.downstream[: settings.downstream_prompts]
+        self.problems = [*validation, *downstream]
+        self.samples = [settings.samples_per_prompt] * len(validation)
+        self.samples += [settings.downstream_samples_per_prompt] * len(downstream)
+        self.validation_problems = len(validation)
+        # One problem's samples are admitted together.
+        self.slots = max(min(MAX_SLOTS, sum(self.samples)), max(self.samples) * settings.final_factor)
+        budget = Budget.of(rl, interrupted=True)
+        self.generator = Generator(
+            model, self.problems, self.slots, budget, head, temperature, torch.Generator(), rl.generator_precision
+        )
+
+    def evaluate(self, model: Decoder, seed: tuple[int, ...], factor: int = 1) -> dict[str, float | int]:
+        """One row of ``metrics.parquet``.
+
+        Args:
+            seed: of the sampled tokens, e.g. (run seed, step).
+            factor: multiplies the samples per problem, up to ``settings.final_factor``.
+        """
+        self.generator.random.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        self.generator.load_weights(model, version=0)
+        groups = self._sample(factor)
+        validation = summarise(groups[: self.validation_problems])
+        row: dict[str, float | int] = {
+            "pass_rate": validation.pass_rate,
+            "pass_rate_se": validation.standard_error,
+            "samples": validation.samples,
+            "entropy": validation.entropy,
+            "truncation_rate": validation.truncation_rate,
+            "interruption_rate": validation.interruption_rate,
+            "mean_length": validation.mean_length,
+        }
+        if groups[self.validation_problems :]:
+            downstream = summarise(groups[self.validation_problems :])
+            row |= {
+                "downstream_pass_rate": downstream.pass_rate,
+                "downstream_pass_rate_se": downstream.standard_error,
+                "downstream_samples": downstream.samples,
+            }
+        return row
+
+    def _sample(self, factor: int) -> list[Group]:
+        """A finished group per problem. Problems of similar length run together: their rows then end together."""
+        waiting = sorted(range(len(self.problems)), key=lambda index: len(self.problems[index].prompt_ids))
+        groups: dict[int, Group] = {}
+        while waiting or self.generator.active:
+            samples = self.samples[waiting[-1]] * factor if waiting else 0
+            room = self.generator.free
+            if waiting and room >= max(samples, ADMISSION * self.slots):
+                batch: list[int] = []
+                while waiting and len(batch) < room // samples and self.samples[waiting[-1]] * factor == samples:
+                    batch.append(waiting.pop())
+                groups |= {group.prompt: group for group in self.generator.admit(batch, samples)}
+            else:
+                self.generator.step()
+        return [groups[index] for index in range(len(self.problems))]
+
+
+def summarise(groups: Sequence[Group]) -> Evaluation:
+    """Means over the completions of ``groups``, of which each has as many."""
     completions = [completion for group in groups for completion in group.completions]
     correct = np.array([[completion.correct for completion in group.completions] for group in groups], float)
     chosen = torch.cat([completion.log_probs[completion.chosen] for completion in completions])
@@ -81,56 +137,3 @@ def evaluate(
         interruption_rate=float(np.mean([completion.interrupted for completion in completions])),
         mean_length=float(np.mean([len(completion.ids) for completion in completions])),
     )
-
-
-def evaluate_sets(
-    model: Model,
-    sets: ProblemSets,
-    settings: EvaluationSettings,
-    rl: RLSettings,
-    head: HeadPrecision,
-    temperature: float,
-    seed: tuple[int, ...],
-    factor: int = 1,
-) -> dict[str, float | int]:
-    """One row of ``metrics.parquet``: the validation set and the harder downstream set.
-
-    Args:
-        seed: of the sampled tokens, e.g. (run seed, step).
-        factor: multiplies the samples per problem.
-    """
-    random = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    validation = evaluate(
-        model,
-        sets.validation[: settings.prompts],
-        settings.samples_per_prompt * factor,
-        rl,
-        head,
-        temperature,
-        random,
-    )
-    row: dict[str, float | int] = {
-        "pass_rate": validation.pass_rate,
-        "pass_rate_se": validation.standard_error,
-        "samples": validation.samples,
-        "entropy": validation.entropy,
-        "truncation_rate": validation.truncation_rate,
-        "interruption_rate": validation.interruption_rate,
-        "mean_length": validation.mean_length,
-    }
-    if settings.downstream_prompts:
-        downstream = evaluate(
-            model,
-            sets.downstream[: settings.downstream_prompts],
-            settings.downstream_samples_per_prompt * factor,
-            rl,
-            head,
-            temperature,
-            random,
-        )
-        row |= {
-            "downstream_pass_rate": downstream.pass_rate,
-            "downstream_pass_rate_se": downstream.standard_error,
-            "downstream_samples": downstream.samples,
-        }
-    return row

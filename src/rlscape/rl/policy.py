@@ -1,36 +1,29 @@
-"""Token log-probabilities of a stock ``transformers`` causal language model, with the head's precision settable."""
+"""Token log-probabilities of a policy, with the head's precision settable."""
 
-from typing import Any
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlscape.rl.recipes import HeadPrecision
+from rlscape.models.decoder import Decoder
+from rlscape.models.functions import to_bf16_values
+from rlscape.rl.packing import Packing
+from rlscape.settings import Precision
 
-Model = Any
-"""A ``transformers`` causal language model: ``.model`` is the backbone, ``.lm_head`` the head."""
 
-
-def head_logits(hidden: Tensor, weight: Tensor, precision: HeadPrecision, temperature: float) -> Tensor:
-    """Logits in fp32 storage from hidden states (..., d) and head weights (vocabulary, d).
+def head_logits(hidden: Tensor, weight: Tensor, precision: Precision, temperature: float) -> Tensor:
+    """Logits from hidden states (..., d) and head weights (vocabulary, d).
 
     Under ``bf16`` inputs, weights and result are rounded to bf16, as the head of a mixed-precision model does;
     under ``fp32`` everything is computed in fp32 (P1's FP32 head).
     """
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    return F.linear(hidden.to(dtype), weight.to(dtype)).float() / temperature
+    if precision == "bf16":
+        return to_bf16_values(F.linear(to_bf16_values(hidden), to_bf16_values(weight))) / temperature
+    return F.linear(hidden, weight) / temperature
 
 
 def completion_log_probs(
-    model: Model, ids: Tensor, chosen: Tensor, precision: HeadPrecision, temperature: float
+    model: Decoder, batch: Packing, chosen: Tensor, precision: Precision, temperature: float
 ) -> Tensor:
-    """Log-probabilities (T,) of the tokens marked in ``chosen``, row by row.
-
-    Args:
-        ids: (B, L) prompts and completions, padded on the right; causal attention never looks there.
-        chosen: (B, L) bool, the tokens that the policy sampled; never True in the first column.
-    """
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
-    logits = head_logits(hidden[:, :-1][chosen[:, 1:]], model.lm_head.weight, precision, temperature)
-    return logits.log_softmax(-1).gather(-1, ids[chosen][:, None])[:, 0]
+    """Log-probabilities (N,) of those targets of ``batch`` that are marked in ``chosen`` (T,) bool."""
+    hidden = model.weights().hidden_states(batch.ids, batch.positions, batch.attend)
+    logits = head_logits(hidden[batch.sources[chosen]], model.lm_head.weight, precision, temperature)
+    return logits.log_softmax(-1).gather(-1, batch.targets[chosen][:, None])[:, 0]

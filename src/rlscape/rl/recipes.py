@@ -17,12 +17,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rlscape.settings import Settings
+from rlscape.settings import Precision, Settings
 
 Loss = Literal["cispo", "dapo", "grpo", "gspo"]
 Aggregation = Literal["sample", "prompt", "token"]
 AdvantageNormalisation = Literal["prompt", "batch", "none"]
-HeadPrecision = Literal["bf16", "fp32"]
 LengthControl = Literal["interruption", "penalty", "none"]
 Schedule = Literal["ppo_off_policy", "pipeline"]
 
@@ -43,9 +42,9 @@ class Recipe(Settings):
     """CISPO's absolute cap on the importance weight, ``min(rho, cispo_cap)`` (P1, Eq 4)."""
     aggregation: Aggregation
     advantage_normalisation: AdvantageNormalisation
-    generator_head: HeadPrecision
+    generator_head: Precision
     """Precision of the language-model head while sampling."""
-    trainer_head: HeadPrecision
+    trainer_head: Precision
     """Precision of the language-model head while training."""
     zero_variance_filter: bool
     """Drop prompts whose rewards are all equal, and average over the survivors."""

@@ -1,7 +1,8 @@
 """The rollout engine: continuous batching over slots, with weights that may be swapped in flight.
 
 - One prefill per prompt, shared by its generations; finished sequences leave the batch at once.
-- The body computes in bf16 like an inference engine, the trainer in fp32; the head's precision is the recipe's.
+- The body computes in ``generator_precision``: bf16 like an inference engine, while the trainer's is fp32. The
+  head's precision is the recipe's.
 - ``load_weights`` may be called between any two decoding steps. Unfinished sequences go on with the new weights
   over the *old* cache (PipelineRL), so one sequence can mix policies; the log-probability and the version of each
   token are those of the weights that sampled it.
@@ -16,12 +17,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
 from rlscape.config import RLSettings
+from rlscape.models.decoder import Decoder
 from rlscape.rl.cache import SlotCache
-from rlscape.rl.policy import Model, head_logits
-from rlscape.rl.recipes import HeadPrecision
+from rlscape.rl.policy import head_logits
+from rlscape.settings import Precision
 from rlscape.tasks.math import Problem, verify
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS, PAD_ID
 
@@ -85,29 +86,31 @@ class Generator:
         problems: what prompt indices refer to.
         slots: most sequences in flight.
         random: source of every sampled token and interruption point.
+        precision: of the body.
     """
 
     def __init__(
         self,
-        model: Model,
+        model: Decoder,
         problems: Sequence[Problem],
         slots: int,
         budget: Budget,
-        head: HeadPrecision,
+        head: Precision,
         temperature: float,
         random: torch.Generator,
+        precision: Precision,
     ) -> None:
         self.problems = problems
         self.budget = budget
         self.head = head
         self.temperature = temperature
         self.random = random
-        self.version = 0
         self.active = 0
         self.groups: list[Group] = []
         """Group of each active row, by row."""
-        self._body = copy.deepcopy(model).to(torch.bfloat16).eval().requires_grad_(False)
-        self._head_weight = model.lm_head.weight.detach().clone()
+        self.precision: Precision = precision
+        self._policy = copy.deepcopy(model)
+        self.load_weights(model, version=0)
         config = model.config
         longest_prompt = max(len(problem.prompt_ids) for problem in problems)
         self._cache = SlotCache(
@@ -116,7 +119,6 @@ class Generator:
             config.num_key_value_heads,
             longest_prompt + budget.longest,
             config.head_dim,
-            torch.bfloat16,
         )
         n, length = slots, budget.longest
         self._rows: dict[str, Tensor] = {
@@ -140,11 +142,10 @@ class Generator:
         return len(self._rows["length"]) - self.active
 
     @torch.no_grad()
-    def load_weights(self, model: Model, version: int) -> None:
+    def load_weights(self, model: Decoder, version: int) -> None:
         """Swap in new weights; the cache of unfinished sequences stays as the old weights wrote it."""
-        for target, source in zip(self._body.parameters(), model.parameters(), strict=True):
-            target.copy_(source)
-        self._head_weight.copy_(model.lm_head.weight)
+        self._policy.load_state_dict(model.state_dict())
+        self._body = self._policy.weights(self.precision)
         self.version = version
 
     @torch.no_grad()
@@ -154,14 +155,12 @@ class Generator:
         ids = [self.problems[prompt].prompt_ids for prompt in prompts]
         lengths = torch.tensor([len(prompt) for prompt in ids])
         # All but the last prompt token are prefilled; the last is the first input of decoding.
-        context = torch.full((len(ids), int(lengths.max()) - 1), PAD_ID)
+        width = int(lengths.max()) - 1
+        context = torch.full((len(ids), width), PAD_ID)
         for row, prompt in enumerate(ids):
             context[row, : len(prompt) - 1] = torch.tensor(prompt[:-1])
-        prefill = DynamicCache()
-        self._body.model(input_ids=context, past_key_values=prefill, use_cache=True)
-        layers: list[Any] = prefill.layers
-        entries = torch.stack([torch.stack((layer.keys, layer.values)) for layer in layers])
-        self._cache.insert(entries, self.active, generations)
+        attend = self._cache.prefill(len(ids), self.active, generations)
+        self._body.hidden_states(context.flatten(), torch.arange(width).repeat(len(ids)), attend)
 
         count = len(groups) * generations
         new = slice(self.active, self.active + count)
@@ -185,15 +184,9 @@ class Generator:
     def step(self) -> list[Group]:
         """Decode one token of every active sequence; returns the group of each sequence that finished."""
         rows = {name: values[: self.active] for name, values in self._rows.items()}
-        mask = self._cache.begin(rows["position"])
-        hidden = self._body.model(
-            input_ids=rows["next_id"][:, None],
-            position_ids=rows["position"][:, None],
-            attention_mask=mask,
-            past_key_values=self._cache,
-            use_cache=True,
-        ).last_hidden_state[:, 0]
-        log_probs = head_logits(hidden, self._head_weight, self.head, self.temperature).log_softmax(-1)
+        attend = self._cache.decode(rows["position"])
+        hidden = self._body.hidden_states(rows["next_id"], rows["position"], attend)
+        log_probs = head_logits(hidden, self._policy.lm_head.weight, self.head, self.temperature).log_softmax(-1)
         noise = torch.empty_like(log_probs).exponential_(generator=self.random)
         sampled = (log_probs.exp() / noise).argmax(-1)
 
@@ -239,7 +232,8 @@ class Generator:
         remaining = self.active - len(finished)
         holes = done[:remaining].nonzero()[:, 0]
         movers = (~done[remaining:]).nonzero()[:, 0] + remaining
-        self._cache.move(movers, holes)
+        if len(movers):
+            self._cache.move(movers, holes, int(self._rows["position"][movers].max()))
         for values in self._rows.values():
             values[holes] = values[movers]
         for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):
@@ -252,8 +246,7 @@ class Generator:
         """Everything that the next step depends on; groups as indices into the caller's list, by ``id``."""
         n = self.active
         return {
-            "body": self._body.state_dict(),
-            "head": self._head_weight,
+            "policy": self._policy.state_dict(),
             "version": self.version,
             "random": self.random.get_state(),
             "cache": self._cache.data[:, :, :n].clone(),
@@ -263,9 +256,8 @@ class Generator:
 
     def load_state_dict(self, state: dict[str, Any], groups: Sequence[Group]) -> None:
         """Continue where :meth:`state_dict` was taken, with the caller's ``groups``."""
-        self._body.load_state_dict(state["body"])
-        self._head_weight.copy_(state["head"])
-        self.version = state["version"]
+        self._policy.load_state_dict(state["policy"])
+        self.load_weights(self._policy, state["version"])
         self.random.set_state(state["random"])
         self.groups = [groups[index] for index in state["groups"]]
         self.active = n = len(self.groups)

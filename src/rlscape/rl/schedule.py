@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from rlscape.models.decoder import Decoder
 from rlscape.rl.clock import Clock
-from rlscape.rl.policy import Model
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.recipes import Recipe
 from rlscape.rl.rollout import Completion, Generator, Group
@@ -32,7 +32,7 @@ class Schedule:
 
     def __init__(
         self,
-        model: Model,
+        model: Decoder,
         generator: Generator,
         clock: Clock,
         prompts: PromptStream,

@@ -20,17 +20,18 @@ from tqdm import tqdm
 from rlscape.catalogue import RunSettings
 from rlscape.errors import CheckpointError
 from rlscape.files import atomic
+from rlscape.models.decoder import Decoder
 from rlscape.rl.advantages import advantages, has_signal
 from rlscape.rl.clock import Clock
-from rlscape.rl.evaluate import evaluate_sets
+from rlscape.rl.evaluate import Evaluator
 from rlscape.rl.losses import aggregation_weights, policy_loss
-from rlscape.rl.policy import Model, completion_log_probs
+from rlscape.rl.packing import Packing
+from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rewards import reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
 from rlscape.rl.schedule import SCHEDULES
 from rlscape.tasks.math import make_sets
-from rlscape.tasks.vocabulary import PAD_ID
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class RLTrainer:
         after_step: called with the number of finished steps after each of them.
     """
 
-    def __init__(self, settings: RunSettings, model: Model, after_step: Callable[[int], None] | None = None) -> None:
+    def __init__(self, settings: RunSettings, model: Decoder, after_step: Callable[[int], None] | None = None) -> None:
         assert settings.recipe is not None
         self.settings = settings
         self.recipe = recipe = settings.recipe
@@ -72,6 +73,7 @@ class RLTrainer:
             head=recipe.generator_head,
             temperature=recipe.temperature,
             random=torch.Generator().manual_seed(int(sampling_seed.generate_state(1)[0])),
+            precision=rl.generator_precision,
         )
         prompts = PromptStream(
             len(self.sets.training),
@@ -87,6 +89,7 @@ class RLTrainer:
         self.wall_seconds = 0.0
         self.metrics: list[dict[str, Any]] = []
         self.updates: list[dict[str, Any]] = []
+        self.evaluator = Evaluator(model, self.sets, settings.evaluation, rl, recipe.generator_head, recipe.temperature)
         self.evaluation_steps = settings.evaluation.steps(rl.steps)
 
     def run(self, checkpoint: Path | None = None) -> None:
@@ -115,13 +118,8 @@ class RLTrainer:
 
     def evaluate(self) -> None:
         """Append a row to ``metrics``."""
-        row = evaluate_sets(
+        row = self.evaluator.evaluate(
             self.model,
-            self.sets,
-            self.settings.evaluation,
-            self.rl,
-            self.recipe.generator_head,
-            self.recipe.temperature,
             seed=(self.settings.seed, 2, self.step),
             factor=self.settings.evaluation.final_factor if self.step == self.rl.steps else 1,
         )
@@ -201,22 +199,28 @@ class RLTrainer:
             return {"log_ratio_mean": float("nan"), "clip_fraction": float("nan"), "gradient_norm": 0.0}
         values = advantages(rewards, self.recipe.advantage_normalisation).flatten()
         completions = [completion for group in groups for completion in group.completions]
-        prompts = [self.sets.training[group.prompt].prompt_ids for group in groups for _ in group.completions]
         chosen = torch.tensor([int(completion.chosen.sum()) for completion in completions])
         group_ids = torch.arange(len(groups)).repeat_interleave(self.recipe.generations_per_prompt)
         weights = aggregation_weights(chosen, group_ids, self.recipe.aggregation)
         # Completions without advantage are part of the average but have no gradient: no forward pass for them.
-        useful = values.nonzero()[:, 0].tolist()
-        useful.sort(key=lambda index: len(prompts[index]) + len(completions[index].ids))
+        useful = [index for index, value in enumerate(values.tolist()) if value]
         clipped = log_ratio = tokens = 0.0
         self.optimizer.zero_grad()
-        for part in _micro_batches(useful, prompts, completions, self.rl.micro_batch_tokens):
-            ids, mask = _padded([prompts[i] for i in part], [completions[i] for i in part])
-            log_probs = completion_log_probs(self.model, ids, mask, self.recipe.trainer_head, self.recipe.temperature)
+        for part in _micro_batches(useful, group_ids.tolist(), completions, self.rl.micro_batch_tokens):
+            batch_groups, prompt_of = group_ids[part].unique(return_inverse=True)
+            batch = Packing(
+                [self.sets.training[groups[group].prompt].prompt_ids for group in batch_groups.tolist()],
+                [completions[i].ids for i in part],
+                prompt_of,
+            )
+            marked = torch.cat([completions[i].chosen for i in part])
+            log_probs = completion_log_probs(
+                self.model, batch, marked, self.recipe.trainer_head, self.recipe.temperature
+            )
             sequence_ids = torch.arange(len(part)).repeat_interleave(chosen[part])
             loss, statistics = policy_loss(
                 log_probs,
-                torch.cat([completions[i].log_probs[completions[i].chosen] for i in part]),
+                torch.cat([completions[i].log_probs for i in part])[marked],
                 values[part],
                 sequence_ids,
                 weights[part][sequence_ids],
@@ -284,26 +288,23 @@ class RLTrainer:
 
 
 def _micro_batches(
-    order: list[int], prompts: list[list[int]], completions: list[Completion], max_tokens: int
+    useful: list[int], group_ids: list[int], completions: list[Completion], max_tokens: int
 ) -> list[list[int]]:
-    """Split length-sorted completions so that no padded batch exceeds ``max_tokens`` (but for a single one)."""
+    """Split completions into parts of at most ``max_tokens`` tokens (but for a single group), each sorted by length.
+
+    Groups stay together, since a part computes each prompt once, and groups of similar length come together.
+    """
+    groups: dict[int, list[int]] = {}
+    for index in useful:
+        groups.setdefault(group_ids[index], []).append(index)
+    length = {index: len(completions[index].ids) for index in useful}
     parts: list[list[int]] = []
-    for index in order:
-        length = len(prompts[index]) + len(completions[index].ids)
-        if not parts or length * (len(parts[-1]) + 1) > max_tokens:
+    tokens = 0
+    for members in sorted(groups.values(), key=lambda members: max(length[index] for index in members)):
+        added = sum(length[index] for index in members)
+        if not parts or tokens + added > max_tokens:
             parts.append([])
-        parts[-1].append(index)
-    return parts
-
-
-def _padded(prompts: list[list[int]], completions: list[Completion]) -> tuple[Tensor, Tensor]:
-    """Prompts and completions as right-padded ids (B, L), and the mask (B, L) of tokens the policy chose."""
-    length = max(len(p) + len(c.ids) for p, c in zip(prompts, completions, strict=True))
-    ids = torch.full((len(prompts), length), PAD_ID)
-    chosen = torch.zeros((len(prompts), length), dtype=torch.bool)
-    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        end = len(prompt) + len(completion.ids)
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-        ids[row, len(prompt) : end] = completion.ids
-        chosen[row, len(prompt) : end] = completion.chosen
-    return ids, chosen
+            tokens = 0
+        parts[-1] += members
+        tokens += added
+    return [sorted(part, key=length.__getitem__) for part in parts]

@@ -1,0 +1,220 @@
+"""The decoder that the engine runs: Qwen3, Llama and Mistral on packed tokens, equal to ``transformers``' models.
+
+Parameters have the names of ``transformers`` checkpoints, so ``state_dict`` and ``load_state_dict`` go both ways.
+What differs is the work: tokens lie end to end without padding, query, key and value come from one product, and
+who attends to what is the caller's (:data:`Attend`): training, prefill and decoding share one forward pass.
+Importing the stock models takes longer than importing torch; a training job needs neither them nor a tokenizer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ValidationError
+from torch import Tensor, nn
+
+from rlscape.errors import CheckpointError
+from rlscape.files import read_json
+from rlscape.models.functions import rms_norm, rotate, rotations, swiglu, to_bf16_values
+from rlscape.settings import Precision
+
+WEIGHTS = "model.safetensors"
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, queries (T, heads, d), keys (T, kv_heads, d), values (T, kv_heads, d)) -> (T, heads * d)."""
+
+
+class RopeParameters(BaseModel):
+    rope_theta: float
+    rope_type: Literal["default"] = "default"
+
+
+class DecoderConfig(BaseModel):
+    """What the engine reads of a checkpoint's ``config.json``; values that it cannot run are refused."""
+
+    model_type: Literal["qwen3", "llama", "mistral"]
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    rope_parameters: RopeParameters
+    max_position_embeddings: int
+    hidden_act: Literal["silu"] = "silu"
+    attention_bias: Literal[False] = False
+    mlp_bias: Literal[False] = False
+    tie_word_embeddings: Literal[False] = False
+    sliding_window: int | None = None
+    """Never reached: sequences are shorter."""
+
+    @classmethod
+    def read(cls, path: Path) -> "DecoderConfig":
+        """Raises CheckpointError: not a model that the engine knows."""
+        try:
+            config = cls.model_validate(read_json(path))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(map(str, problem["loc"]))
+            raise CheckpointError(f"{path}: {key}: {problem['msg']} (found {problem['input']!r})") from None
+        if config.sliding_window is not None and config.sliding_window < config.max_position_embeddings:
+            raise CheckpointError(f"{path}: sliding_window: a window shorter than max_position_embeddings")
+        return config
+
+
+class Norm(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+
+class Attention(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        queries, keys = (n * config.head_dim for n in (config.num_attention_heads, config.num_key_value_heads))
+        self.q_proj = nn.Linear(config.hidden_size, queries, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, keys, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, keys, bias=False)
+        self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
+        if config.model_type == "qwen3":
+            self.q_norm = Norm(config.head_dim)
+            self.k_norm = Norm(config.head_dim)
+
+
+class MLP(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+
+class Layer(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.self_attn = Attention(config)
+        self.mlp = MLP(config)
+        self.input_layernorm = Norm(config.hidden_size)
+        self.post_attention_layernorm = Norm(config.hidden_size)
+
+
+class Backbone(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = Norm(config.hidden_size)
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One layer as it is computed with."""
+
+    qkv: Tensor
+    qk_norm: Tensor | None
+    """(heads + kv_heads, head_dim), or None where the architecture has none."""
+    o: Tensor
+    gate_up: Tensor
+    down: Tensor
+    attention_norm: Tensor
+    mlp_norm: Tensor
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A decoder's weights, joined where one product does the work of several.
+
+    Under ``bf16`` everything that a bf16 model would store (weights, and the result of every step) is rounded.
+    """
+
+    config: DecoderConfig
+    precision: Precision
+    embedding: Tensor
+    layers: list[LayerWeights]
+    norm: Tensor
+    cosine: Tensor
+    sine: Tensor
+
+    def hidden_states(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """The head's inputs (T, hidden_size) for packed tokens ``ids`` (T,) at ``positions`` (T,)."""
+        config, epsilon = self.config, self.config.rms_norm_eps
+        heads, kv_heads, dimensions = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+        cosine, sine = self.cosine.index_select(0, positions), self.sine.index_select(0, positions)
+        keep = to_bf16_values if self.precision == "bf16" else _unchanged
+
+        def linear(x: Tensor, weight: Tensor) -> Tensor:
+            return keep(F.linear(x, weight))
+
+        x = F.embedding(ids, self.embedding)
+        for index, layer in enumerate(self.layers):
+            normed = keep(rms_norm(x, layer.attention_norm, epsilon))
+            qk, values = (
+                linear(normed, layer.qkv).unflatten(-1, (-1, dimensions)).split((heads + kv_heads, kv_heads), 1)
+            )
+            if layer.qk_norm is not None:
+                qk = keep(rms_norm(qk, layer.qk_norm, epsilon))
+            queries, keys = keep(rotate(qk, cosine, sine)).split((heads, kv_heads), 1)
+            x = keep(x + linear(keep(attend(index, queries, keys, values)), layer.o))
+            normed = keep(rms_norm(x, layer.mlp_norm, epsilon))
+            x = keep(x + linear(keep(swiglu(linear(normed, layer.gate_up))), layer.down))
+        return keep(rms_norm(x, self.norm, epsilon))
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+class Decoder(nn.Module):
+    """Parameters of a causal language model; :meth:`weights` is what to compute with."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        with torch.device("meta"):
+            self.model = Backbone(config)
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self._cosine, self._sine = rotations(
+            config.max_position_embeddings, config.head_dim, config.rope_parameters.rope_theta
+        )
+
+    def weights(self, precision: Precision = "fp32") -> Weights:
+        """The backbone's weights, differentiable with respect to the parameters."""
+        config = self.config
+        keep = to_bf16_values if precision == "bf16" else _unchanged
+
+        def joined(*modules: Any) -> Tensor:
+            parts = [module.weight for module in modules]
+            return keep(parts[0] if len(parts) == 1 else torch.cat(parts))
+
+        def qk_norm(attention: Any) -> Tensor | None:
+            if config.model_type != "qwen3":
+                return None
+            rows = [attention.q_norm.weight] * config.num_attention_heads
+            return keep(torch.stack(rows + [attention.k_norm.weight] * config.num_key_value_heads))
+
+        layers: list[Any] = list(self.model.layers)
+        return Weights(
+            config,
+            precision,
+            joined(self.model.embed_tokens),
+            [
+                LayerWeights(
+                    qkv=joined(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
+                    qk_norm=qk_norm(layer.self_attn),
+                    o=joined(layer.self_attn.o_proj),
+                    gate_up=joined(layer.mlp.gate_proj, layer.mlp.up_proj),
+                    down=joined(layer.mlp.down_proj),
+                    attention_norm=joined(layer.input_layernorm),
+                    mlp_norm=joined(layer.post_attention_layernorm),
+                )
+                for layer in layers
+            ],
+            joined(self.model.norm),
+            self._cosine,
+            self._sine,
+        )

@@ -1,0 +1,106 @@
+"""The elementwise steps of a decoder, with gradients written out.
+
+On one core they cost as much as the matrix products when autograd derives them from single operations; each of
+these makes about half the passes over memory.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = norm.square_().mul_(1 / x.shape[-1]).add_(epsilon).rsqrt_()
+        normalised = x * scale
+        ctx.save_for_backward(normalised, scale, weight)
+        return normalised * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        normalised, scale, weight = ctx.saved_tensors
+        product = gradient * normalised
+        along = (product * weight).mean(-1, keepdim=True)
+        inner = (gradient * weight).addcmul_(normalised, along, value=-1).mul_(scale)
+        return inner, product.sum(tuple(range(product.dim() - weight.dim()))), None
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """``x / rms(x) * weight`` over the last dimension.
+
+    Args:
+        x: (..., d).
+        weight: (d,), or any shape that ``x``'s last dimensions have.
+    """
+    return _RMSNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
+
+
+def _rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    return (x * cosine).addcmul_(x.roll(x.shape[-1] // 2, -1), sine)
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        ctx.save_for_backward(cosine, sine)
+        return _rotated(x, cosine, sine)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        cosine, sine = ctx.saved_tensors
+        return _rotated(gradient, cosine, -sine), None, None
+
+
+def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotary position embedding of ``x`` (T, heads, d) by tables (T, 1, d) from :func:`rotations`."""
+    return _Rotate.apply(x, cosine, sine)  # type: ignore[no-any-return]
+
+
+def rotations(positions: int, dimensions: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines, each (positions, 1, dimensions) in fp32; dimension i is paired with i + d/2."""
+    frequencies = theta ** -(torch.arange(0, dimensions, 2, dtype=torch.float32) / dimensions)
+    angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)[:, None]
+    return torch.cat((angles.cos(), angles.cos()), -1), torch.cat((-angles.sin(), angles.sin()), -1)
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, gate_up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up)
+        gate, up = gate_up.chunk(2, -1)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (gate_up,) = ctx.saved_tensors
+        gate, up = gate_up.chunk(2, -1)
+        result = torch.empty_like(gate_up)
+        to_gate, to_up = result.chunk(2, -1)
+        sigmoid = gate.sigmoid()
+        torch.mul(gate, sigmoid, out=to_up)
+        torch.addcmul(sigmoid, to_up, 1 - sigmoid, out=to_gate)
+        to_gate.mul_(up).mul_(gradient)
+        to_up.mul_(gradient)
+        return result
+
+
+def swiglu(gate_up: Tensor) -> Tensor:
+    """``silu(gate) * up`` of the two halves of the last dimension: (..., 2 d) to (..., d)."""
+    return _SwiGLU.apply(gate_up)  # type: ignore[no-any-return]
+
+
+def to_bf16_values(x: Tensor) -> Tensor:
+    """``x`` rounded to bf16, kept in fp32.
+
+    With inputs, weights and results rounded, an fp32 product is what a bf16 kernel computes, which adds up in fp32.
+    Small bf16 kernels are no faster on a CPU, and they fill a cache with a compiled kernel for every shape.
+    """
+    return x.to(torch.bfloat16).float()

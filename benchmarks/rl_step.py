@@ -1,4 +1,4 @@
-"""Completions per second of one RL step, ours and that of ``trl``'s GRPOTrainer, on one setting.
+"""Completions per second of one RL step, ours and that of ``trl``'s GRPOTrainer, and both parts' share of the floor.
 
     python benchmarks/rl_step.py --json
 
@@ -20,8 +20,10 @@ import torch
 from rlscape.catalogue import RunSettings, resolve_run
 from rlscape.config import Config, load_config
 from rlscape.files import provenance
-from rlscape.models.build import load_model
+from rlscape.models.build import load_decoder, load_model
+from rlscape.models.decoder import DecoderConfig
 from rlscape.rl.recipes import SCALERL
+from rlscape.rl.rollout import Group
 from rlscape.rl.trainer import RLTrainer
 from rlscape.tasks.math import make_sets, verify
 from rlscape.tasks.vocabulary import build_tokenizer
@@ -43,9 +45,68 @@ RECIPE = SCALERL.changed(
 Step = Callable[[], None]
 
 
-def our_trainer(settings: RunSettings, base: Path, zero_variance_filter: bool) -> RLTrainer:
-    recipe = RECIPE.changed(zero_variance_filter=zero_variance_filter)
-    return RLTrainer(settings.changed(recipe=recipe), load_model(base))
+class TimedTrainer(RLTrainer):
+    """Notes, for each step, the seconds of its two parts and the products that they cannot do without."""
+
+    def __init__(self, settings: RunSettings, base: Path, zero_variance_filter: bool) -> None:
+        recipe = RECIPE.changed(zero_variance_filter=zero_variance_filter)
+        super().__init__(settings.changed(recipe=recipe), load_decoder(base))
+        self.rows: list[dict[str, float]] = []
+
+    def train_step(self) -> None:
+        batch: list[Group] = []
+        generate = self.schedule.next_batch
+
+        def timed() -> list[Group]:
+            batch.extend(generate())
+            self.generated = time.perf_counter()
+            return batch
+
+        self.schedule.next_batch = timed  # type: ignore[method-assign]
+        started = time.perf_counter()
+        super().train_step()
+        finished = time.perf_counter()
+        self.schedule.next_batch = generate  # type: ignore[method-assign]
+        prompts = [len(self.sets.training[group.prompt].prompt_ids) for group in batch]
+        lengths = [[len(completion.ids) for completion in group.completions] for group in batch]
+        forward = forward_flops(self.model.config, prompts, lengths)
+        self.rows.append(
+            {
+                "generate": self.generated - started,
+                "train": finished - self.generated,
+                "generate_flops": forward,
+                "train_flops": 3 * forward,  # backward: a product for the inputs, one for the weights
+            }
+        )
+
+
+def forward_flops(config: DecoderConfig, prompts: list[int], lengths: list[list[int]]) -> float:
+    """FLOPs of the matrix products of one forward pass that nothing can spare.
+
+    Each prompt once for all its completions, no completion's last token, no padding, logits for completion tokens
+    only. Generation needs the same products as a training forward pass.
+    """
+    heads, head_dim = config.num_attention_heads, config.head_dim
+    attention = config.hidden_size * head_dim * 2 * (heads + config.num_key_value_heads)
+    layer = attention + 3 * config.hidden_size * config.intermediate_size
+    total = 0.0
+    for prompt, completions in zip(prompts, lengths, strict=True):
+        tokens = prompt + sum(n - 1 for n in completions)
+        seen = prompt * (prompt + 1) / 2 + sum((n - 1) * prompt + n * (n - 1) / 2 for n in completions)
+        total += config.num_hidden_layers * (2 * layer * tokens + 4 * heads * head_dim * seen)
+        total += 2 * config.vocab_size * config.hidden_size * sum(completions)
+    return total
+
+
+def gemm_peak(size: int = 1024, repeats: int = 20) -> float:
+    """FLOP/s of a large fp32 matrix product, the best of several."""
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        left @ right
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
 
 
 def race_trl(
@@ -118,9 +179,8 @@ def race_trl(
     return {name: times[WARMUP_ROUNDS:] for name, times in seconds.items()}
 
 
-def base_model(config: Config) -> Path:
+def base_model(config: Config, name: str) -> Path:
     """The pipeline's base model if it has been made, else one pretrained alike and kept for the next call."""
-    name = config.scalerl.base
     made = config.results_dir / "bases" / name
     own = config.results / "benchmarks" / config.scale / name
     if (made / "base.json").exists():
@@ -131,6 +191,18 @@ def base_model(config: Config) -> Path:
         print(f"pretraining {own} (minutes, once)", file=sys.stderr)
         pretrain(config.bases[name], config.math, own, name)
     return own
+
+
+def widened(config: Config, name: str, hidden_size: int) -> tuple[Config, str]:
+    """The config with one more base model: that of ``name``, but wider."""
+    base = config.bases[name]
+    wide = base.model.changed(
+        hidden_size=hidden_size,
+        intermediate_size=hidden_size * base.model.intermediate_size // base.model.hidden_size,
+    )
+    wider = f"{name}-{hidden_size}"
+    bases = config.bases | {wider: base.model_copy(update={"model": wide})}
+    return config.model_copy(update={"bases": bases}), wider
 
 
 def summarise(seconds: dict[str, list[float]], completions: int) -> dict[str, Any]:
@@ -147,10 +219,20 @@ def summarise(seconds: dict[str, list[float]], completions: int) -> dict[str, An
     return summary
 
 
+def share_of_floor(rows: list[dict[str, float]], peak: float) -> dict[str, float]:
+    """The time that the necessary products take at ``peak`` FLOP/s over the time that was taken, per part."""
+    return {
+        f"share_of_floor_{part}": round(statistics.median(row[f"{part}_flops"] / peak / row[part] for row in rows), 3)
+        for part in ("generate", "train")
+    } | {f"seconds_{part}": round(statistics.median(row[part] for row in rows), 4) for part in ("generate", "train")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="config/config.yaml", help="scale: model, task, batch and budget")
-    parser.add_argument("--base", type=Path, help="base model (default: the scale's own)")
+    parser.add_argument("--config", default="config/config.yaml", help="scale: models, task and budget")
+    parser.add_argument("--base", help="base model by its name in the config (default: P1's)")
+    parser.add_argument("--hidden-size", type=int, help="widen the base model to this, its feed-forward alike")
+    parser.add_argument("--prompts", type=int, default=16, help="per batch, each with 16 generations (default: 16)")
     parser.add_argument("--rounds", type=int, default=10, help="timed rounds, at least 2")
     parser.add_argument("--threads", type=int, default=1, help="of torch, on either side")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -159,18 +241,35 @@ def main() -> None:
         parser.error("--rounds must be at least 2: a spread needs two")
 
     config = load_config(arguments.config)
-    base = arguments.base or base_model(config)
+    name = arguments.base or config.scalerl.base
+    if name not in config.bases:
+        parser.error(f"--base {name}: {arguments.config} has {', '.join(config.bases)}")
+    if arguments.hidden_size:
+        config, name = widened(config, name, arguments.hidden_size)
+    base = base_model(config, name)
     torch.set_num_threads(arguments.threads)
     settings = resolve_run(config, "scalerl-s0")
-    settings = settings.changed(rl=settings.rl.changed(learning_rate=LEARNING_RATE, warmup_steps=0))
-    ours = our_trainer(settings, base, zero_variance_filter=False)
-    filtered = our_trainer(settings, base, zero_variance_filter=True)
-    prompts = ours.prompts_per_batch
+    prompts = arguments.prompts
+    settings = settings.changed(
+        rl=settings.rl.changed(
+            learning_rate=LEARNING_RATE,
+            warmup_steps=0,
+            prompt_scale=prompts / RECIPE.prompts_per_batch,
+            generator_precision="fp32",
+        )
+    )
+    ours = TimedTrainer(settings, base, zero_variance_filter=False)
+    filtered = TimedTrainer(settings, base, zero_variance_filter=True)
+    peaks = [gemm_peak()]
     rivals = {"rlscape": ours.train_step, "rlscape_filtered": filtered.train_step}
     seconds = race_trl(settings, base, prompts, rivals, arguments.rounds)
+    peaks.append(gemm_peak())
     summary = summarise(seconds, prompts * RECIPE.generations_per_prompt) | {
+        **share_of_floor(ours.rows[WARMUP_ROUNDS:], max(peaks)),
+        "gemm_gflops": round(max(peaks) / 1e9, 1),
         "setting": {
             "config": arguments.config,
+            "base": name,
             "prompts": prompts,
             "generations_per_prompt": RECIPE.generations_per_prompt,
             "max_completion_length": settings.rl.thinking_tokens + settings.rl.answer_tokens,
@@ -189,6 +288,9 @@ def main() -> None:
     for key in ("ratio_to_trl", "ratio_to_trl_filtered"):
         low, high = summary[f"{key}_quartiles"]
         print(f"{key:22s} {summary[key]:.2f} (quartiles {low:.2f} to {high:.2f})")
+    for part in ("generate", "train"):
+        share, seconds_of_part = summary[f"share_of_floor_{part}"], summary[f"seconds_{part}"]
+        print(f"{part:22s} {seconds_of_part:.3f} s, {share:.2f} of the floor at {summary['gemm_gflops']:.0f} GFLOP/s")
 
 
 if __name__ == "__main__":

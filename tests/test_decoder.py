@@ -1,5 +1,8 @@
 """The engine's decoder against ``transformers``' models: outputs, gradients, packing, decoding with the cache."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +12,7 @@ from rlscape.errors import CheckpointError
 from rlscape.models.build import as_decoder, build_model, load_decoder, load_model, save_model, save_trained
 from rlscape.models.functions import rms_norm, rotate, rotations, swiglu
 from rlscape.rl.cache import SlotCache
+from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.tasks.vocabulary import TOKENS
@@ -166,3 +170,33 @@ def test_a_model_that_the_engine_cannot_run_is_refused_by_file_and_key(tmp_path,
     config.write_text(config.read_text().replace(old, new))
     with pytest.raises(CheckpointError, match=f"config.json: .*{message}"):
         load_decoder(tmp_path)
+
+
+def test_the_fused_optimizer_equals_that_of_torch_bit_for_bit():
+    torch.manual_seed(0)
+    mine = [torch.nn.Parameter(torch.randn(5, 4)), torch.nn.Parameter(torch.randn(7))]
+    theirs = [torch.nn.Parameter(parameter.detach().clone()) for parameter in mine]
+    ours = AdamW(mine, betas=(0.9, 0.99), epsilon=1e-15, weight_decay=0.01)
+    reference = torch.optim.AdamW(theirs, betas=(0.9, 0.99), eps=1e-15, weight_decay=0.01, fused=True)
+    for learning_rate in (1e-3, 2e-3, 3e-3):
+        for parameter, other in zip(mine, theirs, strict=True):
+            parameter.grad = torch.randn_like(parameter)
+            other.grad = parameter.grad.clone()
+        ours.step(learning_rate)
+        reference.param_groups[0]["lr"] = learning_rate
+        reference.step()
+    assert all(torch.equal(parameter, other) for parameter, other in zip(mine, theirs, strict=True))
+
+
+def test_the_engine_needs_neither_transformers_nor_pandas_nor_the_compiler():
+    """What makes a job slow to start, up to and including an update."""
+    code = (
+        "import sys, torch, rlscape.rl.trainer\n"
+        "from rlscape.rl.optimizer import AdamW\n"
+        "parameter = torch.ones(3, requires_grad=True)\n"
+        "parameter.grad = torch.ones(3)\n"
+        "AdamW([parameter], (0.9, 0.99), 1e-8, 0.0).step(0.1)\n"
+        "print({'transformers', 'pandas', 'scipy', 'trl', 'torch._dynamo'} & sys.modules.keys())"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed == "set()\n"

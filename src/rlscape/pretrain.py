@@ -27,6 +27,7 @@ from rlscape.config import BaseSettings, MathSettings, PretrainSettings
 from rlscape.files import provenance, write_json
 from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
 from rlscape.models.decoder import Decoder
+from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.tasks.math import draw_problem, flawed_trace, make_sets
@@ -100,20 +101,16 @@ def pretrain(base: BaseSettings, math_settings: MathSettings, output: str | Path
     rng = np.random.default_rng(settings.seed)
     stock = build_model(base.model, settings.seed)
     model = as_decoder(stock)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
-    )
+    optimizer = AdamW(model.parameters(), betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.01)
     losses: list[float] = []
     report_every = max(1, settings.steps // 20)
     bar = tqdm(range(settings.steps), desc=f"pretrain {name}", disable=None)
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * learning_rate_factor(step, settings.steps)
         examples = draw_examples(settings, step, math_settings.modulus, held_out, rng)
         losses.append(backward(model, examples))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.step(settings.learning_rate * learning_rate_factor(step, settings.steps))
+        optimizer.zero_grad()
         if (step + 1) % report_every == 0:
             bar.set_postfix(loss=f"{losses[-1]:.3f}")
             if bar.disable:

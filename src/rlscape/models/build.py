@@ -121,14 +121,14 @@ def load_decoder(directory: str | Path) -> Decoder:
     directory = Path(directory)
     state = _read_weights(directory)
     decoder = Decoder(DecoderConfig.read(directory / "config.json"))
-    _fill(decoder, state, directory, assign=True)
+    _fill(decoder, state, directory)
     return decoder
 
 
 def as_decoder(model: "PreTrainedModel") -> Decoder:
     """A copy of a ``transformers`` model as the engine runs it."""
     decoder = Decoder(DecoderConfig.model_validate(model.config.to_dict()))
-    decoder.load_state_dict({name: value.clone() for name, value in model.state_dict().items()}, assign=True)
+    decoder.load_state_dict(model.state_dict())
     return decoder
 
 
@@ -146,8 +146,8 @@ def _read_weights(directory: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{weights}: truncated or damaged ({error}); {REMEDY}") from None
 
 
-def _fill(model: torch.nn.Module, state: dict[str, torch.Tensor], directory: Path, assign: bool = False) -> None:
+def _fill(model: torch.nn.Module, state: dict[str, torch.Tensor], directory: Path) -> None:
     try:
-        model.load_state_dict(state, assign=assign)
+        model.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{directory / WEIGHTS}: does not fit config.json; {REMEDY}\n{error}") from None

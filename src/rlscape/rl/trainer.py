@@ -9,10 +9,9 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -25,6 +24,7 @@ from rlscape.rl.advantages import advantages, has_signal
 from rlscape.rl.clock import Clock
 from rlscape.rl.evaluate import Evaluator
 from rlscape.rl.losses import aggregation_weights, policy_loss
+from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.prompts import PromptStream
@@ -32,6 +32,9 @@ from rlscape.rl.rewards import reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
 from rlscape.rl.schedule import SCHEDULES
 from rlscape.tasks.math import make_sets
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +59,7 @@ class RLTrainer:
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
         self.budget = Budget.of(rl, interrupted=recipe.length_control == "interruption")
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=rl.learning_rate,
-            betas=rl.adam_betas,
-            eps=rl.adam_epsilon,
-            weight_decay=rl.weight_decay,
-            fused=True,
-        )
+        self.optimizer = AdamW(model.parameters(), rl.adam_betas, rl.adam_epsilon, rl.weight_decay)
         prompt_seed, sampling_seed = np.random.SeedSequence((settings.seed, 1)).spawn(2)
         generator = Generator(
             model,
@@ -192,9 +188,6 @@ class RLTrainer:
 
     def update(self, groups: list[Group], rewards: Tensor) -> dict[str, float]:
         """One optimiser step on ``groups`` with ``rewards`` (P, G); none where there is nothing to learn from."""
-        learning_rate = self.rl.learning_rate * min(1.0, (self.step + 1) / max(1, self.rl.warmup_steps))
-        for parameter_group in self.optimizer.param_groups:
-            parameter_group["lr"] = learning_rate
         if not groups:
             return {"log_ratio_mean": float("nan"), "clip_fraction": float("nan"), "gradient_norm": 0.0}
         values = advantages(rewards, self.recipe.advantage_normalisation).flatten()
@@ -232,19 +225,23 @@ class RLTrainer:
             tokens += len(log_probs)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.rl.max_gradient_norm)
         if useful:
-            self.optimizer.step()
+            self.optimizer.step(self.rl.learning_rate * min(1.0, (self.step + 1) / max(1, self.rl.warmup_steps)))
         return {
             "log_ratio_mean": log_ratio / max(tokens, 1),
             "clip_fraction": clipped / max(tokens, 1),
             "gradient_norm": float(norm),
         }
 
-    def metrics_frame(self) -> pd.DataFrame:
+    def metrics_frame(self) -> "pd.DataFrame":
         """A row per evaluation."""
+        import pandas as pd
+
         return pd.DataFrame(self.metrics)
 
-    def updates_frame(self) -> pd.DataFrame:
+    def updates_frame(self) -> "pd.DataFrame":
         """A row per optimiser step."""
+        import pandas as pd
+
         return pd.DataFrame(self.updates)
 
     def save_checkpoint(self, path: Path) -> None:

@@ -1,0 +1,58 @@
+"""AdamW on torch's fused kernel.
+
+``torch.optim.AdamW`` computes the same, but making one imports torch's compiler, which takes a job as long as
+importing torch itself.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+
+class AdamW:
+    """Decoupled weight decay on every parameter; all parameters have a gradient whenever :meth:`step` is called."""
+
+    def __init__(
+        self, parameters: Iterable[Tensor], betas: tuple[float, float], epsilon: float, weight_decay: float
+    ) -> None:
+        self.parameters = list(parameters)
+        self.betas = betas
+        self.epsilon = epsilon
+        self.weight_decay = weight_decay
+        self.state = {
+            "first_moments": [torch.zeros_like(parameter) for parameter in self.parameters],
+            "second_moments": [torch.zeros_like(parameter) for parameter in self.parameters],
+            "steps": [torch.tensor(0.0) for _ in self.parameters],
+        }
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        adamw(
+            self.parameters,
+            [parameter.grad for parameter in self.parameters if parameter.grad is not None],
+            self.state["first_moments"],
+            self.state["second_moments"],
+            [],
+            self.state["steps"],
+            fused=True,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=learning_rate,
+            weight_decay=self.weight_decay,
+            eps=self.epsilon,
+            maximize=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.state = state

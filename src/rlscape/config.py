@@ -129,8 +129,8 @@ class RLSettings(Settings):
     2N / (64 u) = 6N / 16, hence u = 1/12."""
     accelerator_flops: float = Field(1e9, gt=0)
     """FLOP/s of one virtual accelerator while training; sets the unit of compute only."""
-    micro_batch_tokens: int = Field(4096, ge=64)
-    """Tokens per forward-backward pass; a limit on memory, without effect on the gradient but for rounding."""
+    micro_batch_tokens: int = Field(2048, ge=64)
+    """Completion tokens per forward-backward pass; a limit on memory, without effect on the gradient but for rounding."""
     generator_precision: Precision = "bf16"
     """Of the generator's body; its head's is the recipe's."""
     checkpoint_seconds: float = Field(60.0, ge=0)

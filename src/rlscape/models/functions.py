@@ -12,12 +12,16 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 
+def _normalised(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    scale = norm.square_().mul_(1 / x.shape[-1]).add_(epsilon).rsqrt_()
+    return x * scale, scale
+
+
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = norm.square_().mul_(1 / x.shape[-1]).add_(epsilon).rsqrt_()
-        normalised = x * scale
+        normalised, scale = _normalised(x, epsilon)
         ctx.save_for_backward(normalised, scale, weight)
         return normalised * weight
 
@@ -38,6 +42,8 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         x: (..., d).
         weight: (d,), or any shape that ``x``'s last dimensions have.
     """
+    if not torch.is_grad_enabled():
+        return _normalised(x, epsilon)[0].mul_(weight)
     return _RMSNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
 
 
@@ -60,6 +66,8 @@ class _Rotate(torch.autograd.Function):
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotary position embedding of ``x`` (T, heads, d) by tables (T, 1, d) from :func:`rotations`."""
+    if not torch.is_grad_enabled():
+        return _rotated(x, cosine, sine)
     return _Rotate.apply(x, cosine, sine)  # type: ignore[no-any-return]
 
 
@@ -94,6 +102,9 @@ class _SwiGLU(torch.autograd.Function):
 
 def swiglu(gate_up: Tensor) -> Tensor:
     """``silu(gate) * up`` of the two halves of the last dimension: (..., 2 d) to (..., d)."""
+    if not torch.is_grad_enabled():
+        gate, up = gate_up.chunk(2, -1)
+        return F.silu(gate).mul_(up)
     return _SwiGLU.apply(gate_up)  # type: ignore[no-any-return]
 
 

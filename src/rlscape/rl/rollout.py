@@ -212,23 +212,23 @@ class Generator:
         done = ended | out_of_tokens
         if not done.any():
             return []
-        finished = []
-        for row in done.nonzero()[:, 0].tolist():
-            group = self.groups[row]
-            n = int(self._rows["length"][row])
-            ids = self._rows["ids"][row, :n].clone()
+        rows = done.nonzero()[:, 0]
+        finished = [self.groups[row] for row in rows.tolist()]
+        left = {name: self._rows[name][rows] for name in ("ids", "log_probs", "versions", "chosen")}
+        lengths = self._rows["length"][rows].tolist()
+        truncated = (~ended[rows]).tolist()
+        interrupted = (self._rows["injected"][rows] > 0).tolist()
+        for index, group in enumerate(finished):
+            n = lengths[index]
+            parts = {name: values[index, :n] for name, values in left.items()}
             group.completions.append(
                 Completion(
-                    ids=ids,
-                    log_probs=self._rows["log_probs"][row, :n].clone(),
-                    versions=self._rows["versions"][row, :n].clone(),
-                    chosen=self._rows["chosen"][row, :n].clone(),
-                    truncated=not bool(ended[row]),
-                    interrupted=bool(self._rows["injected"][row] > 0),
-                    correct=verify(self.problems[group.prompt], ids.tolist()),
+                    **parts,
+                    truncated=truncated[index],
+                    interrupted=interrupted[index],
+                    correct=verify(self.problems[group.prompt], parts["ids"].tolist()),
                 )
             )
-            finished.append(group)
         remaining = self.active - len(finished)
         holes = done[:remaining].nonzero()[:, 0]
         movers = (~done[remaining:]).nonzero()[:, 0] + remaining

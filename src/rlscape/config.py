@@ -130,7 +130,7 @@ class RLSettings(Settings):
     accelerator_flops: float = Field(1e9, gt=0)
     """FLOP/s of one virtual accelerator while training; sets the unit of compute only."""
     micro_batch_tokens: int = Field(2048, ge=64)
-    """Completion tokens per forward-backward pass; a limit on memory, without effect on the gradient but for rounding."""
+    """Completion tokens per forward-backward pass; a limit on memory; the gradient stays but for rounding."""
     generator_precision: Precision = "bf16"
     """Of the generator's body; its head's is the recipe's."""
     checkpoint_seconds: float = Field(60.0, ge=0)

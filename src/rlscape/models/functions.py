@@ -81,22 +81,22 @@ def rotations(positions: int, dimensions: int, theta: float) -> tuple[Tensor, Te
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, gate_up: Tensor) -> Tensor:
-        ctx.save_for_backward(gate_up)
         gate, up = gate_up.chunk(2, -1)
-        return F.silu(gate).mul_(up)
+        sigmoid = gate.sigmoid()
+        silu = gate * sigmoid
+        ctx.save_for_backward(up, sigmoid, silu)
+        return silu * up
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (gate_up,) = ctx.saved_tensors
-        gate, up = gate_up.chunk(2, -1)
-        result = torch.empty_like(gate_up)
+        up, sigmoid, silu = ctx.saved_tensors
+        result = gradient.new_empty(*gradient.shape[:-1], 2 * gradient.shape[-1])
         to_gate, to_up = result.chunk(2, -1)
-        sigmoid = gate.sigmoid()
-        torch.mul(gate, sigmoid, out=to_up)
-        torch.addcmul(sigmoid, to_up, 1 - sigmoid, out=to_gate)
+        torch.mul(silu, gradient, out=to_up)
+        # silu' = sigmoid + silu (1 - sigmoid) = silu + sigmoid (1 - silu)
+        torch.lerp(silu, silu.new_ones(()), sigmoid, out=to_gate)
         to_gate.mul_(up).mul_(gradient)
-        to_up.mul_(gradient)
         return result
 
 

@@ -192,11 +192,11 @@ class Generator:
 
         interrupted = rows["thinking"] & (rows["length"] >= rows["interrupt_at"])
         ids = torch.where(interrupted, self._phrase[rows["injected"].clamp(max=len(self._phrase) - 1)], sampled)
-        at = torch.arange(self.active), rows["length"]
-        rows["ids"][at] = ids
-        rows["log_probs"][at] = torch.where(interrupted, 0.0, log_probs.gather(-1, ids[:, None])[:, 0])
-        rows["versions"][at] = self.version
-        rows["chosen"][at] = ~interrupted
+        at = rows["length"][:, None]
+        rows["ids"].scatter_(1, at, ids[:, None])
+        rows["log_probs"].scatter_(1, at, log_probs.gather(-1, ids[:, None]).masked_fill_(interrupted[:, None], 0.0))
+        rows["versions"].scatter_(1, at, self.version)
+        rows["chosen"].scatter_(1, at, ~interrupted[:, None])
         rows["length"] += 1
         rows["position"] += 1
         rows["injected"] += interrupted

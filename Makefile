@@ -34,8 +34,10 @@ lint: $(READY)
 	snakemake --lint
 	mypy
 
-bench: $(READY) ## Time one RL step, ours and trl's
-	python benchmarks/rl_step.py --json
+bench: $(READY) ## Time one RL step, ours and trl's, and the stages of a finished run
+	python benchmarks/rl_step.py --config $(CONFIG)
+	python benchmarks/rl_step.py --config $(CONFIG) --prompts 12
+	python benchmarks/pipeline.py --config $(CONFIG) --chart results/pipeline.png
 
 gallery: $(READY) ## Record one finished paper for git: make gallery PAPER=scalerl
 	python -m rlscape.cli.gallery --config $(CONFIG) --paper $(PAPER)

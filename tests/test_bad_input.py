@@ -70,6 +70,14 @@ def test_missing_base_model(call, output, tmp_path):
     assert "nowhere: no such directory" in line and "make the model again" in line
 
 
+def test_device_without_gpu(call, output, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    base = tmp_path / "base"
+    save_model(build_model(CONFIG.bases["dense"].model, 0), base)
+    line = one_error(call("train", **train_options(output, base), device="cuda"))
+    assert "device: cuda: torch finds no GPU here; set device: cpu" in line
+
+
 def test_truncated_base_model(call, output, tmp_path):
     base = tmp_path / "base"
     save_model(build_model(CONFIG.bases["dense"].model, 0), base)

@@ -171,3 +171,9 @@ def test_recipes_of_unequal_batches_see_the_same_number_of_prompts():
     prompts = [run.rl.steps * run.recipe.prompts_per_batch for run in runs]
     assert max(prompts) - min(prompts) <= max(run.recipe.prompts_per_batch for run in runs) / 2
     assert runs[0].rl.steps != runs[1].rl.steps
+
+
+def test_every_committed_scale_is_valid_and_covers_the_catalogue():
+    for scale in ("config", "smoke", "gpu"):
+        path = REPOSITORY / "config" / f"{scale}.yaml"
+        check_catalogue(load_config(path), str(path))

@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from rlscape.errors import ConfigError
-from rlscape.settings import Precision, Settings
+from rlscape.settings import Device, Precision, Settings
 
 Architecture = Literal["qwen3", "llama", "mistral"]
 Paper = Literal["scalerl", "off_principals"]
@@ -187,6 +187,8 @@ class Config(Settings):
     """Root of all results; runs are in ``<results>/<scale>/runs``."""
     figures: Path = Path("figures")
     """Root of all figures; they are in ``<figures>/<scale>/<paper>``."""
+    device: Device = "cpu"
+    """Where models are trained and sampled; everything else runs on the CPU."""
     math: MathSettings
     bases: dict[str, BaseSettings]
     scalerl: StudySettings

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 Precision = Literal["bf16", "fp32"]
+Device = Literal["cpu", "cuda"]
 
 
 class Settings(BaseModel):

@@ -18,6 +18,7 @@ from trl import SFTConfig, SFTTrainer
 
 from rlscape.catalogue import RunSettings
 from rlscape.models.build import load_model
+from rlscape.settings import Device
 from rlscape.tasks.math import Problem, make_sets, trace
 from rlscape.tasks.vocabulary import build_tokenizer, encode
 
@@ -90,7 +91,9 @@ class _Evaluations(TrainerCallback):
         self._record(state.global_step)
 
 
-def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluate) -> tuple[Model, list[Row]]:
+def train_sft(
+    settings: RunSettings, base: Path, output: Path, evaluate: Evaluate, device: Device = "cpu"
+) -> tuple[Model, list[Row]]:
     """Fine-tune a base model on reference traces; the same settings give the same weights, bit for bit.
 
     Args:
@@ -98,6 +101,7 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
         base: directory of the base model.
         output: directory for the trainer's own files; no checkpoints are written.
         evaluate: maps the model and the step to the pass rates of a row of metrics.
+        device: where the model is trained.
 
     Returns:
         The trained model (fp32) and a row of metrics per evaluation: what ``evaluate`` returned, with step,
@@ -121,7 +125,7 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
         max_grad_norm=rl.max_gradient_norm,
         bf16=False,
         activation_checkpointing=False,
-        use_cpu=True,
+        use_cpu=device == "cpu",
         dataloader_pin_memory=False,
         seed=settings.seed,
         dataset_kwargs={"skip_prepare_dataset": True},  # tokenised and labelled already

@@ -23,6 +23,9 @@ except ConfigError as error:
 # Jobs run the Python that runs Snakemake, also when its environment is not activated.
 shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
 
+# What a job that runs a model takes of `--resources gpu=1`.
+GPUS = int(CONFIG.device == "cuda")
+
 # The paper whose learning curves are fitted, and the one whose weights are measured.
 SCALERL_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].paper == "scalerl"]
 OFF_PRINCIPALS_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].paper == "off_principals"]

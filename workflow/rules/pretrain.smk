@@ -14,8 +14,10 @@ rule pretrain_base:
     threads: 1
     resources:
         mem_mb=2000,
+        gpu=GPUS,
         runtime="60m",
     params:
+        device=CONFIG.device,
         directory=directory_of("record"),
         settings=lambda wildcards: CONFIG.bases[wildcards.base].model_dump_json(),
         math=lambda wildcards: CONFIG.math.model_dump_json(),
@@ -23,7 +25,8 @@ rule pretrain_base:
         "Pretrain the base model {wildcards.base}"
     shell:
         "python -m rlscape.cli.pretrain --name {wildcards.base} --settings {params.settings:q}"
-        " --math {params.math:q} --output {params.directory:q} > {log:q} 2>&1"
+        " --math {params.math:q} --output {params.directory:q}"
+        " --device {params.device} > {log:q} 2>&1"
 
 
 rule evaluate_base:
@@ -39,8 +42,10 @@ rule evaluate_base:
     threads: 1
     resources:
         mem_mb=2000,
+        gpu=GPUS,
         runtime="30m",
     params:
+        device=CONFIG.device,
         directory=input_directory_of("model"),
         math=lambda wildcards: CONFIG.math.model_dump_json(),
         rl=lambda wildcards: study_of_base(wildcards).rl.model_dump_json(),
@@ -49,4 +54,5 @@ rule evaluate_base:
         "Evaluate the base model {wildcards.base}"
     shell:
         "python -m rlscape.cli.evaluate_base --base {params.directory:q} --math {params.math:q}"
-        " --rl {params.rl:q} --evaluation {params.evaluation:q} --output {output:q} > {log:q} 2>&1"
+        " --rl {params.rl:q} --evaluation {params.evaluation:q} --output {output:q}"
+        " --device {params.device} > {log:q} 2>&1"

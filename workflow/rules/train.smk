@@ -18,9 +18,11 @@ rule train_rl:
         run=rf"({one_of(RL_ARMS)})-s\d+",
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=2000,
+        gpu=GPUS,
         runtime="4h",
     params:
+        device=CONFIG.device,
         base=input_directory_of("base"),
         directory=directory_of("record"),
         settings=run_settings,
@@ -31,7 +33,7 @@ rule train_rl:
     shell:
         "python -m rlscape.cli.train --settings {params.settings:q} --base {params.base:q}"
         " --claims {params.claims:q} --scratch {params.scratch:q} --output {params.directory:q}"
-        " > {log:q} 2>&1"
+        " --device {params.device} > {log:q} 2>&1"
 
 
 rule train_sft:
@@ -50,9 +52,11 @@ rule train_sft:
         run=rf"({one_of(SFT_ARMS)})-s\d+",
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=2000,
+        gpu=GPUS,
         runtime="1h",
     params:
+        device=CONFIG.device,
         base=input_directory_of("base"),
         directory=directory_of("record"),
         settings=run_settings,
@@ -63,4 +67,4 @@ rule train_sft:
     shell:
         "python -m rlscape.cli.train --settings {params.settings:q} --base {params.base:q}"
         " --claims {params.claims:q} --scratch {params.scratch:q} --output {params.directory:q}"
-        " > {log:q} 2>&1"
+        " --device {params.device} > {log:q} 2>&1"

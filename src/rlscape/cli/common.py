@@ -1,15 +1,17 @@
 """What every command-line entry does the same way."""
 
+import argparse
 import logging
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar, get_args
 
 from pydantic import ValidationError
 
 from rlscape.config import describe
 from rlscape.errors import ConfigError, UserError
-from rlscape.settings import Settings
+from rlscape.settings import Device, Settings
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
 
@@ -29,6 +31,27 @@ def parse_settings(kind: type[SettingsType], text: str) -> SettingsType:
         return kind.model_validate_json(text)
     except ValidationError as error:
         raise ConfigError(describe(error, kind, f"{kind.__name__} (JSON argument)")) from None
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option that :func:`on_device` takes."""
+    parser.add_argument("--device", default="cpu", choices=get_args(Device), help="where the model runs")
+
+
+def on_device(name: Device) -> AbstractContextManager[object]:
+    """A context in which new tensors are made on ``name``, and one thread does what the CPU has to do.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    if name == "cpu":
+        return nullcontext()  # an active device context slows every call of torch
+    if not torch.cuda.is_available():
+        raise ConfigError("device: cuda: torch finds no GPU here; set device: cpu, or run where nvidia-smi lists one")
+    return torch.device(name)
 
 
 def fail_clearly(main: Callable[[], None]) -> None:

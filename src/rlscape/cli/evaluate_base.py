@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-import torch
-
-from rlscape.cli.common import fail_clearly, parse_settings, start_logging
+from rlscape.cli.common import add_device, fail_clearly, on_device, parse_settings, start_logging
 from rlscape.config import EvaluationSettings, MathSettings, RLSettings
 from rlscape.files import write_json
 from rlscape.models.build import load_decoder
@@ -20,16 +18,17 @@ def main() -> None:
     parser.add_argument("--rl", required=True, help="RLSettings as JSON (the generation budget)")
     parser.add_argument("--evaluation", required=True, help="EvaluationSettings as JSON")
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
+    add_device(parser)
     arguments = parser.parse_args()
 
     start_logging()
-    torch.set_num_threads(1)
     sets = make_sets(parse_settings(MathSettings, arguments.math))
     evaluation = parse_settings(EvaluationSettings, arguments.evaluation)
     rl = parse_settings(RLSettings, arguments.rl)
-    model = load_decoder(arguments.base)
-    evaluator = Evaluator(model, sets, evaluation, rl, head="fp32", temperature=1.0)
-    row = evaluator.evaluate(model, seed=(0, 3), factor=evaluation.final_factor)
+    with on_device(arguments.device):
+        model = load_decoder(arguments.base)
+        evaluator = Evaluator(model, sets, evaluation, rl, head="fp32", temperature=1.0)
+        row = evaluator.evaluate(model, seed=(0, 3), factor=evaluation.final_factor)
     row["standard_error"] = row.pop("pass_rate_se")
     row["downstream_standard_error"] = row.pop("downstream_pass_rate_se", float("nan"))
     write_json(arguments.output, row | {"chance_rate": chance_rate(sets.validation)})

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rlscape.cli.common import fail_clearly, parse_settings, start_logging
+from rlscape.cli.common import add_device, fail_clearly, on_device, parse_settings, start_logging
 from rlscape.config import BaseSettings, MathSettings
 from rlscape.pretrain import pretrain
 
@@ -14,12 +14,14 @@ def main() -> None:
     parser.add_argument("--math", required=True, help="MathSettings as JSON")
     parser.add_argument("--output", required=True, type=Path, help="directory of the model")
     parser.add_argument("--name", help="in progress messages; default: the directory's name")
+    add_device(parser)
     arguments = parser.parse_args()
 
     start_logging()
     base = parse_settings(BaseSettings, arguments.settings)
     math = parse_settings(MathSettings, arguments.math)
-    pretrain(base, math, arguments.output, arguments.name or arguments.output.name)
+    with on_device(arguments.device):
+        pretrain(base, math, arguments.output, arguments.name or arguments.output.name)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 
 from rlscape.catalogue import RunSettings
-from rlscape.cli.common import fail_clearly, parse_settings, start_logging
+from rlscape.cli.common import add_device, fail_clearly, on_device, parse_settings, start_logging
 from rlscape.files import provenance, write_json, write_parquet
 from rlscape.models.build import as_decoder, load_decoder, save_trained
+from rlscape.settings import Device
 
 
 def train_with_rl(
@@ -33,25 +34,29 @@ def train_with_rl(
     return trainer.model, trainer.metrics_frame(), {"mismatch": float(on_policy.mean())}
 
 
-def train_with_sft(settings: RunSettings, base: Path, scratch: Path) -> tuple[torch.nn.Module, pd.DataFrame, dict]:
-    """Run an SFT run from its start."""
+def train_with_sft(
+    settings: RunSettings, base: Path, scratch: Path, device: Device
+) -> tuple[torch.nn.Module, pd.DataFrame, dict]:
+    """Run an SFT run from its start; ``trl`` places its own tensors, the evaluator's need telling."""
     from rlscape.rl.evaluate import Evaluator
     from rlscape.sft import train_sft
     from rlscape.tasks.math import make_sets
 
-    evaluator = Evaluator(
-        load_decoder(base), make_sets(settings.math), settings.evaluation, settings.rl, head="fp32", temperature=1.0
-    )
+    with on_device(device):
+        evaluator = Evaluator(
+            load_decoder(base), make_sets(settings.math), settings.evaluation, settings.rl, head="fp32", temperature=1.0
+        )
 
     def evaluate(model: Any, step: int) -> dict:
         last = settings.sft is not None and step == settings.sft.steps
-        return evaluator.evaluate(
-            as_decoder(model),
-            seed=(settings.seed, 2, step),
-            factor=settings.evaluation.final_factor if last else 1,
-        )
+        with on_device(device):
+            return evaluator.evaluate(
+                as_decoder(model),
+                seed=(settings.seed, 2, step),
+                factor=settings.evaluation.final_factor if last else 1,
+            )
 
-    model, rows = train_sft(settings, base, scratch, evaluate)
+    model, rows = train_sft(settings, base, scratch, evaluate, device)
     metrics = pd.DataFrame(rows)
     metrics.insert(0, "run", settings.name)
     metrics.insert(1, "arm", settings.arm)
@@ -66,10 +71,10 @@ def main() -> None:
     parser.add_argument("--claims", required=True, type=Path, help="the claims file, whose hash is recorded")
     parser.add_argument("--scratch", required=True, type=Path, help="directory for resumable checkpoints")
     parser.add_argument("--output", required=True, type=Path, help="directory of the run")
+    add_device(parser)
     arguments = parser.parse_args()
 
     start_logging()
-    torch.set_num_threads(1)
     settings = parse_settings(RunSettings, arguments.settings)
     # Read before the run: what the criteria and the code were when it started.
     origin = {
@@ -78,9 +83,10 @@ def main() -> None:
     }
     started = time.monotonic()
     if settings.method == "rl":
-        model, metrics, extra = train_with_rl(settings, arguments.base, arguments.scratch, arguments.output)
+        with on_device(arguments.device):
+            model, metrics, extra = train_with_rl(settings, arguments.base, arguments.scratch, arguments.output)
     else:
-        model, metrics, extra = train_with_sft(settings, arguments.base, arguments.scratch)
+        model, metrics, extra = train_with_sft(settings, arguments.base, arguments.scratch, arguments.device)
     save_trained(model, arguments.base, arguments.output / "model")
     write_parquet(arguments.output / "metrics.parquet", metrics)
     record = {

@@ -74,7 +74,14 @@ class Evaluator:
         self.slots = max(min(MAX_SLOTS, sum(self.samples)), max(self.samples) * settings.final_factor)
         budget = Budget.of(rl, interrupted=True)
         self.generator = Generator(
-            model, self.problems, self.slots, budget, head, temperature, torch.Generator(), rl.generator_precision
+            model,
+            self.problems,
+            self.slots,
+            budget,
+            head,
+            temperature,
+            torch.Generator(torch.get_default_device()),
+            rl.generator_precision,
         )
 
     def evaluate(self, model: Decoder, seed: tuple[int, ...], factor: int = 1) -> dict[str, float | int]:

@@ -68,7 +68,7 @@ class RLTrainer:
             budget=self.budget,
             head=recipe.generator_head,
             temperature=recipe.temperature,
-            random=torch.Generator().manual_seed(int(sampling_seed.generate_state(1)[0])),
+            random=torch.Generator(torch.get_default_device()).manual_seed(int(sampling_seed.generate_state(1)[0])),
             precision=rl.generator_precision,
         )
         prompts = PromptStream(

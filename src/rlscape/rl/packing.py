@@ -62,6 +62,8 @@ class Packing:
         """(T,) the row from which each target is predicted."""
         none = torch.zeros_like(prompt_starts)
         self._blocks = [_block(prompt_starts, prompt_lengths, none, none)]
+        self._biases: list[Tensor] = []
+        """Those of ``_blocks`` for every key head and each of the queries that share it."""
         seen = prompt_starts[prompt_of], prompt_lengths[prompt_of]
         for start in range(0, len(lengths), BLOCK):
             part = slice(start, start + BLOCK)
@@ -76,14 +78,15 @@ class Packing:
         q = queries.unflatten(1, (kv_heads, -1)).flatten(2).transpose(0, 1)
         k, v = keys.transpose(0, 1), values.transpose(0, 1)
         shared = q.shape[-1] // dimensions
+        if not self._biases:  # the same in all layers
+            self._biases = [block.bias.repeat_interleave(shared, 1).repeat(kv_heads, 1, 1) for block in self._blocks]
         results = []
-        for block in self._blocks:
+        for block, bias in zip(self._blocks, self._biases, strict=True):
             segments, longest, seen = block.bias.shape
             block_q = q.index_select(1, block.queries).reshape(kv_heads * segments, longest * shared, dimensions)
             block_k, block_v = (
                 part.index_select(1, block.keys).view(kv_heads * segments, seen, dimensions) for part in (k, v)
             )
-            bias = block.bias.repeat_interleave(shared, 1).repeat(kv_heads, 1, 1)
             scores = torch.baddbmm(bias, block_q, block_k.transpose(1, 2), alpha=dimensions**-0.5)
             attended = torch.bmm(scores.softmax(-1), block_v).view(kv_heads, -1, shared * dimensions)
             results.append(attended.index_select(1, block.filled))

@@ -142,13 +142,14 @@ def test_written_out_gradients_equal_those_of_autograd():
 def test_a_trained_model_is_saved_as_a_checkpoint_of_transformers(tmp_path):
     stock = stock_model("qwen3")
     save_model(stock, tmp_path / "base")
-    (tmp_path / "base" / "base.json").write_text("{}")
+    for record in ("base.json", "evaluation.json"):
+        (tmp_path / "base" / record).write_text("{}")
     decoder = load_decoder(tmp_path / "base")
     with torch.no_grad():
         decoder.lm_head.weight.add_(1.0)
     save_trained(decoder, tmp_path / "base", tmp_path / "trained")
     base, trained = ({file.name for file in (tmp_path / name).iterdir()} for name in ("base", "trained"))
-    assert base - trained == {"base.json"}
+    assert base - trained == {"base.json", "evaluation.json"}
     loaded = load_model(tmp_path / "trained")
     torch.testing.assert_close(loaded.lm_head.weight, stock.lm_head.weight + 1.0)
     assert torch.equal(loaded.model.embed_tokens.weight, stock.model.embed_tokens.weight)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _CLASSES = {"qwen3": "Qwen3", "llama": "Llama", "mistral": "Mistral"}
 
 REMEDY = "delete the directory and make the model again"
-NOT_COPIED = (WEIGHTS, "base.json")
-"""Files of a base model's directory that a model trained from it does not share."""
+SHARED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+"""Files of a base model's directory that a model trained from it shares; records of the base are not among them."""
 
 
 def _class(architecture: str, suffix: str) -> Any:
@@ -89,15 +89,15 @@ def save_model(model: "PreTrainedModel", directory: str | Path) -> None:
 
 
 def save_trained(model: torch.nn.Module, base: str | Path, directory: str | Path) -> None:
-    """Write a model trained from ``base``: its own weights, everything else as ``base`` has it."""
+    """Write a model trained from ``base``: its own weights, config and tokenizer as ``base`` has them."""
     from safetensors.torch import save_file
 
     base, directory = Path(base), Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    for file in sorted(base.iterdir()):
-        if file.is_file() and file.name not in NOT_COPIED:
-            with atomic(directory / file.name) as temporary:
-                shutil.copyfile(file, temporary)
+    for name in SHARED:
+        if (base / name).exists():
+            with atomic(directory / name) as temporary:
+                shutil.copyfile(base / name, temporary)
     with atomic(directory / WEIGHTS) as temporary:
         save_file(model.state_dict(), temporary, metadata={"format": "pt"})
 

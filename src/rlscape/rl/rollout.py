@@ -110,7 +110,7 @@ class Generator:
         """Group of each active row, by row."""
         self.precision: Precision = precision
         self._policy = copy.deepcopy(model)
-        self.load_weights(model, version=0)
+        self._use_policy(version=0)
         config = model.config
         longest_prompt = max(len(problem.prompt_ids) for problem in problems)
         self._cache = SlotCache(
@@ -141,10 +141,13 @@ class Generator:
         """Free slots."""
         return len(self._rows["length"]) - self.active
 
-    @torch.no_grad()
     def load_weights(self, model: Decoder, version: int) -> None:
         """Swap in new weights; the cache of unfinished sequences stays as the old weights wrote it."""
         self._policy.load_state_dict(model.state_dict())
+        self._use_policy(version)
+
+    @torch.no_grad()
+    def _use_policy(self, version: int) -> None:
         self._body = self._policy.weights(self.precision)
         self.version = version
 
@@ -257,7 +260,7 @@ class Generator:
     def load_state_dict(self, state: dict[str, Any], groups: Sequence[Group]) -> None:
         """Continue where :meth:`state_dict` was taken, with the caller's ``groups``."""
         self._policy.load_state_dict(state["policy"])
-        self.load_weights(self._policy, state["version"])
+        self._use_policy(state["version"])
         self.random.set_state(state["random"])
         self.groups = [groups[index] for index in state["groups"]]
         self.active = n = len(self.groups)

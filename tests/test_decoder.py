@@ -10,14 +10,15 @@ import torch.nn.functional as F
 from rlscape.config import ModelSettings
 from rlscape.errors import CheckpointError
 from rlscape.models.build import as_decoder, build_model, load_decoder, load_model, save_model, save_trained
-from rlscape.models.functions import rms_norm, rotate, rotations, swiglu
+from rlscape.models.decoder import MixtureWeights
+from rlscape.models.functions import rms_norm, rotate, rotations, swiglu, to_bf16_values
 from rlscape.rl.cache import SlotCache
 from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.tasks.vocabulary import TOKENS
 
-ARCHITECTURES = ("qwen3", "llama", "mistral")
+ARCHITECTURES = ("qwen3", "qwen3_moe", "llama", "mistral")
 PROMPTS = [[5, 7, 9, 2, 11], [4, 3, 8, 6, 10, 12, 2, 9, 5], [13, 3, 3]]
 PROMPT_OF = torch.tensor([2, 0, 1, 1, 0, 2, 1])
 LENGTHS = (1, 3, 4, 8, 9, 12, 15)
@@ -33,6 +34,8 @@ def stock_model(architecture, seed=0):
         kv_heads=2,
         head_dim=8,
         intermediate_size=48,
+        experts=5 if architecture == "qwen3_moe" else None,
+        experts_per_token=2 if architecture == "qwen3_moe" else None,
     )
     model = build_model(settings, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -139,8 +142,43 @@ def test_written_out_gradients_equal_those_of_autograd():
     check_gradients(lambda x: rotate(x, cosine, sine), plain_rotation, torch.randn(7, 3, 8))
 
 
-def test_a_trained_model_is_saved_as_a_checkpoint_of_transformers(tmp_path):
-    stock = stock_model("qwen3")
+def test_an_expert_that_no_token_is_sent_to_has_a_gradient_of_zero():
+    """With one token at most two of the experts are used; the optimiser expects a gradient for every parameter."""
+    weights = MixtureWeights(*(torch.randn(shape) for shape in ((5, 8), (5, 12, 8), (5, 8, 6))), experts_per_token=2)
+    for weight in (weights.router, weights.gate_up, weights.down):
+        weight.requires_grad_()
+    weights(torch.randn(1, 8), lambda x: x).sum().backward()
+    for weight in (weights.gate_up, weights.down):
+        assert (weight.grad.flatten(1).abs().sum(1) > 0).sum() == 2
+
+
+def test_bf16_precision_rounds_what_a_mixture_of_transformers_in_bf16_stores():
+    """Up to the gated product, which is rounded once here; sums in another order round differently now and then."""
+    stock = stock_model("qwen3_moe")
+    mixture = as_decoder(stock).model.layers[0].mlp
+    theirs = stock.model.layers[0].mlp.bfloat16()
+    theirs.experts._apply_gate = lambda gate_up: swiglu(gate_up.float()).bfloat16()
+    x = torch.randn(200, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.no_grad():
+        rounded = mixture.weights(to_bf16_values)(x.float(), to_bf16_values)
+        exact = mixture.weights(lambda value: value)(x.float(), lambda value: value)
+        expected = theirs(x[None])[0].float()
+    assert (rounded == expected).float().mean() > 0.95
+    assert (to_bf16_values(exact) == expected).float().mean() < 0.5, "rounding the result alone is not the same"
+
+
+def test_active_parameters():
+    dense, mixture = (as_decoder(stock_model(architecture)) for architecture in ("qwen3", "qwen3_moe"))
+    attention, perceptron, norms = 32 * (4 + 2 + 2 + 4) * 8, 3 * 32 * 48, 2 * 32 + 2 * 8
+    shared = 2 * 64 * 32 + 32
+    assert dense.active_parameters == shared + 2 * (attention + perceptron + norms)
+    assert mixture.active_parameters == shared + 2 * (attention + 2 * perceptron + 5 * 32 + norms)
+    assert sum(map(torch.numel, mixture.parameters())) == mixture.active_parameters + 2 * 3 * perceptron
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "qwen3_moe"])
+def test_a_trained_model_is_saved_as_a_checkpoint_of_transformers(architecture, tmp_path):
+    stock = stock_model(architecture)
     save_model(stock, tmp_path / "base")
     for record in ("base.json", "evaluation.json"):
         (tmp_path / "base" / record).write_text("{}")
@@ -156,16 +194,20 @@ def test_a_trained_model_is_saved_as_a_checkpoint_of_transformers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("architecture", "old", "new", "message"),
     [
-        ('"qwen3"', '"gpt2"', "model_type: .*'gpt2'"),
-        ('"attention_bias": false', '"attention_bias": true', "attention_bias: .*True"),
-        ('"rope_type": "default"', '"rope_type": "yarn"', "rope_type: .*'yarn'"),
-        ('"sliding_window": null', '"sliding_window": 128', "sliding_window: a window shorter"),
+        ("qwen3", '"qwen3"', '"gpt2"', "model_type: .*'gpt2'"),
+        ("qwen3", '"attention_bias": false', '"attention_bias": true', "attention_bias: .*True"),
+        ("qwen3", '"rope_type": "default"', '"rope_type": "yarn"', "rope_type: .*'yarn'"),
+        ("qwen3", '"sliding_window": null', '"sliding_window": 128', "sliding_window: a window shorter"),
+        ("qwen3_moe", '"norm_topk_prob": true', '"norm_topk_prob": false', "norm_topk_prob: .*False"),
+        ("qwen3_moe", '"decoder_sparse_step": 1', '"decoder_sparse_step": 2', "decoder_sparse_step: .*2"),
+        ("qwen3_moe", '"mlp_only_layers": []', '"mlp_only_layers": [0]', r"mlp_only_layers: .*\[0\]"),
+        ("qwen3_moe", '"num_local_experts": 5,', "", "num_local_experts: Field required"),
     ],
 )
-def test_a_model_that_the_engine_cannot_run_is_refused_by_file_and_key(tmp_path, old, new, message):
-    save_model(stock_model("qwen3"), tmp_path)
+def test_a_model_that_the_engine_cannot_run_is_refused_by_file_and_key(tmp_path, architecture, old, new, message):
+    save_model(stock_model(architecture), tmp_path)
     config = tmp_path / "config.json"
     assert old in config.read_text()
     config.write_text(config.read_text().replace(old, new))

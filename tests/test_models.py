@@ -1,14 +1,20 @@
 """Tiny models: building, the bf16 grid, saving and loading, and clear errors for damaged directories."""
 
+import re
+
 import pytest
 import torch
+from pydantic import ValidationError
 
 from rlscape.config import ModelSettings
 from rlscape.errors import CheckpointError
 from rlscape.models.build import WEIGHTS, build_model, load_model, save_model, snap_to_bf16_
-from rlscape.tasks.vocabulary import TOKENS, encode
+from rlscape.tasks.vocabulary import encode
 
 SETTINGS = ModelSettings(hidden_size=16, layers=2, heads=4, kv_heads=2, head_dim=4, intermediate_size=24)
+
+
+MIXTURE = {"architecture": "qwen3_moe", "experts": 4, "experts_per_token": 2}
 
 
 def weights(model):
@@ -19,24 +25,55 @@ def same(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-@pytest.fixture
-def saved(tmp_path):
-    model = build_model(SETTINGS, seed=0)
+@pytest.fixture(params=[{}, MIXTURE], ids=["dense", "mixture"])
+def saved(request, tmp_path):
+    model = build_model(SETTINGS.changed(**request.param), seed=0)
     snap_to_bf16_(model)
     save_model(model, tmp_path / "model")
     return model, tmp_path / "model"
 
 
-@pytest.mark.parametrize("architecture", ["qwen3", "llama", "mistral"])
-def test_architectures_have_an_untied_head_over_the_vocabulary(architecture, tmp_path):
-    model = build_model(SETTINGS.changed(architecture=architecture), seed=0)
-    assert model.config.model_type == architecture
-    assert model.lm_head.weight.shape == model.get_input_embeddings().weight.shape == (len(TOKENS), 16)
+@pytest.mark.parametrize(
+    "changes", [*({"architecture": name} for name in ("qwen3", "llama", "mistral")), MIXTURE], ids=str
+)
+def test_architectures_have_an_untied_head_over_the_vocabulary(changes, tmp_path):
+    model = build_model(SETTINGS.changed(**changes), seed=0)
+    assert model.config.model_type == changes["architecture"]
+    assert model.lm_head.weight.shape == model.get_input_embeddings().weight.shape == (64, 16)
     assert model.lm_head.weight is not model.get_input_embeddings().weight
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert model.model.layers[0].self_attn.k_proj.weight.shape == (2 * 4, 16)
     save_model(model, tmp_path)
     assert same(weights(load_model(tmp_path)), weights(model))
+
+
+def test_every_layer_of_a_mixture_has_experts_and_shares_that_add_up_to_one():
+    model = build_model(SETTINGS.changed(**MIXTURE), seed=0)
+    assert type(model).__name__ == "Qwen3MoeForCausalLM"
+    assert not model.config.output_router_logits
+    for layer in model.model.layers:
+        assert layer.mlp.experts.gate_up_proj.shape == (4, 2 * 24, 16)
+        assert layer.mlp.experts.down_proj.shape == (4, 16, 24)
+        _, shares, experts = layer.mlp.gate(torch.randn(5, 16))
+        assert experts.shape == (5, 2)
+        torch.testing.assert_close(shares.sum(-1), torch.ones(5))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "qwen3_moe"},
+        MIXTURE | {"experts_per_token": None},
+        MIXTURE | {"experts": None},
+        MIXTURE | {"experts_per_token": 5},
+        {"experts": 4, "experts_per_token": 2},
+        {"architecture": "llama", "experts": 4},
+    ],
+    ids=str,
+)
+def test_experts_that_do_not_suit_the_architecture_are_refused(changes):
+    with pytest.raises(ValidationError, match="qwen3_moe needs both, with experts_per_token <= experts; other"):
+        SETTINGS.changed(**changes)
 
 
 def test_initialisation_depends_on_the_seed_and_leaves_the_global_generator_alone():
@@ -47,8 +84,9 @@ def test_initialisation_depends_on_the_seed_and_leaves_the_global_generator_alon
     assert not same(first, other)
 
 
-def test_snapping_rounds_to_the_nearest_bf16_value():
-    model = build_model(SETTINGS, seed=0)
+@pytest.mark.parametrize("changes", [{}, MIXTURE], ids=["dense", "mixture"])
+def test_snapping_rounds_to_the_nearest_bf16_value(changes):
+    model = build_model(SETTINGS.changed(**changes), seed=0)
     before = weights(model)
     snap_to_bf16_(model)
     after = weights(model)
@@ -115,6 +153,6 @@ def test_weights_of_another_shape(saved, tmp_path, changes):
 
 def test_unknown_architecture(saved):
     config = saved[1] / "config.json"
-    config.write_text(config.read_text().replace('"qwen3"', '"gpt2"'))
+    config.write_text(re.sub('"qwen3(_moe)?"', '"gpt2"', config.read_text()))
     with pytest.raises(CheckpointError, match="config.json: model_type: .*'gpt2'"):
         load_model(saved[1])

@@ -17,12 +17,12 @@ from rlscape.config import ModelSettings
 from rlscape.errors import CheckpointError
 from rlscape.files import atomic
 from rlscape.models.decoder import WEIGHTS, Decoder, DecoderConfig
-from rlscape.tasks.vocabulary import EOS_ID, PAD_ID, TOKENS, build_tokenizer
+from rlscape.tasks.vocabulary import EOS_ID, PAD_ID, build_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-_CLASSES = {"qwen3": "Qwen3", "llama": "Llama", "mistral": "Mistral"}
+_CLASSES = {"qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe", "llama": "Llama", "mistral": "Mistral"}
 
 REMEDY = "delete the directory and make the model again"
 SHARED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -37,9 +37,23 @@ def _class(architecture: str, suffix: str) -> Any:
 
 
 def build_model(settings: ModelSettings, seed: int) -> "PreTrainedModel":
-    """A randomly initialised causal language model in fp32 over the shared vocabulary, head untied."""
+    """A randomly initialised causal language model in fp32, head untied.
+
+    Mixtures of experts are as Qwen3's: in every layer, with shares that add up to 1. No auxiliary loss.
+    """
+    mixture: dict[str, Any] = {}
+    if settings.experts is not None:
+        mixture = {
+            "num_experts": settings.experts,
+            "num_experts_per_tok": settings.experts_per_token,
+            "moe_intermediate_size": settings.intermediate_size,
+            "norm_topk_prob": True,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [],
+            "output_router_logits": False,
+        }
     config = _class(settings.architecture, "Config")(
-        vocab_size=len(TOKENS),
+        vocab_size=settings.vocab_size,
         hidden_size=settings.hidden_size,
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
@@ -52,6 +66,7 @@ def build_model(settings: ModelSettings, seed: int) -> "PreTrainedModel":
         eos_token_id=EOS_ID,
         pad_token_id=PAD_ID,
         architectures=[_CLASSES[settings.architecture] + "ForCausalLM"],
+        **mixture,
     )
     return _instantiate(config, seed)
 
@@ -81,7 +96,7 @@ def save_model(model: "PreTrainedModel", directory: str | Path) -> None:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as temporary:
-        build_tokenizer().save_pretrained(temporary)
+        build_tokenizer(model.config.vocab_size).save_pretrained(temporary)
         model.config.save_pretrained(temporary)
         save_file(model.state_dict(), Path(temporary) / WEIGHTS, metadata={"format": "pt"})
         for file in sorted(Path(temporary).iterdir(), key=lambda file: file.name == WEIGHTS):
@@ -127,7 +142,7 @@ def load_decoder(directory: str | Path) -> Decoder:
 
 def as_decoder(model: "PreTrainedModel") -> Decoder:
     """A copy of a ``transformers`` model as the engine runs it."""
-    decoder = Decoder(DecoderConfig.model_validate(model.config.to_dict()))
+    decoder = Decoder(DecoderConfig.parse(model.config.to_dict()))
     decoder.load_state_dict(model.state_dict())
     return decoder
 

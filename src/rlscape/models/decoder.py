@@ -1,4 +1,4 @@
-"""The decoder that the engine runs: Qwen3, Llama and Mistral on packed tokens, equal to ``transformers``' models.
+"""The decoder that the engine runs on packed tokens, equal to ``transformers``' Qwen3, Qwen3-MoE, Llama and Mistral.
 
 Parameters have the names of ``transformers`` checkpoints, so ``state_dict`` and ``load_state_dict`` go both ways.
 What differs is the work: tokens lie end to end without padding, query, key and value come from one product, and
@@ -6,7 +6,7 @@ who attends to what is the caller's (:data:`Attend`): training, prefill and deco
 Importing the stock models takes longer than importing torch; a training job needs neither them nor a tokenizer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,9 @@ WEIGHTS = "model.safetensors"
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, queries (T, heads, d), keys (T, kv_heads, d), values (T, kv_heads, d)) -> (T, heads * d)."""
 
+Keep = Callable[[Tensor], Tensor]
+"""What becomes of every value that a model would store: rounded to bf16, or unchanged."""
+
 
 class RopeParameters(BaseModel):
     rope_theta: float
@@ -35,7 +38,7 @@ class RopeParameters(BaseModel):
 class DecoderConfig(BaseModel):
     """What the engine reads of a checkpoint's ``config.json``; values that it cannot run are refused."""
 
-    model_type: Literal["qwen3", "llama", "mistral"]
+    model_type: Literal["qwen3", "qwen3_moe", "llama", "mistral"]
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -53,11 +56,22 @@ class DecoderConfig(BaseModel):
     sliding_window: int | None = None
     """Never reached: sequences are shorter."""
 
+    @property
+    def qk_norms(self) -> bool:
+        """Whether queries and keys are normalised."""
+        return self.model_type in ("qwen3", "qwen3_moe")
+
+    @staticmethod
+    def parse(values: Mapping[str, Any]) -> "DecoderConfig":
+        """Raises ValidationError: not a model that the engine knows."""
+        kind = MixtureConfig if values.get("model_type") == "qwen3_moe" else DecoderConfig
+        return kind.model_validate(values)
+
     @classmethod
     def read(cls, path: Path) -> "DecoderConfig":
         """Raises CheckpointError: not a model that the engine knows."""
         try:
-            config = cls.model_validate(read_json(path))
+            config = cls.parse(read_json(path))
         except ValidationError as error:
             problem = error.errors()[0]
             key = ".".join(map(str, problem["loc"]))
@@ -65,6 +79,17 @@ class DecoderConfig(BaseModel):
         if config.sliding_window is not None and config.sliding_window < config.max_position_embeddings:
             raise CheckpointError(f"{path}: sliding_window: a window shorter than max_position_embeddings")
         return config
+
+
+class MixtureConfig(DecoderConfig):
+    """A mixture of experts in every layer; ``intermediate_size`` is of no account."""
+
+    num_local_experts: int
+    num_experts_per_tok: int
+    moe_intermediate_size: int
+    norm_topk_prob: Literal[True]
+    decoder_sparse_step: Literal[1]
+    mlp_only_layers: tuple[()]
 
 
 class Linear(nn.Linear):
@@ -98,7 +123,7 @@ class Attention(nn.Module):
         self.k_proj = Linear(config.hidden_size, keys)
         self.v_proj = Linear(config.hidden_size, keys)
         self.o_proj = Linear(queries, config.hidden_size)
-        if config.model_type == "qwen3":
+        if config.qk_norms:
             self.q_norm = Norm(config.head_dim)
             self.k_norm = Norm(config.head_dim)
 
@@ -110,12 +135,48 @@ class MLP(nn.Module):
         self.up_proj = Linear(config.hidden_size, config.intermediate_size)
         self.down_proj = Linear(config.intermediate_size, config.hidden_size)
 
+    def weights(self, keep: Keep) -> "DenseWeights":
+        return DenseWeights(
+            gate_up=keep(torch.cat((self.gate_proj.weight, self.up_proj.weight))), down=keep(self.down_proj.weight)
+        )
+
+
+class Experts(nn.Module):
+    """Matrices of all experts, one upon the other."""
+
+    def __init__(self, config: MixtureConfig) -> None:
+        super().__init__()
+        experts, size, hidden_size = config.num_local_experts, config.moe_intermediate_size, config.hidden_size
+        self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * size, hidden_size))
+        self.down_proj = nn.Parameter(torch.empty(experts, hidden_size, size))
+
+
+class Mixture(nn.Module):
+    def __init__(self, config: MixtureConfig) -> None:
+        super().__init__()
+        self.experts = Experts(config)
+        self.gate = Linear(config.hidden_size, config.num_local_experts)
+        self.experts_per_token = config.num_experts_per_tok
+
+    @property
+    def idle_parameters(self) -> int:
+        """How many parameters a token does not use: those of the experts that it is not sent to."""
+        return sum(parameter[self.experts_per_token :].numel() for parameter in self.experts.parameters())
+
+    def weights(self, keep: Keep) -> "MixtureWeights":
+        return MixtureWeights(
+            router=keep(self.gate.weight),
+            gate_up=keep(self.experts.gate_up_proj),
+            down=keep(self.experts.down_proj),
+            experts_per_token=self.experts_per_token,
+        )
+
 
 class Layer(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.self_attn = Attention(config)
-        self.mlp = MLP(config)
+        self.mlp = Mixture(config) if isinstance(config, MixtureConfig) else MLP(config)
         self.input_layernorm = Norm(config.hidden_size)
         self.post_attention_layernorm = Norm(config.hidden_size)
 
@@ -129,6 +190,44 @@ class Backbone(nn.Module):
 
 
 @dataclass(frozen=True)
+class DenseWeights:
+    """A gated perceptron: gate and up (2 f, d), down (d, f)."""
+
+    gate_up: Tensor
+    down: Tensor
+
+    def __call__(self, x: Tensor, keep: Keep) -> Tensor:
+        """(T, d) to (T, d)."""
+        return keep(F.linear(keep(swiglu(keep(F.linear(x, self.gate_up)))), self.down))
+
+
+@dataclass(frozen=True)
+class MixtureWeights:
+    """Gated perceptrons of which every token uses a few: router (E, d), gate and up (E, 2 f, d), down (E, d, f)."""
+
+    router: Tensor
+    gate_up: Tensor
+    down: Tensor
+    experts_per_token: int
+
+    def __call__(self, x: Tensor, keep: Keep) -> Tensor:
+        """(T, d) to (T, d). Pairs of a token and its expert are sorted by expert: one product for each expert."""
+        probabilities, experts = keep(F.linear(x, self.router)).softmax(-1).topk(self.experts_per_token)
+        shares = keep(probabilities / probabilities.sum(-1, keepdim=True))
+        order = experts.flatten().argsort(stable=True)
+        counts = experts.flatten().bincount(minlength=len(self.router)).tolist()
+
+        def linear(rows: Tensor, weights: Tensor) -> Tensor:
+            parts = zip(rows.split(counts), weights.unbind(), strict=True)
+            return keep(torch.cat([F.linear(part, weight) for part, weight in parts]))
+
+        rows = linear(x.index_select(0, order // self.experts_per_token), self.gate_up)
+        rows = linear(keep(swiglu(rows)), self.down)
+        by_token = rows.index_select(0, order.argsort()).unflatten(0, (-1, self.experts_per_token))
+        return keep(keep(by_token * shares[..., None]).sum(1))
+
+
+@dataclass(frozen=True)
 class LayerWeights:
     """One layer as it is computed with."""
 
@@ -136,8 +235,7 @@ class LayerWeights:
     qk_norm: Tensor | None
     """(heads + kv_heads, head_dim), or None where the architecture has none."""
     o: Tensor
-    gate_up: Tensor
-    down: Tensor
+    mlp: DenseWeights | MixtureWeights
     attention_norm: Tensor
     mlp_norm: Tensor
 
@@ -162,7 +260,7 @@ class Weights:
         config, epsilon = self.config, self.config.rms_norm_eps
         heads, kv_heads, dimensions = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         cosine, sine = self.cosine.index_select(0, positions), self.sine.index_select(0, positions)
-        keep = to_bf16_values if self.precision == "bf16" else _unchanged
+        keep = _keep(self.precision)
 
         def linear(x: Tensor, weight: Tensor) -> Tensor:
             return keep(F.linear(x, weight))
@@ -178,12 +276,16 @@ class Weights:
             queries, keys = keep(rotate(qk, cosine, sine)).split((heads, kv_heads), 1)
             x = keep(x + linear(keep(attend(index, queries, keys, values)), layer.o))
             normed = keep(rms_norm(x, layer.mlp_norm, epsilon))
-            x = keep(x + linear(keep(swiglu(linear(normed, layer.gate_up))), layer.down))
+            x = keep(x + layer.mlp(normed, keep))
         return keep(rms_norm(x, self.norm, epsilon))
 
 
 def _unchanged(x: Tensor) -> Tensor:
     return x
+
+
+def _keep(precision: Precision) -> Keep:
+    return to_bf16_values if precision == "bf16" else _unchanged
 
 
 class Decoder(nn.Module):
@@ -198,17 +300,25 @@ class Decoder(nn.Module):
             config.max_position_embeddings, config.head_dim, config.rope_parameters.rope_theta
         )
 
+    @property
+    def active_parameters(self) -> int:
+        """How many parameters one token uses: all, but of a mixture's experts only those that it is sent to.
+
+        A token costs about twice as many floating-point operations forward, and four times as many backward.
+        """
+        idle = sum(module.idle_parameters for module in self.modules() if isinstance(module, Mixture))
+        return sum(parameter.numel() for parameter in self.parameters()) - idle
+
     def weights(self, precision: Precision = "fp32") -> Weights:
         """The backbone's weights, differentiable with respect to the parameters."""
-        config = self.config
-        keep = to_bf16_values if precision == "bf16" else _unchanged
+        config, keep = self.config, _keep(precision)
 
         def joined(*modules: Any) -> Tensor:
             parts = [module.weight for module in modules]
             return keep(parts[0] if len(parts) == 1 else torch.cat(parts))
 
         def qk_norm(attention: Any) -> Tensor | None:
-            if config.model_type != "qwen3":
+            if not config.qk_norms:
                 return None
             rows = [attention.q_norm.weight] * config.num_attention_heads
             return keep(torch.stack(rows + [attention.k_norm.weight] * config.num_key_value_heads))
@@ -223,8 +333,7 @@ class Decoder(nn.Module):
                     qkv=joined(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
                     qk_norm=qk_norm(layer.self_attn),
                     o=joined(layer.self_attn.o_proj),
-                    gate_up=joined(layer.mlp.gate_proj, layer.mlp.up_proj),
-                    down=joined(layer.mlp.down_proj),
+                    mlp=layer.mlp.weights(keep),
                     attention_norm=joined(layer.input_layernorm),
                     mlp_norm=joined(layer.post_attention_layernorm),
                 )

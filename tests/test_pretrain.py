@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlscape.config import BaseSettings, MathSettings, ModelSettings, PretrainSettings
+from rlscape.config import BaseSettings, CodeSettings, MathSettings, ModelSettings, PretrainSettings
+from rlscape.errors import ConfigError
 from rlscape.models.build import as_decoder, build_model, load_model
 from rlscape.pretrain import (
     backward,
@@ -15,7 +16,7 @@ from rlscape.pretrain import (
     learning_rate_factor,
     pretrain,
 )
-from rlscape.tasks.vocabulary import TOKENS, decode, encode
+from rlscape.tasks.vocabulary import decode, encode
 
 SETTINGS = PretrainSettings(
     steps=20,
@@ -36,6 +37,10 @@ BASE = BaseSettings(
 MATH = MathSettings(
     operations=(2, 4), downstream_operations=(5, 5), pool_size=20, validation_size=20, downstream_size=10
 )
+CODE = CodeSettings(
+    operations=(1, 2), downstream_operations=(3, 4), pool_size=20, validation_size=20, downstream_size=10
+)
+JOINT = SETTINGS.changed(code_rate=0.5)
 EXAMPLES = [(encode("3 + 4 ="), encode("<think> + 4 7 </think> 7 <eos>")), (encode("1 ="), encode("1 <eos>"))]
 
 
@@ -73,6 +78,43 @@ def test_held_out_problems_never_occur():
     assert len(rest) < len(everything)
 
 
+def test_without_code_the_draws_are_those_of_the_recorded_bases():
+    """The last sequences of 20 steps, as they were before there was a code task."""
+    rng = np.random.default_rng(0)
+    steps = [draw_examples(SETTINGS, step, 10, set(), rng, CODE) for step in range(20)]
+    assert [(decode(prompt), decode(completion)) for prompt, completion in steps[-1][-2:]] == [
+        ("6 - 5 - 5 * 1 + 0 =", "<think> - 5 7 - 5 2 * 1 6 time is up </think> 6 <eos>"),
+        ("5 + 8 * 1 =", "<think> + 8 3 * 1 3 </think> 3 <eos>"),
+    ]
+    assert rng.random() == 0.6467091795080576
+
+
+def test_code_has_its_share_and_the_same_curriculum():
+    rng = np.random.default_rng(0)
+
+    def lengths(step):
+        prompts = [decode(prompt) for _ in range(50) for prompt, _ in draw_examples(JOINT, step, 10, set(), rng, CODE)]
+        shares.append(np.mean(["->" in prompt for prompt in prompts]))
+        return {len(prompt.split()) // 2 - 3 for prompt in prompts if "->" in prompt}
+
+    shares = []
+    assert [lengths(step) for step in (0, 9, 10)] == [{1}, {1, 2}, {1, 2, 3, 4}]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.05)
+
+
+def test_held_out_code_never_occurs():
+    everything = draw_examples(JOINT, 0, 10, set(), np.random.default_rng(0), CODE)
+    held_out = {decode(prompt) for prompt, _ in everything if "->" in decode(prompt)}
+    rest = draw_examples(JOINT, 0, 10, held_out, np.random.default_rng(0), CODE)
+    assert rest == [example for example in everything if "->" not in decode(example[0])]
+    assert 0 < len(rest) < len(everything)
+
+
+def test_code_takes_settings(tmp_path):
+    with pytest.raises(ConfigError, match="code_rate is 0.5, which takes code settings"):
+        pretrain(BASE.changed(pretraining=JOINT), MATH, tmp_path)
+
+
 def test_loss_and_gradient_are_means_over_completion_tokens():
     model = as_decoder(build_model(BASE.model, seed=0))
     loss = backward(model, EXAMPLES)
@@ -108,4 +150,13 @@ def test_run_is_bitwise_reproducible_and_on_the_bf16_grid(tmp_path):
     record = json.loads((tmp_path / "first" / "base.json").read_text())
     assert record.keys() == {"settings", "provenance", "loss", "wall_seconds"}
     assert BaseSettings.model_validate(record["settings"]["base"]) == BASE
-    assert 0 < record["loss"] < np.log(len(TOKENS))
+    assert record["settings"]["code"] is None
+    assert 0 < record["loss"] < np.log(64)
+
+
+def test_a_joint_base_is_made_of_both_tasks(tmp_path):
+    base = BASE.changed(pretraining=JOINT)
+    pretrain(base, MATH, tmp_path, code_settings=CODE)
+    record = json.loads((tmp_path / "base.json").read_text())
+    assert BaseSettings.model_validate(record["settings"]["base"]) == base
+    assert CodeSettings.model_validate(record["settings"]["code"]) == CODE

@@ -9,7 +9,7 @@ from rlscape.catalogue import resolve_run
 from rlscape.config import load_config
 from rlscape.models.build import build_model, load_model, save_model
 from rlscape.sft import IGNORED, tokenized_traces, train_sft
-from rlscape.tasks.math import make_sets, trace, verify
+from rlscape.tasks.math import make_sets, trace
 
 CONFIG = load_config(Path(__file__).parents[1] / "config" / "smoke.yaml")
 SETTINGS = resolve_run(CONFIG, "sft-s0")
@@ -37,7 +37,7 @@ def test_the_loss_covers_a_correct_completion_and_nothing_else():
         prompt = len(problem.prompt_ids)
         assert row["input_ids"][:prompt] == list(problem.prompt_ids)
         assert row["labels"] == [IGNORED] * prompt + row["input_ids"][prompt:]
-        assert verify(problem, row["input_ids"][prompt:])
+        assert problem.verify(row["input_ids"][prompt:])
 
 
 def test_a_row_per_evaluation_with_exact_costs(trained, base):

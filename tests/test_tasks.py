@@ -14,7 +14,6 @@ from rlscape.tasks.math import (
     make_sets,
     solve,
     trace,
-    verify,
 )
 from rlscape.tasks.vocabulary import (
     EOS_ID,
@@ -106,7 +105,7 @@ def test_solve():
 def test_trace_repeats_operator_operand_and_value():
     words = trace(PROBLEM)
     assert " ".join(words) == "<think> + 4 7 * 7 9 - 2 7 </think> 7 <eos>"
-    assert verify(PROBLEM, encode(" ".join(words)))
+    assert PROBLEM.verify(encode(" ".join(words)))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ def test_trace_repeats_operator_operand_and_value():
     ],
 )
 def test_verifier_accepts(completion):
-    assert verify(PROBLEM, encode(completion))
+    assert PROBLEM.verify(encode(completion))
 
 
 @pytest.mark.parametrize(
@@ -142,13 +141,13 @@ def test_verifier_accepts(completion):
     ],
 )
 def test_verifier_rejects(completion):
-    assert not verify(PROBLEM, encode(completion))
+    assert not PROBLEM.verify(encode(completion))
 
 
 def test_verifier_recomputes_the_answer_from_the_prompt():
     lying = Problem(PROBLEM.prompt, PROBLEM.operators, PROBLEM.operands, answer=1)
-    assert not verify(lying, encode("<think> </think> 1 <eos>"))
-    assert verify(lying, encode("<think> </think> 7 <eos>"))
+    assert not lying.verify(encode("<think> </think> 1 <eos>"))
+    assert lying.verify(encode("<think> </think> 7 <eos>"))
 
 
 def test_flawless_flawed_trace_is_the_trace():
@@ -178,7 +177,7 @@ def test_thoughtless_and_interrupted_traces_answer_rightly():
     for _ in range(50):
         words = flawed_trace(PROBLEM, rng, interrupted_rate=1.0)
         ids = encode(" ".join(words))
-        assert verify(PROBLEM, ids)
+        assert PROBLEM.verify(ids)
         assert tuple(ids[-6:-2]) == INTERRUPTION_IDS
         thought = words[: -2 - len(INTERRUPTION_IDS)]
         assert thought == trace(PROBLEM)[: len(thought)]

@@ -7,31 +7,36 @@
    learning can mend.
 3. Throughout, some thoughts are cut short by the interruption phrase, so that it means something later.
 
-The loss is on completion tokens only. Problems of the validation and the downstream set never occur.
+With ``code_rate``, that share of the sequences are code problems, under the same curriculum: the longest grows
+over the lengths of the code task's training set, the tail has those of its downstream set.
+
+The loss is on completion tokens only. Problems of the validation and the downstream sets never occur.
 One thread, one generator: bitwise reproducible on one machine.
 
-    python -m rlscape.cli.pretrain --settings JSON --math JSON --output results/default/bases/dense
+    python -m rlscape.cli.pretrain --settings JSON --math JSON [--code JSON] --output results/default/bases/dense
 """
 
 import logging
-import math
 import time
 from collections.abc import Sequence
+from math import cos, pi
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from rlscape.config import BaseSettings, MathSettings, PretrainSettings
+from rlscape.config import BaseSettings, CodeSettings, MathSettings, PretrainSettings
+from rlscape.errors import ConfigError
 from rlscape.files import provenance, write_json
 from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
 from rlscape.models.decoder import Decoder
 from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
-from rlscape.tasks.math import draw_problem, flawed_trace, make_sets
-from rlscape.tasks.vocabulary import encode
+from rlscape.tasks import code, math
+from rlscape.tasks.problems import make_task_sets
+from rlscape.tasks.vocabulary import decode, encode
 
 logger = logging.getLogger(__name__)
 
@@ -49,21 +54,34 @@ def draw_operations(settings: PretrainSettings, step: int, rng: np.random.Genera
 
 
 def draw_examples(
-    settings: PretrainSettings, step: int, modulus: int, held_out: set[str], rng: np.random.Generator
+    settings: PretrainSettings,
+    step: int,
+    modulus: int,
+    held_out: set[str],
+    rng: np.random.Generator,
+    code_settings: CodeSettings | None = None,
 ) -> list[Example]:
-    """A step's sequences, without those whose prompt is held out."""
+    """A step's sequences, without those whose prompt is held out. ``code_rate`` takes ``code_settings``."""
     flawed = step >= settings.flawed_from * settings.steps
+    flaws = {
+        "wrong_step_rate": settings.wrong_step_rate if flawed else 0.0,
+        "thoughtless_rate": settings.thoughtless_rate if flawed else 0.0,
+        "interrupted_rate": settings.interrupted_rate,
+    }
+    problem: code.Problem | math.Problem
     examples = []
     for _ in range(settings.sequences_per_step):
-        operations = draw_operations(settings, step, rng)
-        problem = draw_problem(operations, int(rng.integers(modulus)), modulus, rng)
-        words = flawed_trace(
-            problem,
-            rng,
-            wrong_step_rate=settings.wrong_step_rate if flawed else 0.0,
-            thoughtless_rate=settings.thoughtless_rate if flawed else 0.0,
-            interrupted_rate=settings.interrupted_rate,
-        )
+        if settings.code_rate and rng.random() < settings.code_rate:
+            assert code_settings is not None
+            curriculum = settings.changed(
+                operations=code_settings.operations, tail_operations=code_settings.downstream_operations
+            )
+            problem = code.draw_any_problem(draw_operations(curriculum, step, rng), code_settings.modulus, rng)
+            words = code.flawed_trace(problem, rng, **flaws)
+        else:
+            operations = draw_operations(settings, step, rng)
+            problem = math.draw_problem(operations, int(rng.integers(modulus)), modulus, rng)
+            words = math.flawed_trace(problem, rng, **flaws)
         if problem.prompt not in held_out:
             examples.append((problem.prompt_ids, encode(" ".join(words))))
     return examples
@@ -74,7 +92,7 @@ def learning_rate_factor(step: int, steps: int) -> float:
     warmup = max(1, steps // 20)
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    return 0.5 * (1 + cos(pi * (step - warmup) / max(1, steps - warmup)))
 
 
 def backward(model: Decoder, examples: Sequence[Example]) -> float:
@@ -91,13 +109,25 @@ def backward(model: Decoder, examples: Sequence[Example]) -> float:
     return loss.item()
 
 
-def pretrain(base: BaseSettings, math_settings: MathSettings, output: str | Path, name: str = "base") -> None:
-    """Train a base model and write its directory: model, tokenizer and ``base.json``."""
+def pretrain(
+    base: BaseSettings,
+    math_settings: MathSettings,
+    output: str | Path,
+    name: str = "base",
+    code_settings: CodeSettings | None = None,
+) -> None:
+    """Train a base model and write its directory: model, tokenizer and ``base.json``.
+
+    Raises:
+        ConfigError: the base is to learn code, but there are no ``code_settings``.
+    """
     torch.set_num_threads(1)
     started = time.perf_counter()
     settings = base.pretraining
-    sets = make_sets(math_settings)
-    held_out = {problem.prompt for problem in (*sets.validation, *sets.downstream)}
+    if settings.code_rate and code_settings is None:
+        raise ConfigError(f"{name}: code_rate is {settings.code_rate}, which takes code settings; give them by --code")
+    sets = make_task_sets(math_settings, code_settings).values()
+    held_out = {decode(problem.prompt_ids) for task in sets for problem in (*task.validation, *task.downstream)}
     rng = np.random.default_rng(settings.seed)
     stock = build_model(base.model, settings.seed)
     model = as_decoder(stock)
@@ -106,7 +136,7 @@ def pretrain(base: BaseSettings, math_settings: MathSettings, output: str | Path
     report_every = max(1, settings.steps // 20)
     bar = tqdm(range(settings.steps), desc=f"pretrain {name}", disable=None)
     for step in bar:
-        examples = draw_examples(settings, step, math_settings.modulus, held_out, rng)
+        examples = draw_examples(settings, step, math_settings.modulus, held_out, rng, code_settings)
         losses.append(backward(model, examples))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(settings.learning_rate * learning_rate_factor(step, settings.steps))
@@ -122,7 +152,11 @@ def pretrain(base: BaseSettings, math_settings: MathSettings, output: str | Path
     write_json(
         output / "base.json",
         {
-            "settings": {"base": base.model_dump(mode="json"), "math": math_settings.model_dump(mode="json")},
+            "settings": {
+                "base": base.model_dump(mode="json"),
+                "math": math_settings.model_dump(mode="json"),
+                "code": code_settings and code_settings.model_dump(mode="json"),
+            },
             "provenance": provenance(),
             "loss": float(np.mean(losses[-report_every:])),
             "wall_seconds": time.perf_counter() - started,

@@ -15,11 +15,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, gcd
-from typing import NamedTuple
 
 import numpy as np
 
 from rlscape.config import MathSettings
+from rlscape.tasks.problems import ProblemSets
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION, encode
 
 OPERATORS = ("+", "-", "*")
@@ -44,13 +44,19 @@ class Problem:
     def prompt_ids(self) -> list[int]:
         return encode(self.prompt)
 
+    def verify(self, completion_ids: Sequence[int]) -> bool:
+        """Whether a completion has exactly the form ``... </think> ANSWER <eos>`` with the right answer.
 
-class ProblemSets(NamedTuple):
-    """Pairwise disjoint; any leading part of a set is balanced in length and answer too."""
-
-    training: list[Problem]
-    validation: list[Problem]
-    downstream: list[Problem]
+        The answer is recomputed from the prompt. An interruption phrase ends in ``</think>`` and is accepted;
+        a truncated completion, words after the answer, and a missing or second ``</think>`` are not.
+        """
+        answer = solve(self.prompt, self.modulus)
+        ids = list(completion_ids)
+        return (
+            ids[-3:] == [END_THINK_ID, *encode(str(answer)), EOS_ID]
+            and ids.count(END_THINK_ID) == 1
+            and ids.count(EOS_ID) == 1
+        )
 
 
 def _apply(value: int, operator: str, operand: int, modulus: int) -> int:
@@ -106,7 +112,7 @@ def draw_problem(operations: int, answer: int, modulus: int, rng: np.random.Gene
     return Problem(f"{first}{steps} =", operators, (first, *rest), answer, modulus)
 
 
-def make_sets(settings: MathSettings) -> ProblemSets:
+def make_sets(settings: MathSettings) -> ProblemSets[Problem]:
     """The training pool, the validation set and the harder downstream set.
 
     Lengths cycle through their range and answers through the residues, so both are balanced (per length,
@@ -209,18 +215,3 @@ def flawed_trace(
         end = words.index("</think>")
         words[int(rng.integers(1, end + 1)) : end + 1] = INTERRUPTION.split()
     return words
-
-
-def verify(problem: Problem, completion_ids: Sequence[int]) -> bool:
-    """Whether a completion has exactly the form ``... </think> ANSWER <eos>`` with the right answer.
-
-    The answer is recomputed from the prompt. An interruption phrase ends in ``</think>`` and is accepted;
-    a truncated completion, words after the answer, and a missing or second ``</think>`` are not.
-    """
-    answer = solve(problem.prompt, problem.modulus)
-    ids = list(completion_ids)
-    return (
-        ids[-3:] == [END_THINK_ID, *encode(str(answer)), EOS_ID]
-        and ids.count(END_THINK_ID) == 1
-        and ids.count(EOS_ID) == 1
-    )

@@ -15,8 +15,9 @@ TOKENS: tuple[str, ...] = (
     *"0123456789",
     *"+-*=",
     *("time", "is", "up"),
+    *("dup", "->", ";"),
 )
-"""A token's position is its id."""
+"""A token's position is its id: new words go to the end."""
 
 _IDS = {token: index for index, token in enumerate(TOKENS)}
 
@@ -44,21 +45,21 @@ def encode(text: str) -> list[int]:
 
 
 def decode(ids: Iterable[int]) -> str:
-    """The words of some token ids, separated by spaces."""
-    return " ".join(TOKENS[index] for index in ids)
+    """The words of some token ids, separated by spaces; a model's row without a word, say 40, is ``<40>``."""
+    return " ".join(TOKENS[index] if index < len(TOKENS) else f"<{index}>" for index in ids)
 
 
 INTERRUPTION_IDS = tuple(encode(INTERRUPTION))
 
 
-def build_tokenizer() -> "PreTrainedTokenizerFast":
-    """The same vocabulary as a tokenizer that is saved beside each model."""
+def build_tokenizer(size: int | None = None) -> "PreTrainedTokenizerFast":
+    """The same vocabulary, or its first ``size`` words, as a tokenizer that is saved beside each model."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
-    words = Tokenizer(WordLevel(dict(_IDS)))
+    words = Tokenizer(WordLevel(dict(list(_IDS.items())[:size])))
     words.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=words,

@@ -1,7 +1,7 @@
 """A tree of result files made from numbers that a test chooses, in the shape that the pipeline writes."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,18 +10,21 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from rlscape.catalogue import ARMS, runs_of
+from rlscape.catalogue import ARMS, resolve_run, runs_of, with_catalogue
 from rlscape.config import Config, GeometrySettings, load_config
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_pair
 from rlscape.scaling.curves import Curve, Initial
 from rlscape.scaling.fit import SigmoidFit, failed_fit
 from rlscape.scaling.forecast import Bands, FittedCurve, Forecast, plain, score_forecast
+from rlscape.scaling.windows import WINDOWS, WindowFit
 
 ROOT = Path(__file__).parents[1]
 R_0 = 0.40
+CODE_R_0 = 0.30
 TOTAL_COMPUTE = 100.0
 SAMPLES = 1024
+STEPS_PER_EVALUATION = 6
 
 
 class Run(NamedTuple):
@@ -38,64 +41,155 @@ class Run(NamedTuple):
     mismatch: float = 0.02
     fails: bool = False
     """Whether neither the half nor the whole run could be fitted."""
+    code_A: float = 0.60
+    """Ceiling on code problems, for arms that have them."""
+    downstream: float = 0.5
+    """Downstream pass rate over that of the validation set."""
+    truncation: float = 0.01
+    """Truncation rate, in evaluations and in training."""
+    truncates_at: float | None = None
+    """Compute after which the truncation rate is 0.2."""
+    entropy: float = 0.30
+    """At the start; it halves over the run."""
+    idle_generator: float = 0.0
+    """Idle share of the generators."""
+    idle_trainer: float = 0.0
+    """Idle share of the trainers."""
+    window_spread: float = 0.004
+    """Range of the sigmoid's A over the windows, the highest being the true one."""
+    power_law_spread: float = 0.2
+    """The same for the power law, the lowest being the true one."""
 
 
 def small_config(root: Path, seeds: Mapping[str, int] | int = 2) -> Config:
-    """The smoke scale with its results and figures below ``root``."""
-    config = load_config(ROOT / "config" / "smoke.yaml")
-    counts = dict.fromkeys(ARMS, seeds) if isinstance(seeds, int) else dict(seeds)
-    return config.changed(results=root / "results", figures=root / "figures", seeds=counts)
+    """The smoke scale with its results and figures below ``root``.
+
+    Args:
+        seeds: of every arm of the catalogue; or of each arm, where those not named do not run, unless
+            ``others`` (and ``extras``) say otherwise.
+    """
+    config = load_config(ROOT / "config" / "smoke.yaml").changed(results=root / "results", figures=root / "figures")
+    counts = {"others": seeds, "extras": seeds} if isinstance(seeds, int) else dict(seeds)
+    config = config.changed(seeds=counts)
+    return with_catalogue(config, "small_config") if "others" in counts else config
 
 
 def fitted(fit: SigmoidFit, compute: np.ndarray, fails: bool) -> FittedCurve:
     """A fitted curve whose band is +-0.02, or a failed fit."""
     if fails:
-        fit, compute = failed_fit(R_0, len(compute), "least_squares", "made to fail"), compute[:0]
+        fit, compute = failed_fit(fit.R_0, len(compute), "least_squares", "made to fail"), compute[:0]
     values = fit.predict(compute)
     bands = Bands(*(tuple(column.tolist()) for column in (compute, values, values - 0.02, values + 0.02)))
     names = ("least_squares", "grid", "least_squares_free_initial")
     return FittedCurve(dict.fromkeys(names, fit), {name: (np.nan, np.nan) for name in ("A", "B", "C_mid")}, bands)
 
 
+def window_fits(run: Run) -> list[WindowFit]:
+    """Fits to the windows, with ceilings spread as ``run`` says."""
+    fits = []
+    for window, share in zip(WINDOWS, np.linspace(0, 1, len(WINDOWS)), strict=True):
+        sigmoid = WindowFit("sigmoid", *window, 9, run.A - share * run.window_spread, run.B, C_mid=run.C_mid)
+        power_law = WindowFit("power_law", *window, 9, run.A + (1 - share) * run.power_law_spread, 0.8, D=2.0)
+        fits += [sigmoid, power_law]
+    nan = np.nan
+    if run.fails:
+        fits = [replace(fit, A=nan, B=nan, C_mid=nan, D=nan, reason="made to fail") for fit in fits]
+    return fits
+
+
+def sampled(rates: np.ndarray, prefix: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Pass rates of ``SAMPLES`` samples and their errors, as columns of metrics.parquet."""
+    rates = rng.binomial(SAMPLES, rates) / SAMPLES
+    error = np.sqrt(rates * (1 - rates) / SAMPLES)
+    samples = np.full(len(rates), SAMPLES)
+    return {f"{prefix}pass_rate": rates, f"{prefix}pass_rate_se": error, f"{prefix}samples": samples}
+
+
 def write_run(config: Config, arm: str, seed: int, run: Run, evaluations: int = 24) -> None:
-    """metrics.parquet, run.json, forecast and fit of one RL run."""
+    """metrics.parquet, updates.parquet, run.json, and per task forecast and fit, of one RL run."""
     rng = np.random.default_rng([seed, sorted(ARMS).index(arm)])
     name = f"{arm}-s{seed}"
     compute = np.linspace(0, TOTAL_COMPUTE, evaluations + 1) * rng.uniform(0.98, 1.02)
-    truth = SigmoidFit(run.A, run.B, run.C_mid, R_0, 1.0, evaluations, "least_squares")
-    rates = truth.predict(compute)
-    if run.collapse_at is not None:
-        rates = np.where(compute > run.collapse_at, R_0, rates)
-    rates = rng.binomial(SAMPLES, rates) / SAMPLES
-    error = np.sqrt(rates * (1 - rates) / SAMPLES)
+    truths = {"": SigmoidFit(run.A, run.B, run.C_mid, R_0, 1.0, evaluations, "least_squares")}
+    if resolve_run(config, name).code is not None:
+        truths["code_"] = SigmoidFit(run.code_A, run.B, run.C_mid, CODE_R_0, 1.0, evaluations, "least_squares")
+
     metrics = pd.DataFrame(
         {
             "run": name,
             "arm": arm,
             "seed": seed,
-            "step": np.arange(evaluations + 1) * 6,
+            "step": np.arange(evaluations + 1) * STEPS_PER_EVALUATION,
             "compute": compute,
             "flops": compute * 1e9,
-            "tokens_generated": 1000,
-            "tokens_trained": 1000,
+            "tokens_generated": np.arange(evaluations + 1) * 1000,
+            "tokens_trained": np.arange(evaluations + 1) * 1000,
             "wall_seconds": compute,
-            "pass_rate": rates,
-            "pass_rate_se": error,
-            "samples": SAMPLES,
-            "downstream_pass_rate": rates / 2,
-            "downstream_pass_rate_se": error,
-            "entropy": 0.3,
-            "truncation_rate": 0.01,
+            "entropy": run.entropy * (1 - compute / compute[-1] / 2),
+            "truncation_rate": truncation_rate(run, compute),
+            "interruption_rate": 0.05,
             "mean_length": 30.0,
         }
     )
+    for prefix, truth in truths.items():
+        rates = truth.predict(compute)
+        if run.collapse_at is not None:
+            rates = np.where(compute > run.collapse_at, truth.R_0, rates)
+        metrics = metrics.assign(
+            **sampled(rates, prefix, rng), **sampled(rates * run.downstream, f"{prefix}downstream_", rng)
+        )
     write_parquet(config.results_dir / "runs" / name / "metrics.parquet", metrics)
-    write_json(config.results_dir / "runs" / name / "run.json", {"run": name, "arm": arm, "mismatch": run.mismatch})
+    write_parquet(config.results_dir / "runs" / name / "updates.parquet", update_rows(run, metrics))
+    record = {"run": name, "arm": arm, "seed": seed, "method": "rl", "parameters": 10_000, "mismatch": run.mismatch}
+    write_json(config.results_dir / "runs" / name / "run.json", record)
+    for prefix, truth in truths.items():
+        write_fit(config, run, truth, metrics, prefix)
 
-    initial = Initial(R_0, 0.008)
+
+def truncation_rate(run: Run, compute: np.ndarray) -> np.ndarray:
+    """Truncation rate at each compute."""
+    onset = np.inf if run.truncates_at is None else run.truncates_at
+    return np.where(compute > onset, 0.2, run.truncation)
+
+
+def update_rows(run: Run, metrics: pd.DataFrame) -> pd.DataFrame:
+    """A row per optimiser step between the evaluations of ``metrics``."""
+    steps = np.arange(1, metrics.step.iloc[-1] + 1)
+    compute = np.interp(steps, metrics.step, metrics.compute)
+    pass_rate = np.interp(steps, metrics.step, metrics.pass_rate)
+    return pd.DataFrame(
+        {
+            "step": steps,
+            "reward_mean": 2 * pass_rate - 1,
+            "pass_rate": pass_rate,
+            "staleness_mean": np.minimum(steps - 1, 4.0),
+            "staleness_max": np.minimum(steps - 1, 8),
+            "active_prompts": 6,
+            "pool_size": 48,
+            "truncation_rate": truncation_rate(run, compute),
+            "interruption_rate": 0.05,
+            "mean_length": 30.0,
+            "log_ratio_mean": run.mismatch,
+            "clip_fraction": 0.01,
+            "gradient_norm": 0.5,
+            "tokens_generated": 1000,
+            "tokens_trained": 800,
+            "compute": compute,
+            "idle_generator": run.idle_generator * compute,
+            "idle_trainer": run.idle_trainer * compute,
+        }
+    )
+
+
+def write_fit(config: Config, run: Run, truth: SigmoidFit, metrics: pd.DataFrame, prefix: str) -> None:
+    """Forecast and fit of one task of a run; ``prefix`` is that of its columns, "" or "code_"."""
+    columns = metrics.compute, metrics[f"{prefix}pass_rate"], metrics[f"{prefix}pass_rate_se"]
+    compute, rates, error = (column.to_numpy() for column in columns)
+    initial = Initial(truth.R_0, 0.008)
     total = float(compute[-1])
     cutoff = config.fit.fit_fraction * total
-    half = SigmoidFit(run.forecast_A or run.A, run.B, run.C_mid, R_0, 1.0, evaluations // 2, "least_squares")
+    forecast_A = truth.A if prefix or run.forecast_A is None else run.forecast_A
+    half = replace(truth, A=forecast_A, points=int((compute <= cutoff).sum()) - 1)
     seen = rates[compute <= cutoff]
     forecast = Forecast(
         cutoff,
@@ -110,13 +204,16 @@ def write_run(config: Config, arm: str, seed: int, run: Run, evaluations: int = 
         float(seen[-1]),
         float(seen[-5:].mean()),
     )
-    identity = {"run": name, "arm": arm, "seed": seed, "initial": asdict(initial)}
+    first = metrics.iloc[0]
+    identity = {"run": first["run"], "arm": first["arm"], "seed": int(first["seed"]), "initial": asdict(initial)}
+    identity["task"] = "code" if prefix else "math"
+    name = f"{identity['run']}{'_code' if prefix else ''}"
     write_json(config.results_dir / "forecasts" / f"{name}.json", identity | forecast.to_dict())
-    score = score_forecast(forecast, Curve(compute, rates, error))
     record = identity | {
         "total_compute": total,
         "fitted": asdict(fitted(truth, compute[1:], run.fails)),
-        "score": score,
+        "score": score_forecast(forecast, Curve(compute, rates, error)),
+        "windows": [fit.to_dict() for fit in window_fits(run._replace(A=truth.A))],
     }
     write_json(config.results_dir / "fits" / f"{name}.json", plain(record))
 
@@ -125,15 +222,21 @@ def write_scalerl_results(config: Config, runs: Mapping[str, Run] | None = None,
     """Every run of P1; the ceilings of an arm's seeds lie within +-``spread`` of the given one."""
     runs = runs or {}
     for base in config.bases:
-        rates = {"pass_rate": R_0, "standard_error": 0.008, "samples": 4096}
+        rates = {}
+        for prefix, rate in {"": R_0, "code_": CODE_R_0}.items():
+            rates |= {f"{prefix}pass_rate": rate, f"{prefix}standard_error": 0.008, f"{prefix}samples": 4096}
+            rates |= {
+                f"{prefix}downstream_pass_rate": rate / 2,
+                f"{prefix}downstream_standard_error": 0.008,
+                f"{prefix}downstream_samples": 4096,
+            }
         write_json(config.results_dir / "bases" / base / "evaluation.json", rates)
-    for arm, spec in ARMS.items():
-        if spec.paper != "scalerl" or arm not in config.seeds:
+    for arm, count in config.seeds.items():
+        if ARMS[arm].paper != "scalerl":
             continue
         run = runs.get(arm, Run())
-        count = config.seeds[arm]
         for seed, offset in zip(range(count), np.linspace(-spread, spread, count), strict=True):
-            write_run(config, arm, seed, run._replace(A=run.A + offset))
+            write_run(config, arm, seed, run._replace(A=run.A + offset, code_A=run.code_A + offset))
 
 
 def write_geometry_results(config: Config, layers: int = 3, size: int = 32) -> None:

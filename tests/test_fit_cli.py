@@ -1,4 +1,4 @@
-"""The entries ``forecast``, ``fit`` and ``summarise_fits``, from metrics files to the table of arms."""
+"""The entries ``fit`` and ``summarise_fits``, from metrics files to the table of arms."""
 
 import json
 import subprocess
@@ -9,10 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.cli import fit, forecast, summarise_fits
+from rlscape.cli import fit, summarise_fits
 from rlscape.files import read_json, write_json
+from rlscape.results import curves as results
+from rlscape.scaling import curves
+from rlscape.scaling.arms import read_ends, read_fit, summarise_arms
+from rlscape.scaling.fit import SigmoidFit
 from rlscape.scaling.sigmoid import sigmoid
+from rlscape.scaling.windows import WINDOWS, WindowFit
 from tests.entries import run_entry
+from tests.synthetic import Run, small_config, write_scalerl_results
 
 SETTINGS = json.dumps({"bootstrap_draws": 10})
 INITIAL = 0.4
@@ -45,41 +51,110 @@ def base(tmp_path: Path) -> Path:
     return path
 
 
-def make_forecast(table: pd.DataFrame, base: Path, monkeypatch: pytest.MonkeyPatch, name: str = "run") -> Path:
-    path, output = base.parent / f"{name}.parquet", base.parent / "forecasts" / f"{name}.json"
+def outputs(base: Path, name: str = "run") -> tuple[Path, Path]:
+    return base.parent / "forecasts" / f"{name}.json", base.parent / "fits" / f"{name}.json"
+
+
+def make_fit(
+    table: pd.DataFrame, base: Path, monkeypatch: pytest.MonkeyPatch, name: str = "run", **options: object
+) -> Path:
+    """Run the entry on a table; returns the fit's file."""
+    path, (forecast, output) = base.parent / f"{name}.parquet", outputs(base, name)
     table.to_parquet(path, index=False)
-    run_entry(forecast, monkeypatch, metrics=path, base_evaluation=base, settings=SETTINGS, output=output)
-    return output
-
-
-def make_fit(table: pd.DataFrame, base: Path, monkeypatch: pytest.MonkeyPatch, name: str = "run") -> Path:
-    made, output = make_forecast(table, base, monkeypatch, name), base.parent / "fits" / f"{name}.json"
-    run_entry(
-        fit,
-        monkeypatch,
-        metrics=base.parent / f"{name}.parquet",
-        forecast=made,
-        base_evaluation=base,
-        settings=SETTINGS,
-        output=output,
-    )
+    files = {"metrics": path, "base_evaluation": base, "forecast": forecast, "output": output}
+    run_entry(fit, monkeypatch, settings=SETTINGS, **(files | options))
     return output
 
 
 def test_forecast_file_is_blind_to_the_second_half(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = metrics("scalerl", 0, 0.61)
-    honest = make_forecast(table, base, monkeypatch).read_bytes()
-    table.loc[table["compute"] > table["compute"].max() / 2, ["pass_rate", "pass_rate_se"]] = [np.nan, -1.0]
-    assert make_forecast(table, base, monkeypatch).read_bytes() == honest
+    table, (forecast, fitted) = metrics("scalerl", 0, 0.61), outputs(base)
+    make_fit(table, base, monkeypatch)
+    honest, whole = forecast.read_bytes(), fitted.read_bytes()
     record = json.loads(honest)
-    assert (record["run"], record["arm"], record["seed"], record["verdict"]) == (
-        "scalerl-s0",
-        "scalerl",
-        0,
-        "forecast",
-    )
-    table.loc[table["compute"] <= table["compute"].max() / 2, "pass_rate"] = 0.5
-    assert make_forecast(table, base, monkeypatch).read_bytes() != honest
+    assert [record[key] for key in ("run", "arm", "seed", "verdict")] == ["scalerl-s0", "scalerl", 0, "forecast"]
+    later = table["compute"] > table["compute"].max() / 2
+    make_fit(table.assign(pass_rate=table["pass_rate"].where(~later, 0.1)), base, monkeypatch)
+    assert forecast.read_bytes() == honest and fitted.read_bytes() != whole
+    make_fit(table.assign(pass_rate=table["pass_rate"].where(later, 0.5)), base, monkeypatch)
+    assert forecast.read_bytes() != honest
+
+
+def test_forecast_is_on_disk_before_later_rows_are_read(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, (forecast, fitted) = metrics("scalerl", 0, 0.61), outputs(base)
+    make_fit(table, base, monkeypatch)
+    honest = forecast.read_bytes()
+    forecast.unlink(), fitted.unlink()
+    read_table, last_rate = curves.read_table, []
+
+    def watched(path: Path, columns: tuple[str, ...], filters: list | None = None) -> pd.DataFrame:
+        read = read_table(path, columns, filters)
+        if "pass_rate" in columns:
+            last_rate.append((read["compute"].max(), forecast.exists()))
+        return read
+
+    monkeypatch.setattr(curves, "read_table", watched)
+    make_fit(table, base, monkeypatch)
+    end = table["compute"].max()
+    assert last_rate == [(table.loc[table["compute"] <= end / 2, "compute"].max(), False), (end, True)]
+    fitted.unlink()
+    broken_later = table.assign(pass_rate=table["pass_rate"].where(table["compute"] <= end / 2))
+    with pytest.raises(SystemExit):
+        make_fit(broken_later, base, monkeypatch)
+    assert forecast.read_bytes() == honest and not fitted.exists()
+
+
+def test_code_has_columns_and_a_start_of_its_own(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(base, read_json(base) | {"code_pass_rate": 0.2, "code_standard_error": 0.004, "code_samples": 4000})
+    table, rng = metrics("math_and_code", 0, 0.61), np.random.default_rng(0)
+    rate = rng.binomial(16_000, sigmoid(table["compute"], 0.5, 1.92, 2542, 0.2)) / 16_000
+    error = np.sqrt(rate * (1 - rate) / 16_000)
+    table = table.assign(code_pass_rate=rate, code_pass_rate_se=error, code_samples=16_000)
+    expected = {"math": (0.61, INITIAL), "code": (0.5, 0.2)}
+    for task, (A, R_0) in expected.items():
+        record = read_json(make_fit(table, base, monkeypatch, task=task))
+        made = read_json(outputs(base)[0])
+        assert record["task"] == made["task"] == task
+        for fitted in (record["fitted"], made["fitted"]):
+            assert fitted["fits"]["least_squares"]["A"] == pytest.approx(A, abs=0.02)
+            assert fitted["fits"]["least_squares"]["R_0"] == R_0
+
+
+def test_fit_has_both_forms_in_every_window(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = read_json(make_fit(metrics("scalerl", 0, 0.61, evaluations=20), base, monkeypatch))
+    made = [WindowFit.from_dict(fit) for fit in record["windows"]]
+    assert [(fit.low, fit.high, fit.form) for fit in made] == [
+        (*window, form) for window in WINDOWS for form in ("sigmoid", "power_law")
+    ]
+    whole = SigmoidFit.from_dict(record["fitted"]["fits"]["least_squares"])
+    of_all = next(fit for fit in made if (fit.form, fit.low, fit.high) == ("sigmoid", 0, 1))
+    assert (of_all.A, of_all.B, of_all.C_mid, of_all.points) == (whole.A, whole.B, whole.C_mid, 20)
+
+
+def test_results_of_a_task_are_those_of_arms_that_have_it(tmp_path: Path) -> None:
+    config = small_config(tmp_path, seeds={"scalerl": 1, "math_and_code": 2})
+    write_scalerl_results(config, {"scalerl": Run(fails=True), "math_and_code": Run(A=0.7, code_A=0.6)}, spread=0)
+    arms = ["scalerl", "math_and_code"]
+    assert [round(run.fit.A, 6) for run in results.fits(config, arms, "code")] == [0.6, 0.6]
+    assert [run.fit.A for run in results.fits(config, arms)][1:] == [0.7, 0.7]
+    for read in (results.forecasts, results.forecast_scores):
+        assert list(read(config, arms, "code")) == ["math_and_code-s0", "math_and_code-s1"]
+        assert list(read(config, arms)) == ["scalerl-s0", "math_and_code-s0", "math_and_code-s1"]
+    table = results.windows(config, arms)
+    assert len(table) == 3 * 2 * len(WINDOWS)
+    failed = table[table["arm"] == "scalerl"]
+    assert failed["A"].isna().all() and (failed["reason"] == "made to fail").all()
+    assert table[table["arm"] == "math_and_code"]["A"].min() == pytest.approx(0.7, abs=0.005)
+
+
+def test_C_tau_is_not_given_for_another_base(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = [make_fit(metrics("scalerl", 0, 0.61), base, monkeypatch, "scalerl-s0")]
+    write_json(base, {"pass_rate": 0.41, "standard_error": 0.004, "samples": 4000})
+    fits.append(make_fit(metrics("moe", 0, 0.61), base, monkeypatch, "moe-s0"))
+    rows = summarise_arms([read_fit(path) for path in fits], read_ends([]), "scalerl").set_index(["arm", "quantity"])
+    assert rows.loc[("scalerl", "C_tau"), "seeds"] == 1
+    other = rows.loc[("moe", "C_tau")]
+    assert np.isnan(other["estimate"]) and other["seeds"] == 0 and "another base" in other["method"]
+    assert rows.loc[("moe", "A"), "estimate"] == pytest.approx(0.61, abs=0.02)
 
 
 def test_from_metrics_to_the_table_of_arms(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,14 +244,15 @@ def test_bad_metrics_give_one_clear_error_and_leave_earlier_results(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    earlier = make_forecast(metrics("scalerl", 0, 0.61), base, monkeypatch)
-    before = earlier.read_bytes()
+    make_fit(metrics("scalerl", 0, 0.61), base, monkeypatch)
+    before = {path: path.read_bytes() for path in outputs(base)}
     with pytest.raises(SystemExit):
-        make_forecast(broken(problem), base, monkeypatch)
+        make_fit(broken(problem), base, monkeypatch)
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "Traceback" not in message
     assert "run.parquet" in message and column in message and remedy in message
-    assert earlier.read_bytes() == before and list(earlier.parent.iterdir()) == [earlier]
+    for path, content in before.items():
+        assert path.read_bytes() == content and list(path.parent.iterdir()) == [path]
 
 
 def test_missing_files_and_arms_are_named(
@@ -194,7 +270,14 @@ def test_missing_files_and_arms_are_named(
         (run_parquet, absent, "evaluate the base model first"),
     ):
         with pytest.raises(SystemExit):
-            run_entry(forecast, monkeypatch, metrics=metrics_file, base_evaluation=base_file, **options)
+            run_entry(
+                fit,
+                monkeypatch,
+                metrics=metrics_file,
+                base_evaluation=base_file,
+                forecast=base.parent / "y.json",
+                **options,
+            )
         assert expected in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run_entry(

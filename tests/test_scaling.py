@@ -1,11 +1,14 @@
 """Curve fits, intervals, forecasts and comparisons of :mod:`rlscape.scaling`."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import curve_fit
 
 from rlscape.config import FitSettings
 from rlscape.scaling import fit as fitting
+from rlscape.scaling.arms import RunFit
+from rlscape.scaling.ceilings import fit_at_ceilings, shared_ceiling
 from rlscape.scaling.compare import (
     Reached,
     common_level,
@@ -17,7 +20,7 @@ from rlscape.scaling.compare import (
     summarise_reached,
 )
 from rlscape.scaling.curves import Curve, Initial, positive_error
-from rlscape.scaling.fit import SigmoidFit, fit_grid, fit_least_squares, midpoint_limit
+from rlscape.scaling.fit import SigmoidFit, fit_fixed_ceiling, fit_grid, fit_least_squares, midpoint_limit
 from rlscape.scaling.forecast import Forecast, make_forecast, score_forecast
 from rlscape.scaling.rivals import fit_exponential_saturation, fit_power_law
 from rlscape.scaling.sigmoid import (
@@ -35,6 +38,7 @@ from rlscape.scaling.uncertainty import (
     parameter_intervals,
     t_interval,
 )
+from rlscape.scaling.windows import HALF_WINDOW, LATE_WINDOW, SIGMOID_WINDOWS, WINDOWS, fit_windows
 
 # P1 (arXiv 2510.13786), Table 1: C_mid, B, A. R_0 = 0.40 (0.51 for Scout) is what its curves imply.
 TABLE_1 = {
@@ -216,6 +220,88 @@ def test_a_straight_climb_is_flagged_at_the_edge() -> None:
     compute = np.linspace(100, 1000, 12)
     assert "A" in fit_least_squares(compute, 0.1 + 7e-4 * compute, 0.1).at_edge
     assert "A" in fit_grid(compute, 0.1 + 7e-4 * compute, 0.1).at_edge
+
+
+# Fits at a given ceiling
+
+
+def test_fixed_ceiling_recovers_the_rest_and_equals_the_free_fit_at_its_own_ceiling() -> None:
+    curve = simulate(2542, 1.92, 0.61, 0.4, np.random.default_rng(5), points=20)
+    columns = curve.compute, curve.pass_rate
+    free = fit_least_squares(*columns, 0.4, curve.standard_error)
+    fixed = fit_fixed_ceiling(*columns, 0.4, free.A, curve.standard_error)
+    assert fixed.method == "fixed_ceiling" and fixed.A == free.A and not fixed.at_edge
+    assert (fixed.B, fixed.C_mid, fixed.sse) == pytest.approx((free.B, free.C_mid, free.sse), rel=1e-4)
+    lower, higher = (fit_fixed_ceiling(*columns, 0.4, free.A + shift, curve.standard_error) for shift in (-0.02, 0.02))
+    assert lower.sse > fixed.sse and higher.sse > fixed.sse
+    assert lower.B > fixed.B > higher.B and lower.C_mid < fixed.C_mid < higher.C_mid
+    assert fit_fixed_ceiling(*columns, 0.4, free.A, curve.standard_error) == fixed
+
+
+def test_fixed_ceiling_flags_edges_and_refuses_what_cannot_be() -> None:
+    compute = np.arange(1.0, 11)
+    step = fit_fixed_ceiling(compute, np.where(compute > 5, 0.6, 0.4), 0.4, 0.6)
+    assert step.at_edge == ("B",) and step.B == pytest.approx(10)
+    flat = fit_fixed_ceiling(compute, np.full(10, 0.4), 0.4, 0.6)
+    assert "C_mid" in flat.at_edge
+    for A, rates, expected in ((0.4, 0.5, "ceiling 0.400"), (1.1, 0.5, "ceiling 1.100"), (np.nan, 0.5, "ceiling nan")):
+        failed = fit_fixed_ceiling(compute, np.full(10, rates), 0.4, A)
+        assert np.isnan([failed.A, failed.B, failed.C_mid]).all() and expected in failed.reason
+    assert "2 points" in fit_fixed_ceiling([0, 1, 2], [0.4, 0.5, 0.6], 0.4, 0.6).reason
+
+
+def test_steepness_at_the_mean_ceiling_and_beside_it() -> None:
+    rng, runs, tables = np.random.default_rng(6), [], []
+    for arm, seed, A, B in (("fast", 0, 0.62, 2.4), ("fast", 1, 0.62, 2.4), ("slow", 0, 0.60, 1.5)):
+        curve = simulate(2542, B, A, 0.4, rng, points=20)
+        runs.append(RunFit(arm, seed, least_squares(curve, 0.4), INITIAL, curve.compute[-1]))
+        columns = {"compute": curve.compute, "pass_rate": curve.pass_rate, "pass_rate_se": curve.standard_error}
+        tables.append(pd.DataFrame({"arm": arm, "seed": seed, "samples": SAMPLES} | columns))
+    mean = shared_ceiling(runs)
+    assert mean == pytest.approx((np.mean([runs[0].fit.A, runs[1].fit.A]) + runs[2].fit.A) / 2)
+    failed = RunFit("failed", 0, fitting.failed_fit(0.4, 20, "least_squares", "made to fail"), INITIAL, 1.0)
+    assert shared_ceiling([*runs, failed]) == mean
+
+    table = fit_at_ceilings(runs, pd.concat(tables).sample(frac=1, random_state=0), SETTINGS)
+    assert len(table) == 3 * 4 and (table["reason"] == "").all()
+    rows = table.set_index(["ceiling", "arm", "seed"]).sort_index()
+    for name, shift in (("mean", 0.0), ("mean - 0.02", -0.02), ("mean + 0.02", 0.02)):
+        assert rows.loc[name, "A"].to_numpy() == pytest.approx(mean + shift)
+        assert rows.loc[(name, "fast", 0), "B"] > rows.loc[(name, "slow", 0), "B"]
+    assert [rows.loc[("free", run.arm, run.seed), "B"] for run in runs] == [run.fit.B for run in runs]
+
+
+# Windows
+
+
+@pytest.mark.parametrize("shift", [-0.01, 0.0, 0.01])
+def test_every_window_of_twenty_evaluations_can_be_fitted(shift: float) -> None:
+    compute = np.append(0, np.linspace(0.05, 1, 20) * (1 + shift))
+    fits = fit_windows(Curve(compute, sigmoid(compute, 0.6, 2, 0.15, 0.4), np.full(21, 0.005)), INITIAL, 1.0)
+    points = {(fit.low, fit.high): fit.points for fit in fits}
+    assert tuple(points) == WINDOWS == (*SIGMOID_WINDOWS, LATE_WINDOW) and min(points.values()) >= 5
+    assert len(set(points.values())) >= 4  # else windows hold the same points
+    for fit in fits:
+        if fit.form == "sigmoid":
+            assert (fit.A, fit.B, fit.C_mid) == pytest.approx((0.6, 2, 0.15), rel=1e-3) and not fit.reason
+            assert np.isnan(fit.D)
+        else:
+            assert np.isnan(fit.C_mid) and fit.D > 0
+
+
+def test_power_law_is_nearer_the_ceiling_in_the_late_window() -> None:
+    curve = simulate(2542, 1.9, 0.61, 0.4, np.random.default_rng(0), reach=10, points=40, first=0.25)
+    ceilings = {(fit.low, fit.high): fit.A for fit in fit_windows(curve, INITIAL, curve.compute[-1]) if fit.D > 0}
+    assert abs(ceilings[LATE_WINDOW] - 0.61) < abs(ceilings[HALF_WINDOW] - 0.61)
+
+
+def test_windows_without_points_say_so() -> None:
+    curve = Curve(np.linspace(0, 1, 6), np.linspace(0.4, 0.6, 6), np.full(6, 0.01))
+    fits = {(fit.form, fit.low, fit.high): fit for fit in fit_windows(curve, INITIAL, 1.0)}
+    for form in ("sigmoid", "power_law"):
+        few = fits[form, *HALF_WINDOW]
+        assert np.isnan(few.A) and "2 points" in few.reason
+        assert np.isfinite(fits[form, 0.0, 1.0].A)
 
 
 # Uncertainty

@@ -1,55 +1,34 @@
 # Curve fits and weight geometry: what is measured on finished runs.
 
 
-rule make_forecast:
-    input:
-        metrics="<results>/runs/{run}/metrics.parquet",
-        base_evaluation=base_evaluation_of_run,
-        code=code("cli.forecast"),
-    output:
-        "<results>/forecasts/{run}.json",
-    log:
-        "<logs>/make_forecast/{run}.log",
-    benchmark:
-        "<benchmarks>/make_forecast/{run}.tsv"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime="30m",
-    params:
-        settings=lambda wildcards: CONFIG.fit.model_dump_json(),
-    message:
-        "Forecast {wildcards.run} from the first half of its compute"
-    shell:
-        "python -m rlscape.cli.forecast --metrics {input.metrics:q}"
-        " --base-evaluation {input.base_evaluation:q} --settings {params.settings:q}"
-        " --output {output:q} > {log:q} 2>&1"
-
-
 rule fit_curve:
     input:
         metrics="<results>/runs/{run}/metrics.parquet",
-        forecast="<results>/forecasts/{run}.json",
         base_evaluation=base_evaluation_of_run,
         code=code("cli.fit"),
     output:
-        "<results>/fits/{run}.json",
+        forecast="<results>/forecasts/{run}{task}.json",
+        fit="<results>/fits/{run}{task}.json",
     log:
-        "<logs>/fit_curve/{run}.log",
+        "<logs>/fit_curve/{run}{task}.log",
     benchmark:
-        "<benchmarks>/fit_curve/{run}.tsv"
+        "<benchmarks>/fit_curve/{run}{task}.tsv"
+    wildcard_constraints:
+        run=r"[a-z0-9_]+-s\d+",
+        task="|_code",
     threads: 1
     resources:
         mem_mb=1000,
         runtime="30m",
     params:
+        task=lambda wildcards: "code" if wildcards.task else "math",
         settings=lambda wildcards: CONFIG.fit.model_dump_json(),
     message:
-        "Fit the learning curve of {wildcards.run} and score its forecast"
+        "Forecast {wildcards.run} ({params.task}) from the first part of its compute, then fit all of it"
     shell:
-        "python -m rlscape.cli.fit --metrics {input.metrics:q} --forecast {input.forecast:q}"
-        " --base-evaluation {input.base_evaluation:q} --settings {params.settings:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        "python -m rlscape.cli.fit --metrics {input.metrics:q}"
+        " --base-evaluation {input.base_evaluation:q} --task {params.task}"
+        " --settings {params.settings:q} --forecast {output.forecast:q} --output {output.fit:q} > {log:q} 2>&1"
 
 
 rule summarise_fits:

@@ -1,15 +1,21 @@
 """Learning curves and their fits."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from rlscape.catalogue import runs_of
+from rlscape.catalogue import has_task, runs_of
 from rlscape.config import Config
 from rlscape.results.files import read_record, records_of_runs, require, tables_of_runs
+from rlscape.rl.recipes import Task
 from rlscape.scaling.arms import RunFit, read_fit
 from rlscape.scaling.forecast import Forecast
+from rlscape.scaling.windows import WindowFit
+
+CURVE_SUFFIXES: Mapping[Task, str] = {"math": "", "code": "_code"}
+"""What the names of a task's forecasts and fits have after the run's name."""
 
 
 def metrics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
@@ -27,21 +33,44 @@ def run_records(config: Config, arms: Iterable[str]) -> dict[str, dict[str, Any]
     return records_of_runs(config, arms, "runs/{run}/run.json")
 
 
-def forecasts(config: Config, arms: Iterable[str]) -> dict[str, Forecast]:
-    """The forecast from the first half of every run (``forecasts/<run>.json``)."""
-    return {
-        run: Forecast.from_dict(record) for run, record in records_of_runs(config, arms, "forecasts/{run}.json").items()
-    }
+def arms_with(arms: Iterable[str], task: Task) -> list[str]:
+    """Those of some arms that have a task, in order."""
+    return [arm for arm in arms if has_task(arm, task)]
 
 
-def fits(config: Config, arms: Iterable[str]) -> list[RunFit]:
-    """The fit to all of every run (``fits/<run>.json``)."""
-    return [read_fit(require(config.results_dir / "fits" / f"{run}.json")) for run in runs_of(config, arms)]
+def _records(config: Config, arms: Iterable[str], kind: str, task: Task) -> dict[str, dict[str, Any]]:
+    """Run -> the file of a task in ``forecasts`` or ``fits``, for the arms that have the task."""
+    return records_of_runs(config, arms_with(arms, task), f"{kind}/{{run}}{CURVE_SUFFIXES[task]}.json")
 
 
-def forecast_scores(config: Config, arms: Iterable[str]) -> dict[str, dict[str, Any]]:
+def forecasts(config: Config, arms: Iterable[str], task: Task = "math") -> dict[str, Forecast]:
+    """The forecast from the first half of every run of the arms that have the task (``forecasts/<run>.json``)."""
+    return {run: Forecast.from_dict(record) for run, record in _records(config, arms, "forecasts", task).items()}
+
+
+def fits(config: Config, arms: Iterable[str], task: Task = "math") -> list[RunFit]:
+    """The fit to all of every run of the arms that have the task (``fits/<run>.json``)."""
+    directory, suffix = config.results_dir / "fits", CURVE_SUFFIXES[task]
+    return [read_fit(require(directory / f"{run}{suffix}.json")) for run in runs_of(config, arms_with(arms, task))]
+
+
+def forecast_scores(config: Config, arms: Iterable[str], task: Task = "math") -> dict[str, dict[str, Any]]:
     """How every run's forecast did on the evaluations after it (``score`` in ``fits/<run>.json``)."""
-    return {run: record["score"] for run, record in records_of_runs(config, arms, "fits/{run}.json").items()}
+    return {run: record["score"] for run, record in _records(config, arms, "fits", task).items()}
+
+
+def windows(config: Config, arms: Iterable[str]) -> pd.DataFrame:
+    """A row per run, form and window (``windows`` in ``fits/<run>.json``), on math problems.
+
+    Columns: run, arm, seed and the fields of :class:`rlscape.scaling.windows.WindowFit` (form, low, high, points,
+    A, B, C_mid, D, sse, at_edge, reason).
+    """
+    rows = [
+        {"run": run, "arm": record["arm"], "seed": record["seed"]} | asdict(WindowFit.from_dict(fit))
+        for run, record in _records(config, arms, "fits", "math").items()
+        for fit in record["windows"]
+    ]
+    return pd.DataFrame(rows)
 
 
 def base_evaluation(config: Config, base: str) -> dict[str, Any]:

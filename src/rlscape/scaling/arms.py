@@ -17,7 +17,7 @@ from rlscape.scaling.uncertainty import Interval, log_t_interval, t_interval
 
 @dataclass(frozen=True)
 class RunFit:
-    """The least-squares fit to all of a run, R_0 fixed at its measured value."""
+    """The least-squares fit to all of a run on one task, R_0 fixed at its measured value."""
 
     arm: str
     seed: int
@@ -90,11 +90,16 @@ def summarise_arms(
     are averaged on the logarithm. R_0 is one measurement of the base model: its interval is that of the
     measurement. ``seeds`` counts the runs that entered. C_tau is left out without a reference arm.
 
+    tau lies between R_0 and A of the reference arm. Arms that start from another base, hence from another R_0,
+    have another part of that way to go: their C_tau is not comparable and is NaN. Runs from one base share one
+    measurement of R_0 (``Initial``), by which they are known.
+
     Raises:
         MetricsError: the reference arm is not among the fits.
     """
     rows = []
     level = reference_level(runs, reference_arm) if reference_arm else np.nan
+    same_base = {run.initial for run in runs if run.arm == reference_arm}
     for arm in dict.fromkeys(run.arm for run in runs):
         of_arm = [run for run in runs if run.arm == arm]
         for name in ("A", "B"):
@@ -108,7 +113,10 @@ def summarise_arms(
         measured = Interval(rate, rate - half, rate + half, len(of_arm))
         method = "measured once on the base model, normal interval"
         rows.append(_row(arm, "R_0", measured, "") | {"method": method})
-        if reference_arm:
+        if reference_arm and initial not in same_base:
+            unknown = _row(arm, "C_tau", t_interval([]), "")
+            rows.append(unknown | {"method": f"not comparable: {arm} starts from another base than {reference_arm}"})
+        elif reference_arm:
             reached = [] if np.isnan(level) else list(reached_by_seed(runs, arm, level).values())
             censored = sum(run.censored for run in reached)
             interval = summarise_reached(reached, confidence)

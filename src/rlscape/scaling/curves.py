@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike
 
 from rlscape.errors import MetricsError
 from rlscape.files import read_json
+from rlscape.rl.recipes import Task
 from rlscape.scaling.sigmoid import FloatArray
 
-COLUMNS = ("compute", "pass_rate", "pass_rate_se", "samples")
+PREFIXES: Mapping[Task, str] = {"math": "", "code": "code_"}
+"""What the names of a task's columns and keys begin with."""
 
 
 def positive_error(pass_rate: ArrayLike, error: ArrayLike, samples: ArrayLike) -> FloatArray:
@@ -86,23 +88,25 @@ def total_compute(path: str | Path) -> float:
     return float(compute.max())
 
 
-def read_curve(path: str | Path, up_to: float | None = None) -> Curve:
-    """The run's evaluations, only those up to some compute if it is given: later rows are then not read.
+def read_curve(path: str | Path, task: Task, up_to: float | None = None) -> Curve:
+    """The run's evaluations on a task, only those up to some compute if it is given: later rows are then not read.
 
     Raises:
         MetricsError: a column is missing or holds values that are not finite, or pass rates outside [0, 1].
     """
-    table = read_table(path, COLUMNS, None if up_to is None else [("compute", "<=", up_to)])
+    of_rate, of_error, of_samples = (PREFIXES[task] + name for name in ("pass_rate", "pass_rate_se", "samples"))
+    columns = ("compute", of_rate, of_error, of_samples)
+    table = read_table(path, columns, None if up_to is None else [("compute", "<=", up_to)])
     table = table.sort_values("compute", kind="stable")
-    for column in ("compute", "pass_rate", "samples"):
+    for column in ("compute", of_rate, of_samples):
         bad = int((~np.isfinite(table[column].to_numpy(float))).sum())
         if bad:
             raise MetricsError(f"{path}: column {column!r} is not finite in {bad} rows; remove these rows")
-    compute, rate, error, samples = (table[column].to_numpy(float) for column in COLUMNS)
+    compute, rate, error, samples = (table[column].to_numpy(float) for column in columns)
     if ((rate < 0) | (rate > 1)).any():
-        raise MetricsError(f"{path}: column 'pass_rate' leaves [0, 1]; record the fraction of passes")
+        raise MetricsError(f"{path}: column {of_rate!r} leaves [0, 1]; record the fraction of passes")
     if (samples < 1).any():
-        raise MetricsError(f"{path}: column 'samples' has values below 1; record the samples per evaluation")
+        raise MetricsError(f"{path}: column {of_samples!r} has values below 1; record the samples per evaluation")
     return Curve(compute, rate, positive_error(rate, error, samples))
 
 
@@ -115,15 +119,15 @@ def read_identity(path: str | Path) -> dict[str, Any]:
     return {"run": str(run), "arm": str(arm), "seed": int(seed)}
 
 
-def read_initial(path: str | Path) -> Initial:
-    """R_0 from a base model's evaluation file.
+def read_initial(path: str | Path, task: Task) -> Initial:
+    """R_0 of a task from a base model's evaluation file.
 
     Raises:
         MetricsError: the file is missing or lacks a key.
     """
     try:
         values: Mapping[str, Any] = read_json(path)
-        rate, error, samples = (values[key] for key in ("pass_rate", "standard_error", "samples"))
+        rate, error, samples = (values[PREFIXES[task] + name] for name in ("pass_rate", "standard_error", "samples"))
     except FileNotFoundError:
         raise MetricsError(f"{path}: no such file; evaluate the base model first") from None
     except KeyError as key:

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import minimum_filter
 from scipy.optimize import OptimizeResult, curve_fit, least_squares
 from scipy.special import expit
@@ -161,6 +161,13 @@ def multi_start(
     return min(fits, key=lambda fit: fit.cost)
 
 
+def _deepest_minima(sums_of_squares: FloatArray) -> tuple[NDArray[np.intp], ...]:
+    """The indices of the deepest local minima over a lattice (c, b), deepest first: the starts of least squares."""
+    minima = np.flatnonzero(sums_of_squares == minimum_filter(sums_of_squares, size=3, mode="nearest"))
+    minima = minima[np.argsort(sums_of_squares.flat[minima], kind="stable")][:STARTS]
+    return np.unravel_index(minima, sums_of_squares.shape)
+
+
 def fit_least_squares(
     compute: ArrayLike,
     pass_rate: ArrayLike,
@@ -204,9 +211,7 @@ def fit_least_squares(
 
     lattice = Lattice.over(compute, error**-2, *START_LATTICE)
     gain, profile = lattice.profile(rate - initial, 1 - initial)
-    minima = np.flatnonzero(profile == minimum_filter(profile, size=3, mode="nearest"))
-    minima = minima[np.argsort(profile.flat[minima], kind="stable")][:STARTS]
-    c, b = np.unravel_index(minima, profile.shape)
+    c, b = _deepest_minima(profile)
     shares, initials = gain[c, b] / (1 - initial), np.full(len(c), initial)
     starts = np.column_stack([shares, np.log(lattice.B[b]), lattice.log_C_mid[c], initials])
     lower = np.array([0, np.log(B_LIMITS[0]), limits[0], 0])
@@ -229,6 +234,52 @@ def fit_least_squares(
         method=method,
         at_edge=names if rises else ("A",),
         reason="" if rises else "no rise above the initial pass rate, hence no curve to fit: train for longer",
+    )
+
+
+def fit_fixed_ceiling(
+    compute: ArrayLike,
+    pass_rate: ArrayLike,
+    initial: float,
+    A: float,
+    standard_error: ArrayLike | None = None,
+) -> SigmoidFit:
+    """B and C_mid at a given A, R_0 fixed as well (P1, Figure 7), otherwise as :func:`fit_least_squares`.
+
+    Args:
+        compute, pass_rate: (n,), in any order.
+        initial: R_0 as measured.
+        A: the ceiling; the fit fails unless it lies above ``initial`` and is at most 1.
+        standard_error: (n,), positive; None weighs all points alike.
+    """
+    method = "fixed_ceiling"
+    compute, rate, error = _after_start(compute, pass_rate, standard_error)
+    reason = unfittable(len(compute), initial)
+    if not reason and not initial + EDGE <= A <= 1:
+        reason = f"the ceiling {A:.3f} does not lie between the initial pass rate {initial:.3f} and 1"
+    if reason:
+        return failed_fit(initial, len(compute), method, reason)
+    log_c, limits = log_compute(compute), log_C_mid_limits(compute)
+
+    def residuals(parameters: FloatArray) -> FloatArray:
+        log_B, log_C_mid = parameters
+        return (rate - initial - (A - initial) * expit(np.exp(log_B) * (log_c - log_C_mid))) / error
+
+    lattice = Lattice.over(compute, error**-2, *START_LATTICE)
+    c, b = _deepest_minima(lattice.sums_of_squares(rate - initial, np.asarray(A - initial)))
+    starts = np.column_stack([np.log(lattice.B[b]), lattice.log_C_mid[c]])
+    lower, upper = (np.array([np.log(B_limit), limit]) for B_limit, limit in zip(B_LIMITS, limits, strict=True))
+    fit = multi_start(residuals, starts, (lower, upper))
+    on_edge = np.minimum(fit.x - lower, upper - fit.x) < EDGE
+    return SigmoidFit(
+        A=A,
+        B=float(np.exp(fit.x[0])),
+        C_mid=float(np.exp(fit.x[1])),
+        R_0=initial,
+        sse=float(2 * fit.cost),
+        points=len(compute),
+        method=method,
+        at_edge=tuple(name for name, edge in zip(("B", "C_mid"), on_edge, strict=True) if edge),
     )
 
 

@@ -47,8 +47,6 @@ rule all:
         [figure_files(figure) for figure in FIGURES],
         picture_files("scoreboard"),
         "<results>/claims.csv",
-        # The size x of every run's update, also where no figure shows it yet.
-        expand("<results>/geometry/{run}/summary.json", run=runs_of(CONFIG, ARMS)),
         expand("<results>/notebooks/{notebook}.ipynb", notebook=NOTEBOOKS),
 
 
@@ -59,6 +57,11 @@ for figure in FIGURES:
             figure.target
         input:
             figure_files(figure),
+
+
+rule scalerl_tables:
+    input:
+        [figure_files(figure) for figure in FIGURES if figure.paper == "scalerl" and "table" in figure.stem],
 
 
 rule scoreboard:

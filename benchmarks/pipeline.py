@@ -30,8 +30,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rlscape.catalogue import load_scale
 from rlscape.cli.common import fail_clearly
-from rlscape.config import load_config
 from rlscape.errors import ResultError, UserError
 from rlscape.files import atomic
 
@@ -44,7 +44,6 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "evaluate_base": ("rlscape.cli.evaluate_base",),
     "train_rl": ("rlscape.cli.train", "rlscape.rl.trainer"),
     "train_sft": ("rlscape.cli.train", "rlscape.sft"),
-    "make_forecast": ("rlscape.cli.forecast",),
     "fit_curve": ("rlscape.cli.fit",),
     "summarise_fits": ("rlscape.cli.summarise_fits",),
     "measure_geometry": ("rlscape.cli.measure_geometry",),
@@ -340,7 +339,7 @@ def main() -> None:
     if arguments.chart and arguments.chart.suffix not in CHART_SUFFIXES:
         parser.error(f"--chart must end in {', '.join(CHART_SUFFIXES)}")
 
-    results = arguments.results or load_config(arguments.config).results_dir
+    results = arguments.results or load_scale(arguments.config).results_dir
     jobs = read_jobs(results / "benchmarks")
     measure = no_startup if arguments.no_startup else measure_startup
     stages = [summarise_stage(stage, members, measure) for stage, members in by_stage(jobs).items()]

@@ -17,15 +17,15 @@ from typing import Any
 
 import torch
 
-from rlscape.catalogue import RunSettings, resolve_run
-from rlscape.config import Config, load_config
+from rlscape.catalogue import RunSettings, load_scale, resolve_run
+from rlscape.config import Config
 from rlscape.files import provenance
 from rlscape.models.build import load_decoder, load_model
 from rlscape.models.decoder import DecoderConfig
 from rlscape.rl.recipes import SCALERL
 from rlscape.rl.rollout import Group
 from rlscape.rl.trainer import RLTrainer
-from rlscape.tasks.math import make_sets, verify
+from rlscape.tasks.math import make_sets
 from rlscape.tasks.vocabulary import build_tokenizer
 
 WARMUP_ROUNDS = 2
@@ -67,7 +67,7 @@ class TimedTrainer(RLTrainer):
         super().train_step()
         finished = time.perf_counter()
         self.schedule.next_batch = generate  # type: ignore[method-assign]
-        prompts = [len(self.sets.training[group.prompt].prompt_ids) for group in batch]
+        prompts = [len(self.training[group.prompt].prompt_ids) for group in batch]
         lengths = [[len(completion.ids) for completion in group.completions] for group in batch]
         forward = forward_flops(self.model.config, prompts, lengths)
         self.rows.append(
@@ -137,7 +137,7 @@ def race_trl(
 
     def rewards(completion_ids: list[list[int]], problem: list[int], **_: Any) -> list[float | None]:
         answers = zip(problem, completion_ids, strict=True)
-        return [1.0 if verify(problems[index], ids) else -1.0 for index, ids in answers]
+        return [1.0 if problems[index].verify(ids) else -1.0 for index, ids in answers]
 
     with tempfile.TemporaryDirectory() as scratch:
         arguments = GRPOConfig(
@@ -240,7 +240,7 @@ def main() -> None:
     if arguments.rounds < 2:
         parser.error("--rounds must be at least 2: a spread needs two")
 
-    config = load_config(arguments.config)
+    config = load_scale(arguments.config)
     name = arguments.base or config.scalerl.base
     if name not in config.bases:
         parser.error(f"--base {name}: {arguments.config} has {', '.join(config.bases)}")

@@ -6,14 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import resolve_run
-from rlscape.config import load_config
+from rlscape.catalogue import load_scale, resolve_run
 from rlscape.files import write_json
 from rlscape.models.build import build_model, save_model
 from tests.entries import run_entry
 
 REPOSITORY = Path(__file__).parents[1]
-CONFIG = load_config(REPOSITORY / "config" / "smoke.yaml")
+CONFIG = load_scale(REPOSITORY / "config" / "smoke.yaml")
 EARLIER = "earlier result"
 
 

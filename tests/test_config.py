@@ -10,10 +10,11 @@ from rlscape.catalogue import (
     ARMS,
     FIGURES,
     RunSettings,
-    check_catalogue,
+    load_scale,
     parse_run_name,
     resolve_run,
     runs_of,
+    with_catalogue,
 )
 from rlscape.config import ConfigError, load_config, parse_config
 
@@ -50,10 +51,9 @@ def test_every_yaml_file_parses(file: Path) -> None:
 
 @pytest.mark.parametrize("file", SCALES, ids=relative)
 def test_every_scale_is_complete_and_fits_the_catalogue(file: Path) -> None:
-    config = load_config(file)
-    check_catalogue(config, relative(file))
+    config = load_scale(file)
     assert file.stem in (config.scale, "config") and (file.stem != "config" or config.scale == "default")
-    for run in runs_of(config, ARMS):
+    for run in runs_of(config, config.seeds):
         settings = resolve_run(config, run)
         assert settings.name == run
         assert RunSettings.model_validate_json(settings.model_dump_json()) == settings
@@ -80,7 +80,7 @@ def test_unknown_key_names_file_and_key(key: str, suggestion: str) -> None:
     [
         ("scalerl.base", "dens", "no base 'dens' under bases"),
         ("bases.dense.model.heads", 3, "heads (3) must be a multiple of kv_heads (2)"),
-        ("seeds.sft", 0, "sft: needs at least one seed, got 0"),
+        ("seeds.sft", -1, "sft: needs a number of seeds, got -1"),
         ("math.modulus", 12, "math.modulus: Input should be less than or equal to 10 (got 12)"),
         ("scalerl.rl", {}, "my.yaml: scalerl.rl.steps: missing; add it"),
     ],
@@ -118,20 +118,35 @@ def test_settings_are_frozen() -> None:
     ("key", "value", "message"),
     [
         ("seeds.scalrl", 1, "my.yaml: seeds.scalrl: no such arm"),
+        ("seeds.sft", 0, "my.yaml: seeds.sft: needs at least one seed"),
         ("off_principals.sft", None, "my.yaml: off_principals.sft: missing; the arm sft needs it"),
     ],
 )
 def test_scale_that_does_not_fit_the_catalogue(key: str, value: object, message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        check_catalogue(parse_config(edited_smoke(key, value), "my.yaml"), "my.yaml")
+        with_catalogue(parse_config(edited_smoke(key, value), "my.yaml"), "my.yaml")
     assert str(error.value).startswith(message)
 
 
-def test_arm_that_a_figure_needs_must_be_in_the_scale() -> None:
-    values = edited_smoke("seeds.sft", 1)
-    del values["seeds"]["sft"]
-    with pytest.raises(ConfigError, match=r"seeds\.sft: missing; off_principals_fig1 needs it"):
-        check_catalogue(parse_config(values, "my.yaml"), "my.yaml")
+def test_a_base_that_an_arm_starts_from_must_be_in_the_scale() -> None:
+    values = edited_smoke("scale", "smoke")
+    del values["bases"]["moe"]
+    with pytest.raises(ConfigError, match=r"my\.yaml: bases\.moe: missing; the arm moe starts from it"):
+        with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
+
+
+def test_an_arm_without_seeds_is_named() -> None:
+    values = edited_smoke("seeds", {"scalerl": 1})
+    with pytest.raises(ConfigError, match=r"seeds\.deepseek_grpo: needs at least one seed; add it, or seeds\.others"):
+        with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
+
+
+def test_others_and_extras_are_spelled_out() -> None:
+    seeds = {"others": 2, "extras": 1, "scalerl": 5}
+    config = with_catalogue(parse_config(edited_smoke("seeds", seeds), "my.yaml"), "my.yaml")
+    assert config.seeds == {arm: 1 if spec.extra else 2 for arm, spec in ARMS.items()} | {"scalerl": 5}
+    without = with_catalogue(parse_config(edited_smoke("seeds", {"others": 1}), "my.yaml"), "my.yaml")
+    assert set(without.seeds) == {arm for arm, spec in ARMS.items() if not spec.extra}
 
 
 def test_figures_have_their_own_targets_and_known_arms() -> None:
@@ -142,7 +157,7 @@ def test_figures_have_their_own_targets_and_known_arms() -> None:
 
 
 def test_an_arm_is_its_recipe_and_the_change() -> None:
-    config = load_config(REPOSITORY / "config" / "smoke.yaml")
+    config = load_scale(REPOSITORY / "config" / "smoke.yaml")
     baseline, cispo = (resolve_run(config, f"{arm}-s0").recipe for arm in ("baseline", "cispo"))
     assert baseline is not None and baseline.loss == "dapo"
     assert cispo == baseline.changed(loss="cispo")
@@ -152,7 +167,7 @@ def test_change_of_an_unknown_recipe_field_names_the_arm(monkeypatch: pytest.Mon
     broken = ARMS["cispo"].changed(changes={"los": "cispo"})
     monkeypatch.setitem(catalogue.ARMS, "cispo", broken)
     with pytest.raises(ConfigError, match="catalogue: arm cispo"):
-        resolve_run(load_config(REPOSITORY / "config" / "smoke.yaml"), "cispo-s0")
+        resolve_run(load_scale(REPOSITORY / "config" / "smoke.yaml"), "cispo-s0")
 
 
 @pytest.mark.parametrize("run", ["scalerl", "scalerl-sx", "nothing-s0", "scalerl-s-1"])
@@ -165,15 +180,31 @@ def test_run_names_round_trip() -> None:
     assert parse_run_name("fp32_head-s12") == ("fp32_head", 12)
 
 
-def test_recipes_of_unequal_batches_see_the_same_number_of_prompts():
-    config = load_config(REPOSITORY / "config" / "config.yaml")
-    runs = [resolve_run(config, f"{arm}-s0") for arm in ("scalerl", "qwen_dapo", "minimax")]
-    prompts = [run.rl.steps * run.recipe.prompts_per_batch for run in runs]
-    assert max(prompts) - min(prompts) <= max(run.recipe.prompts_per_batch for run in runs) / 2
+def test_unequal_batches_get_the_same_number_of_completions() -> None:
+    config = load_scale(REPOSITORY / "config" / "config.yaml")
+    arms = ("scalerl", "qwen_dapo", "small_batch", "generations_8", "generations_24", "generations_32")
+    runs = [resolve_run(config, f"{arm}-s0") for arm in arms]
+    batches = [run.recipe.prompts_per_batch * run.recipe.generations_per_prompt for run in runs if run.recipe]
+    completions = [run.rl.steps * batch for run, batch in zip(runs, batches, strict=True)]
+    assert max(completions) - min(completions) <= max(batches) / 2
     assert runs[0].rl.steps != runs[1].rl.steps
 
 
-def test_every_committed_scale_is_valid_and_covers_the_catalogue():
-    for scale in ("config", "smoke", "gpu"):
-        path = REPOSITORY / "config" / f"{scale}.yaml"
-        check_catalogue(load_config(path), str(path))
+def test_an_arm_multiplies_settings_of_its_scale() -> None:
+    config = load_scale(REPOSITORY / "config" / "config.yaml")
+    plain, half, long = (resolve_run(config, f"{arm}-s0").rl for arm in ("scalerl", "scalerl_half_lr", "long_budget"))
+    assert half == plain.changed(learning_rate=plain.learning_rate / 2)
+    assert long == plain.changed(thinking_tokens=round(plain.thinking_tokens * 32 / 12))
+
+
+def test_factor_of_a_setting_that_is_no_number_names_the_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(catalogue.ARMS, "cispo", ARMS["cispo"].changed(times={"step": 2.0}))
+    with pytest.raises(ConfigError, match=r"arm cispo: times\.step"):
+        resolve_run(load_scale(REPOSITORY / "config" / "smoke.yaml"), "cispo-s0")
+
+
+def test_only_runs_with_code_problems_depend_on_the_code_settings() -> None:
+    config = load_scale(REPOSITORY / "config" / "smoke.yaml")
+    assert resolve_run(config, "math_and_code-s0").code == config.code
+    assert resolve_run(config, "math_only-s0").code is None
+    assert resolve_run(config, "math_only-s0").base_name == resolve_run(config, "math_and_code-s0").base_name

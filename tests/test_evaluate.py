@@ -10,9 +10,13 @@ from rlscape.tasks.math import make_sets
 from tests.test_rollout import make_model
 
 RL = RLSettings(steps=2, learning_rate=1e-3, warmup_steps=0, thinking_tokens=12, answer_tokens=4)
-SETS = make_sets(
-    MathSettings(operations=(1, 3), downstream_operations=(4, 5), pool_size=10, validation_size=9, downstream_size=5)
-)
+SETS = {
+    "math": make_sets(
+        MathSettings(
+            operations=(1, 3), downstream_operations=(4, 5), pool_size=10, validation_size=9, downstream_size=5
+        )
+    )
+}
 
 
 SETTINGS = EvaluationSettings(evaluations=2, prompts=9, samples_per_prompt=4, final_factor=2, downstream_prompts=5)

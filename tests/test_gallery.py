@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from rlscape.catalogue import ARMS, FIGURES, runs_of
+from rlscape.catalogue import ARMS, FIGURES, load_scale, runs_of
 from rlscape.cli.gallery import SUFFIXES, record
-from rlscape.config import Config, load_config
+from rlscape.config import Config
 from rlscape.errors import ResultError
 from rlscape.files import read_json, write_json
 
@@ -14,7 +14,7 @@ from rlscape.files import read_json, write_json
 @pytest.fixture
 def finished(tmp_path: Path, repository: Path) -> Config:
     """Figures and run records of P2 as the pipeline leaves them."""
-    smoke = load_config(repository / "config" / "smoke.yaml")
+    smoke = load_scale(repository / "config" / "smoke.yaml")
     config = smoke.changed(results=tmp_path / "results", figures=tmp_path / "figures")
     stems = [Path(figure.paper, figure.stem) for figure in FIGURES if figure.paper == "off_principals"]
     for stem in (*stems, Path("scoreboard")):

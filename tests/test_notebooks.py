@@ -31,7 +31,7 @@ def test_notebook_is_valid_and_clean(notebook: nbformat.NotebookNode) -> None:
 
 def test_notebook_has_one_parameter(notebook: nbformat.NotebookNode) -> None:
     (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    assert 'config = load_config(os.environ.get("RLSCAPE_CONFIG", "config/config.yaml"))' in cell.source
+    assert 'config = load_scale(os.environ.get("RLSCAPE_CONFIG", "config/config.yaml"))' in cell.source
 
 
 def test_notebook_only_reads(notebook: nbformat.NotebookNode) -> None:

@@ -99,7 +99,7 @@ def test_a_swap_in_flight_mixes_versions_within_a_sequence_over_the_stale_cache(
     under_new = replay(new, PROBLEMS[0], longest)
     torch.testing.assert_close(longest.log_probs[:5], under_old[:5], atol=1e-5, rtol=0)
     # A recomputed cache would give the new policy's values; the stale one gives neither policy's.
-    assert (longest.log_probs[5:] - under_new[5:]).abs().max() > 0.1
+    assert (longest.log_probs[5:] - under_new[5:]).abs().max() > 0.01
 
 
 def test_an_interruption_inserts_the_phrase_masks_it_and_leaves_an_answer_budget():

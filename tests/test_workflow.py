@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from rlscape.catalogue import ARMS, FIGURES, runs_of
-from rlscape.config import load_config
+from rlscape.catalogue import ARMS, FIGURES, has_task, load_scale, runs_of
 
 PARTS = ("Snakefile", "config", "notebooks", "profiles", "src", "workflow")
-FITS = {"make_forecast", "fit_curve", "summarise_fits"}
+FITS = {"fit_curve", "summarise_fits"}
 PLOTS = {"plot_figure", "evaluate_claims", "plot_scoreboard", "execute_notebook"}
 TRAINING = {"pretrain_base", "evaluate_base", "train_rl", "train_sft"}
 
@@ -101,8 +100,8 @@ def test_every_figure_table_and_notebook_is_made(copy: Copy) -> None:
 
 def test_smoke_runs_its_own_arms_and_seeds_only(copy: Copy) -> None:
     runs = {path.name for path in (copy.root / "results" / "smoke" / "runs").iterdir()}
-    config = load_config(copy.root / "config" / "smoke.yaml")
-    assert runs == set(runs_of(config, ARMS))
+    config = load_scale(copy.root / "config" / "smoke.yaml")
+    assert runs == set(runs_of(config, config.seeds))
     assert not (copy.root / "results" / "default").exists()
 
 
@@ -124,9 +123,11 @@ def test_touching_every_file_reruns_nothing(copy: Copy) -> None:
 def test_editing_scaling_reruns_only_fits_and_what_follows(copy: Copy) -> None:
     with copy.edited("src/rlscape/scaling/sigmoid.py", "\n", "\n# edited\n"):
         jobs = copy.would_run("all")
-    config = load_config(copy.root / "config" / "smoke.yaml")
-    fitted = len(runs_of(config, [name for name, arm in ARMS.items() if arm.paper == "scalerl"]))
-    assert jobs["make_forecast"] == jobs["fit_curve"] == fitted
+    config = load_scale(copy.root / "config" / "smoke.yaml")
+    arms = [arm for arm in config.seeds if ARMS[arm].paper == "scalerl"]
+    assert jobs["fit_curve"] == len(runs_of(config, arms)) + len(
+        runs_of(config, [arm for arm in arms if has_task(arm, "code")])
+    )
     assert set(jobs) <= FITS | PLOTS
     assert {"evaluate_claims", "plot_scoreboard"} <= set(jobs)
 
@@ -157,15 +158,14 @@ def test_another_bootstrap_reruns_only_fits_and_what_follows(copy: Copy) -> None
 
 
 def test_one_more_seed_trains_one_more_run(copy: Copy) -> None:
-    with copy.edited("config/smoke.yaml", "gspo: 1", "gspo: 2"):
+    with copy.edited("config/smoke.yaml", "others: 1", "others: 1\n  gspo_5: 2"):
         jobs = copy.would_run("all")
     assert jobs["train_rl"] == jobs["fit_curve"] == 1
-    assert jobs["measure_geometry"] == 1
-    assert not {"pretrain_base", "evaluate_base", "train_sft"} & set(jobs)
+    assert not {"pretrain_base", "evaluate_base", "train_sft", "measure_geometry"} & set(jobs)
 
 
 def test_changing_one_arm_trains_its_runs_only(copy: Copy) -> None:
-    with copy.edited("src/rlscape/catalogue.py", 'loss="cispo")', 'loss="cispo", cispo_cap=4.0)'):
+    with copy.edited("src/rlscape/catalogue.py", "prompts_per_batch=24)", "prompts_per_batch=25)"):
         jobs = copy.would_run("all")
     assert jobs["train_rl"] == 1
     assert not {"pretrain_base", "evaluate_base", "train_sft"} & set(jobs)
@@ -183,7 +183,6 @@ def test_one_figure_builds_only_what_it_needs(copy: Copy, tmp_path: Path) -> Non
         "pretrain_base": 1,
         "evaluate_base": 1,
         "train_rl": 4,
-        "make_forecast": 4,
         "fit_curve": 4,
         "plot_figure": 1,
     }
@@ -199,9 +198,9 @@ def test_one_figure_builds_only_what_it_needs(copy: Copy, tmp_path: Path) -> Non
 
 
 def test_the_default_scale_stands_alone(copy: Copy) -> None:
-    config = load_config(copy.root / "config" / "config.yaml")
+    config = load_scale(copy.root / "config" / "config.yaml")
     jobs = copy.would_run("all", scale="default")
-    assert jobs["train_rl"] + jobs["train_sft"] == len(runs_of(config, ARMS))
+    assert jobs["train_rl"] + jobs["train_sft"] == len(runs_of(config, config.seeds))
 
 
 def test_an_unknown_key_is_one_clear_error(copy: Copy) -> None:

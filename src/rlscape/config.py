@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from rlscape.errors import ConfigError
 from rlscape.settings import Device, Precision, Settings
 
-Architecture = Literal["qwen3", "llama", "mistral"]
+Architecture = Literal["qwen3", "qwen3_moe", "llama", "mistral"]
 Paper = Literal["scalerl", "off_principals"]
 
 
@@ -24,12 +24,33 @@ class ModelSettings(Settings):
     """Shape of a causal language model built from scratch."""
 
     architecture: Architecture = "qwen3"
+    vocab_size: int = Field(64, ge=23)
+    """Rows of embedding and head. The words of the tasks (:mod:`rlscape.tasks.vocabulary`) take the first ones;
+    arithmetic alone needs 23."""
     hidden_size: int = Field(ge=8)
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)
     kv_heads: int = Field(ge=1)
     head_dim: int = Field(ge=4)
     intermediate_size: int = Field(ge=8)
+    """Of a mixture: the size of each expert."""
+    experts: int | None = Field(None, ge=1)
+    experts_per_token: int | None = Field(None, ge=1)
+    """Both for qwen3_moe only: a mixture of experts in every layer."""
+
+    @model_validator(mode="after")
+    def _mixture(self) -> "ModelSettings":
+        experts, per_token = self.experts, self.experts_per_token
+        if self.architecture == "qwen3_moe":
+            fits = experts is not None and per_token is not None and per_token <= experts
+        else:
+            fits = experts is None and per_token is None
+        if not fits:
+            raise ValueError(
+                f"experts ({experts}) and experts_per_token ({per_token}) do not suit {self.architecture}: "
+                "qwen3_moe needs both, with experts_per_token <= experts; other architectures take neither"
+            )
+        return self
 
     @model_validator(mode="after")
     def _grouped(self) -> "ModelSettings":
@@ -54,6 +75,22 @@ class MathSettings(Settings):
     """Seed of the three sets, the same for every run."""
 
 
+class CodeSettings(Settings):
+    """Stack programs from input/output examples; see :mod:`rlscape.tasks.code`."""
+
+    modulus: int = Field(10, ge=3, le=10)
+    """At least 3: two inputs are shown, the others decide."""
+    operations: tuple[int, int]
+    """Fewest and most operations of a training or validation problem, inclusive."""
+    downstream_operations: tuple[int, int]
+    """The same for the harder held-out set (the stand-in for LiveCodeBench)."""
+    pool_size: int = Field(ge=1)
+    """Training problems; an epoch is one pass through them."""
+    validation_size: int = Field(ge=1)
+    downstream_size: int = Field(ge=1)
+    seed: int = 0
+
+
 class PretrainSettings(Settings):
     """How a base model is made, with the flaws that leave reinforcement learning something to do."""
 
@@ -74,6 +111,8 @@ class PretrainSettings(Settings):
     """Flawed phase: share of traces that answer without thinking."""
     interrupted_rate: float = Field(ge=0, le=1)
     """Share of traces whose thinking is cut short by the interruption phrase."""
+    code_rate: float = Field(0.0, ge=0, le=1)
+    """Share of the sequences that are code problems."""
     seed: int = 0
 
 
@@ -190,20 +229,22 @@ class Config(Settings):
     device: Device = "cpu"
     """Where models are trained and sampled; everything else runs on the CPU."""
     math: MathSettings
+    code: CodeSettings
     bases: dict[str, BaseSettings]
     scalerl: StudySettings
     off_principals: StudySettings
     fit: FitSettings
     geometry: GeometrySettings
     seeds: dict[str, int]
-    """Recorded seeds per arm of the catalogue: 5 means seeds 0-4."""
+    """Recorded seeds per arm of the catalogue: 5 means seeds 0-4. ``others``: every arm that is not named;
+    ``extras``: those of the arms that no figure of the papers needs, by default 0."""
 
     @field_validator("seeds")
     @classmethod
-    def _at_least_one_seed(cls, seeds: dict[str, int]) -> dict[str, int]:
+    def _no_negative_seeds(cls, seeds: dict[str, int]) -> dict[str, int]:
         for arm, count in seeds.items():
-            if count < 1:
-                raise ValueError(f"{arm}: needs at least one seed, got {count}")
+            if count < 0:
+                raise ValueError(f"{arm}: needs a number of seeds, got {count}")
         return seeds
 
     @model_validator(mode="after")

@@ -5,6 +5,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 Precision = Literal["bf16", "fp32"]
+HeadPrecision = Literal["m1", "m3", "m5", "bf16", "fp32"]
+"""m5: values with 5 mantissa bits (bf16 has 7), and so on: coarser than any in use, to see what it would do."""
 Device = Literal["cpu", "cuda"]
 
 

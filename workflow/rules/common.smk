@@ -10,13 +10,23 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from rlscape.catalogue import ARMS, FIGURES, check_catalogue, parse_run_name, resolve_run, runs_of
+from rlscape.catalogue import (
+    ARMS,
+    FIGURES,
+    arms_of,
+    base_of,
+    has_task,
+    parse_run_name,
+    resolve_run,
+    runs_of,
+    with_catalogue,
+)
 from rlscape.config import ConfigError, parse_config
 from rlscape.imports import source_files
 
 try:
-    CONFIG = parse_config(config, source=workflow.configfiles[-1])
-    check_catalogue(CONFIG, source=workflow.configfiles[-1])
+    SOURCE = workflow.configfiles[-1]
+    CONFIG = with_catalogue(parse_config(config, source=SOURCE), source=SOURCE)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -91,10 +101,19 @@ def results_of_arms(arms):
         if arm in RL_ARMS:
             files.append(f"<results>/runs/{run}/updates.parquet")
         if arm in SCALERL_ARMS:
-            files += [f"<results>/forecasts/{run}.json", f"<results>/fits/{run}.json"]
+            files += [
+                f"<results>/{kind}/{run}{task}.json"
+                for kind in ("forecasts", "fits")
+                for task in curves_of(arm)
+            ]
         if arm in OFF_PRINCIPALS_ARMS:
             files += [f"<results>/geometry/{run}/{name}" for name in geometry]
     return list(dict.fromkeys(files))
+
+
+def curves_of(arm):
+    """What the learning curves of an arm's runs are called after the run's name: one curve per task."""
+    return ["", "_code"] if has_task(arm, "code") else [""]
 
 
 def picture_files(stem):
@@ -111,7 +130,7 @@ def figure_at(wildcards):
 
 
 def results_of_figure(wildcards):
-    return results_of_arms(figure_at(wildcards).arms)
+    return results_of_arms(arms_of(CONFIG, figure_at(wildcards)))
 
 
 def code_of_figure(wildcards):
@@ -146,8 +165,16 @@ def run_settings(wildcards):
 
 
 def study_of_base(wildcards):
-    """The study whose evaluation settings measure a base: the first one that starts from it."""
-    return next(study for study in (CONFIG.scalerl, CONFIG.off_principals) if study.base == wildcards.base)
+    """The study whose evaluation settings measure a base: that of the first arm that starts from it."""
+    arm = next(arm for arm in CONFIG.seeds if base_of(CONFIG, arm) == wildcards.base)
+    return getattr(CONFIG, ARMS[arm].paper)
+
+
+def code_option(wildcards):
+    """The settings of the code task, for a base that knows it."""
+    if not CONFIG.bases[wildcards.base].pretraining.code_rate:
+        return ""
+    return f"--code {shlex.quote(CONFIG.code.model_dump_json())}"
 
 
 def scratch_of_run(wildcards, input):

@@ -27,8 +27,8 @@ rule plot_figure:
         runtime="10m",
     params:
         target=lambda wildcards: figure_at(wildcards).target,
-        arms=lambda wildcards: describe_arms(figure_at(wildcards).arms),
-        settings=lambda wildcards: settings_of_arms(figure_at(wildcards).arms),
+        arms=lambda wildcards: describe_arms(arms_of(CONFIG, figure_at(wildcards))),
+        settings=lambda wildcards: settings_of_arms(arms_of(CONFIG, figure_at(wildcards))),
         stem=without_suffix_of("svg"),
     message:
         "Plot {wildcards.paper}/{wildcards.stem}"

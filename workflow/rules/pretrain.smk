@@ -21,11 +21,12 @@ rule pretrain_base:
         directory=directory_of("record"),
         settings=lambda wildcards: CONFIG.bases[wildcards.base].model_dump_json(),
         math=lambda wildcards: CONFIG.math.model_dump_json(),
+        code=code_option,
     message:
         "Pretrain the base model {wildcards.base}"
     shell:
         "python -m rlscape.cli.pretrain --name {wildcards.base} --settings {params.settings:q}"
-        " --math {params.math:q} --output {params.directory:q}"
+        " --math {params.math:q} {params.code} --output {params.directory:q}"
         " --device {params.device} > {log:q} 2>&1"
 
 
@@ -48,11 +49,12 @@ rule evaluate_base:
         device=CONFIG.device,
         directory=input_directory_of("model"),
         math=lambda wildcards: CONFIG.math.model_dump_json(),
+        code=code_option,
         rl=lambda wildcards: study_of_base(wildcards).rl.model_dump_json(),
         evaluation=lambda wildcards: study_of_base(wildcards).evaluation.model_dump_json(),
     message:
         "Evaluate the base model {wildcards.base}"
     shell:
-        "python -m rlscape.cli.evaluate_base --base {params.directory:q} --math {params.math:q}"
+        "python -m rlscape.cli.evaluate_base --base {params.directory:q} --math {params.math:q} {params.code}"
         " --rl {params.rl:q} --evaluation {params.evaluation:q} --output {output:q}"
         " --device {params.device} > {log:q} 2>&1"

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
+from rlscape.catalogue import load_scale
 from rlscape.claims import evaluate_claims, load_register
 from rlscape.cli.common import fail_clearly, parse_settings
-from rlscape.config import Config, load_config
+from rlscape.config import Config
 from rlscape.files import atomic
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="CSV file, a row per claim")
     arguments = parser.parse_args()
 
-    config = load_config(arguments.config) if arguments.config else parse_settings(Config, arguments.settings)
+    config = load_scale(arguments.config) if arguments.config else parse_settings(Config, arguments.settings)
     verdicts = evaluate_claims(load_register(arguments.claims), config)
     with atomic(arguments.output) as path:
         verdicts.to_csv(path, index=False)

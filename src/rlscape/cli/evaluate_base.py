@@ -4,17 +4,19 @@ import argparse
 from pathlib import Path
 
 from rlscape.cli.common import add_device, fail_clearly, on_device, parse_settings, start_logging
-from rlscape.config import EvaluationSettings, MathSettings, RLSettings
+from rlscape.config import CodeSettings, EvaluationSettings, MathSettings, RLSettings
 from rlscape.files import write_json
 from rlscape.models.build import load_decoder
 from rlscape.rl.evaluate import Evaluator
 from rlscape.tasks.math import chance_rate, make_sets
+from rlscape.tasks.problems import make_task_sets
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", required=True, type=Path, help="directory of the base model")
     parser.add_argument("--math", required=True, help="MathSettings as JSON")
+    parser.add_argument("--code", help="CodeSettings as JSON, for a base that knows programs")
     parser.add_argument("--rl", required=True, help="RLSettings as JSON (the generation budget)")
     parser.add_argument("--evaluation", required=True, help="EvaluationSettings as JSON")
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
@@ -22,16 +24,16 @@ def main() -> None:
     arguments = parser.parse_args()
 
     start_logging()
-    sets = make_sets(parse_settings(MathSettings, arguments.math))
+    math = parse_settings(MathSettings, arguments.math)
+    code = parse_settings(CodeSettings, arguments.code) if arguments.code else None
     evaluation = parse_settings(EvaluationSettings, arguments.evaluation)
     rl = parse_settings(RLSettings, arguments.rl)
     with on_device(arguments.device):
         model = load_decoder(arguments.base)
-        evaluator = Evaluator(model, sets, evaluation, rl, head="fp32", temperature=1.0)
+        evaluator = Evaluator(model, make_task_sets(math, code), evaluation, rl, head="fp32", temperature=1.0)
         row = evaluator.evaluate(model, seed=(0, 3), factor=evaluation.final_factor)
-    row["standard_error"] = row.pop("pass_rate_se")
-    row["downstream_standard_error"] = row.pop("downstream_pass_rate_se", float("nan"))
-    write_json(arguments.output, row | {"chance_rate": chance_rate(sets.validation)})
+    record = {name.replace("pass_rate_se", "standard_error"): value for name, value in row.items()}
+    write_json(arguments.output, record | {"chance_rate": chance_rate(make_sets(math).validation)})
 
 
 if __name__ == "__main__":

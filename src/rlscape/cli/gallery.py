@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
-from rlscape.catalogue import ARMS, FIGURES
+from rlscape.catalogue import ARMS, FIGURES, load_scale
 from rlscape.cli.common import fail_clearly
-from rlscape.config import Config, Paper, load_config
+from rlscape.config import Config, Paper
 from rlscape.files import write_json
 from rlscape.results.curves import run_records
 from rlscape.results.files import require
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--paper", required=True, choices=get_args(Paper))
     parser.add_argument("--gallery", default=Path("figures/gallery"), type=Path)
     arguments = parser.parse_args()
-    record(load_config(arguments.config), arguments.paper, arguments.gallery)
+    record(load_scale(arguments.config), arguments.paper, arguments.gallery)
 
 
 if __name__ == "__main__":

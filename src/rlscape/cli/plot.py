@@ -7,8 +7,9 @@ Writes PATH.svg, PATH.png and PATH.csv (the plotted numbers). Without --output-s
 import argparse
 from pathlib import Path
 
+from rlscape.catalogue import load_scale
 from rlscape.cli.common import fail_clearly, parse_settings
-from rlscape.config import Config, load_config
+from rlscape.config import Config
 from rlscape.figures.registry import find_target, target_names
 from rlscape.figures.style import write_figure
 
@@ -23,7 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     target = find_target(arguments.target)
-    config = load_config(arguments.config) if arguments.config else parse_settings(Config, arguments.settings)
+    config = load_scale(arguments.config) if arguments.config else parse_settings(Config, arguments.settings)
     frame = target.assemble(config)
     write_figure(target.draw(frame), frame, arguments.output_stem or config.figures_dir / target.stem)
 

@@ -40,11 +40,16 @@ def train_with_sft(
     """Run an SFT run from its start; ``trl`` places its own tensors, the evaluator's need telling."""
     from rlscape.rl.evaluate import Evaluator
     from rlscape.sft import train_sft
-    from rlscape.tasks.math import make_sets
+    from rlscape.tasks.problems import make_task_sets
 
     with on_device(device):
         evaluator = Evaluator(
-            load_decoder(base), make_sets(settings.math), settings.evaluation, settings.rl, head="fp32", temperature=1.0
+            load_decoder(base),
+            make_task_sets(settings.math),
+            settings.evaluation,
+            settings.rl,
+            head="fp32",
+            temperature=1.0,
         )
 
     def evaluate(model: Any, step: int) -> dict:

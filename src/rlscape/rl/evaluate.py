@@ -1,6 +1,6 @@
 """Held-out evaluation: pass rate by sampling, with its standard error."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +8,13 @@ import torch
 
 from rlscape.config import EvaluationSettings, RLSettings
 from rlscape.models.decoder import Decoder
+from rlscape.rl.recipes import Task
 from rlscape.rl.rollout import Budget, Generator, Group
-from rlscape.settings import Precision
-from rlscape.tasks.math import ProblemSets
+from rlscape.settings import HeadPrecision
+from rlscape.tasks.problems import Problem, ProblemSets
+
+PREFIX: Mapping[Task, str] = {"math": "", "code": "code_"}
+"""Of a task's columns in ``metrics.parquet``."""
 
 MAX_SLOTS = 512
 ADMISSION = 1 / 8
@@ -46,7 +50,7 @@ def standard_error(correct: np.ndarray) -> float:
 
 
 class Evaluator:
-    """Pass rates on the validation set and on the harder downstream set, from one generator kept between evaluations.
+    """Pass rates on each task's validation set and harder downstream set, from one generator kept between evaluations.
 
     Paper: silent on how validation treats length. Here: every arm is evaluated under one protocol, the full
     budget with forced interruptions, whatever its training does.
@@ -58,18 +62,22 @@ class Evaluator:
     def __init__(
         self,
         model: Decoder,
-        sets: ProblemSets,
+        sets: Mapping[Task, ProblemSets[Problem]],
         settings: EvaluationSettings,
         rl: RLSettings,
-        head: Precision,
+        head: HeadPrecision,
         temperature: float,
     ) -> None:
-        validation = sets.validation[: settings.prompts]
-        downstream = sets.downstream[: settings.downstream_prompts]
-        self.problems = [*validation, *downstream]
-        self.samples = [settings.samples_per_prompt] * len(validation)
-        self.samples += [settings.downstream_samples_per_prompt] * len(downstream)
-        self.validation_problems = len(validation)
+        self.problems: list[Problem] = []
+        self.samples: list[int] = []
+        """Per problem."""
+        self.parts: dict[str, slice] = {}
+        """Where the problems of each set are, by the prefix of its columns."""
+        for task, task_sets in sets.items():
+            validation = task_sets.validation[: settings.prompts]
+            downstream = task_sets.downstream[: settings.downstream_prompts]
+            self._add(PREFIX[task], validation, settings.samples_per_prompt)
+            self._add(f"{PREFIX[task]}downstream_", downstream, settings.downstream_samples_per_prompt)
         # One problem's samples are admitted together.
         self.slots = max(min(MAX_SLOTS, sum(self.samples)), max(self.samples) * settings.final_factor)
         budget = Budget.of(rl, interrupted=True)
@@ -84,6 +92,12 @@ class Evaluator:
             rl.generator_precision,
         )
 
+    def _add(self, prefix: str, problems: Sequence[Problem], samples: int) -> None:
+        if problems:
+            self.parts[prefix] = slice(len(self.problems), len(self.problems) + len(problems))
+            self.problems += problems
+            self.samples += [samples] * len(problems)
+
     def evaluate(self, model: Decoder, seed: tuple[int, ...], factor: int = 1) -> dict[str, float | int]:
         """One row of ``metrics.parquet``.
 
@@ -94,23 +108,21 @@ class Evaluator:
         self.generator.random.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         self.generator.load_weights(model, version=0)
         groups = self._sample(factor)
-        validation = summarise(groups[: self.validation_problems])
-        row: dict[str, float | int] = {
-            "pass_rate": validation.pass_rate,
-            "pass_rate_se": validation.standard_error,
-            "samples": validation.samples,
-            "entropy": validation.entropy,
-            "truncation_rate": validation.truncation_rate,
-            "interruption_rate": validation.interruption_rate,
-            "mean_length": validation.mean_length,
-        }
-        if groups[self.validation_problems :]:
-            downstream = summarise(groups[self.validation_problems :])
+        row: dict[str, float | int] = {}
+        for prefix, part in self.parts.items():
+            found = summarise(groups[part])
             row |= {
-                "downstream_pass_rate": downstream.pass_rate,
-                "downstream_pass_rate_se": downstream.standard_error,
-                "downstream_samples": downstream.samples,
+                f"{prefix}pass_rate": found.pass_rate,
+                f"{prefix}pass_rate_se": found.standard_error,
+                f"{prefix}samples": found.samples,
             }
+            if not prefix:
+                row |= {
+                    "entropy": found.entropy,
+                    "truncation_rate": found.truncation_rate,
+                    "interruption_rate": found.interruption_rate,
+                    "mean_length": found.mean_length,
+                }
         return row
 
     def _sample(self, factor: int) -> list[Group]:

@@ -1,27 +1,40 @@
 """Token log-probabilities of a policy, with the head's precision settable."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rlscape.models.decoder import Decoder
 from rlscape.models.functions import to_bf16_values
 from rlscape.rl.packing import Packing
-from rlscape.settings import Precision
+from rlscape.settings import HeadPrecision
 
 
-def head_logits(hidden: Tensor, weight: Tensor, precision: Precision, temperature: float) -> Tensor:
+def head_logits(hidden: Tensor, weight: Tensor, precision: HeadPrecision, temperature: float) -> Tensor:
     """Logits from hidden states (..., d) and head weights (vocabulary, d).
 
     Under ``bf16`` inputs, weights and result are rounded to bf16, as the head of a mixed-precision model does;
-    under ``fp32`` everything is computed in fp32 (P1's FP32 head).
+    under ``fp32`` everything is computed in fp32 (P1's FP32 head); under ``m5``, ``m3`` and ``m1`` as under ``bf16``
+    with so many mantissa bits instead of 7.
     """
-    if precision == "bf16":
-        return to_bf16_values(F.linear(to_bf16_values(hidden), to_bf16_values(weight))) / temperature
-    return F.linear(hidden, weight) / temperature
+    if precision == "fp32":
+        return F.linear(hidden, weight) / temperature
+
+    def keep(x: Tensor) -> Tensor:
+        return to_bf16_values(x) if precision == "bf16" else _round_mantissa(x, int(precision.removeprefix("m")))
+
+    return keep(F.linear(keep(hidden), keep(weight))) / temperature
+
+
+def _round_mantissa(x: Tensor, bits: int) -> Tensor:
+    """``x`` rounded to the nearest value with so many mantissa bits after the leading one; without gradient."""
+    mantissa, exponent = torch.frexp(x)
+    steps = 2 ** (bits + 1)
+    return torch.ldexp((mantissa * steps).round() / steps, exponent)
 
 
 def completion_log_probs(
-    model: Decoder, batch: Packing, chosen: Tensor, precision: Precision, temperature: float
+    model: Decoder, batch: Packing, chosen: Tensor, precision: HeadPrecision, temperature: float
 ) -> Tensor:
     """Log-probabilities (N,) of those targets of ``batch`` that are marked in ``chosen`` (T,) bool."""
     hidden = model.weights().hidden_states(batch.ids, batch.positions, batch.attend)

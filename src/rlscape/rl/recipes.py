@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rlscape.settings import Precision, Settings
+from rlscape.settings import HeadPrecision, Precision, Settings
 
 Loss = Literal["cispo", "dapo", "grpo", "gspo"]
 Aggregation = Literal["sample", "prompt", "token"]
@@ -26,8 +26,12 @@ LengthControl = Literal["interruption", "penalty", "none"]
 Schedule = Literal["ppo_off_policy", "pipeline"]
 
 
+Task = Literal["math", "code"]
+
 REFERENCE_BATCH = 48
-"""Prompts per optimiser step of P1's standard run (48 x 16 = 768 completions)."""
+"""Prompts per optimiser step of P1's standard run."""
+REFERENCE_COMPLETIONS = 16 * REFERENCE_BATCH
+"""Completions per optimiser step of that run, 768."""
 
 
 class Recipe(Settings):
@@ -42,7 +46,7 @@ class Recipe(Settings):
     """CISPO's absolute cap on the importance weight, ``min(rho, cispo_cap)`` (P1, Eq 4)."""
     aggregation: Aggregation
     advantage_normalisation: AdvantageNormalisation
-    generator_head: Precision
+    generator_head: HeadPrecision
     """Precision of the language-model head while sampling."""
     trainer_head: Precision
     """Precision of the language-model head while training."""
@@ -59,6 +63,8 @@ class Recipe(Settings):
     """Prompts per optimiser step at the paper's scale."""
     generations_per_prompt: int = Field(16, ge=2)
     temperature: float = Field(1.0, gt=0)
+    tasks: tuple[Task, ...] = ("math",)
+    """Where the prompts come from; with several, an epoch passes through the pools of all of them."""
 
     @model_validator(mode="after")
     def _clip_low_below_one(self) -> "Recipe":

@@ -22,8 +22,8 @@ from rlscape.config import RLSettings
 from rlscape.models.decoder import Decoder
 from rlscape.rl.cache import SlotCache
 from rlscape.rl.policy import head_logits
-from rlscape.settings import Precision
-from rlscape.tasks.math import Problem, verify
+from rlscape.settings import HeadPrecision, Precision
+from rlscape.tasks.problems import Problem
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS, PAD_ID
 
 
@@ -79,7 +79,7 @@ class Budget:
 
 
 class Generator:
-    """Samples completions of arithmetic problems with a fixed number of slots.
+    """Samples completions of problems with a fixed number of slots.
 
     Args:
         model: the policy; its weights are copied, never referenced.
@@ -95,7 +95,7 @@ class Generator:
         problems: Sequence[Problem],
         slots: int,
         budget: Budget,
-        head: Precision,
+        head: HeadPrecision,
         temperature: float,
         random: torch.Generator,
         precision: Precision,
@@ -229,7 +229,7 @@ class Generator:
                     **parts,
                     truncated=truncated[index],
                     interrupted=interrupted[index],
-                    correct=verify(self.problems[group.prompt], parts["ids"].tolist()),
+                    correct=self.problems[group.prompt].verify(parts["ids"].tolist()),
                 )
             )
         remaining = self.active - len(finished)

@@ -31,7 +31,7 @@ from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rewards import reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
 from rlscape.rl.schedule import SCHEDULES
-from rlscape.tasks.math import make_sets
+from rlscape.tasks.problems import make_task_sets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,15 +55,15 @@ class RLTrainer:
         self.rl = rl = settings.rl
         self.model = model
         self.after_step = after_step
-        self.sets = make_sets(settings.math)
-        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        sets = make_task_sets(settings.math, settings.code)
+        self.training = [problem for task in recipe.tasks for problem in sets[task].training]
         self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
         self.budget = Budget.of(rl, interrupted=recipe.length_control == "interruption")
         self.optimizer = AdamW(model.parameters(), rl.adam_betas, rl.adam_epsilon, rl.weight_decay)
         prompt_seed, sampling_seed = np.random.SeedSequence((settings.seed, 1)).spawn(2)
         generator = Generator(
             model,
-            self.sets.training,
+            self.training,
             slots=recipe.off_policy_steps * self.prompts_per_batch * recipe.generations_per_prompt,
             budget=self.budget,
             head=recipe.generator_head,
@@ -72,12 +72,12 @@ class RLTrainer:
             precision=rl.generator_precision,
         )
         prompts = PromptStream(
-            len(self.sets.training),
+            len(self.training),
             drop_at=recipe.npr_threshold if recipe.no_positive_resampling else None,
             random=np.random.default_rng(prompt_seed),
         )
         self.schedule = SCHEDULES[recipe.schedule](
-            model, generator, Clock.of(rl, self.parameters), prompts, recipe, self.prompts_per_batch
+            model, generator, Clock.of(rl, model.active_parameters), prompts, recipe, self.prompts_per_batch
         )
         self.step = 0
         self.tokens_trained = 0
@@ -85,7 +85,7 @@ class RLTrainer:
         self.wall_seconds = 0.0
         self.metrics: list[dict[str, Any]] = []
         self.updates: list[dict[str, Any]] = []
-        self.evaluator = Evaluator(model, self.sets, settings.evaluation, rl, recipe.generator_head, recipe.temperature)
+        self.evaluator = Evaluator(model, sets, settings.evaluation, rl, recipe.generator_head, recipe.temperature)
         self.evaluation_steps = settings.evaluation.steps(rl.steps)
 
     def run(self, checkpoint: Path | None = None) -> None:
@@ -119,7 +119,7 @@ class RLTrainer:
             seed=(self.settings.seed, 2, self.step),
             factor=self.settings.evaluation.final_factor if self.step == self.rl.steps else 1,
         )
-        flops = self.parameters * (2 * self.tokens_generated + 6 * self.tokens_trained)
+        flops = self.model.active_parameters * (2 * self.tokens_generated + 6 * self.tokens_trained)
         position = {
             "run": self.settings.name,
             "arm": self.settings.arm,
@@ -158,6 +158,7 @@ class RLTrainer:
         )
         kept = has_signal(correct) if recipe.zero_variance_filter else torch.ones(len(groups), dtype=torch.bool)
         staleness = self.schedule.version - torch.cat([c.versions[c.chosen] for c in completions])
+        tokens_generated, tokens_trained = int(lengths.sum()), int(lengths[kept].sum())
         row = {
             "step": self.step + 1,
             "reward_mean": float(rewards.mean()),
@@ -169,12 +170,13 @@ class RLTrainer:
             "truncation_rate": float(np.mean([c.truncated for c in completions])),
             "interruption_rate": float(np.mean([c.interrupted for c in completions])),
             "mean_length": float(lengths.float().mean()),
+            "tokens_generated": tokens_generated,
+            "tokens_trained": tokens_trained,
         }
-        tokens = int(lengths[kept].sum())
         row |= self.update([group for group, keep in zip(groups, kept, strict=True) if keep], rewards[kept])
-        self.schedule.finish_update(tokens)
-        self.tokens_trained += tokens
-        self.tokens_generated += int(lengths.sum())
+        self.schedule.finish_update(tokens_trained)
+        self.tokens_trained += tokens_trained
+        self.tokens_generated += tokens_generated
         self.step += 1
         clock = self.schedule.clock
         self.updates.append(
@@ -202,7 +204,7 @@ class RLTrainer:
         for part in _micro_batches(useful, group_ids.tolist(), completions, self.rl.micro_batch_tokens):
             batch_groups, prompt_of = group_ids[part].unique(return_inverse=True)
             batch = Packing(
-                [self.sets.training[groups[group].prompt].prompt_ids for group in batch_groups.tolist()],
+                [self.training[groups[group].prompt].prompt_ids for group in batch_groups.tolist()],
                 [completions[i].ids for i in part],
                 prompt_of,
             )

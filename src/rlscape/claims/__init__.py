@@ -13,22 +13,42 @@ import yaml
 from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, FIGURES
-from rlscape.claims import off_principals, scalerl
+from rlscape.claims import off_principals
 from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, Evaluator, Register
+from rlscape.claims.scalerl import ablations, forecasts, recipes, scale, stability
 from rlscape.config import Config, describe
 from rlscape.errors import ConfigError
 
 EVALUATORS: dict[str, Evaluator] = {
     evaluator.__name__: evaluator
     for evaluator in (
-        scalerl.forecast_holds,
-        scalerl.ceilings_above,
-        scalerl.same_ceiling_less_compute,
-        scalerl.collapses_more,
-        scalerl.two_ceilings_above_and_equal,
-        scalerl.head_precision,
-        scalerl.early_leader_loses,
-        scalerl.small_seed_spread,
+        forecasts.forecast_holds,
+        forecasts.sigmoid_more_robust,
+        forecasts.window_hardly_matters,
+        forecasts.both_tasks_forecast,
+        forecasts.early_leader_loses,
+        forecasts.small_seed_spread,
+        recipes.ceilings_above,
+        recipes.same_ceiling_less_compute,
+        recipes.faster_by_throughput,
+        recipes.equal_and_lower,
+        recipes.two_ceilings_above_and_equal,
+        recipes.head_precision,
+        recipes.head_precision_by_loss,
+        recipes.prompt_selection_helps,
+        ablations.ceilings_neutral,
+        ablations.two_neutral_families,
+        ablations.every_choice_saves_compute,
+        ablations.clip_matters_for_one_loss,
+        ablations.clip_scale_and_divergence,
+        stability.collapses_more,
+        stability.truncation_precedes_collapse,
+        stability.truncation_stays_low,
+        scale.slower_and_higher,
+        scale.larger_batch_better,
+        scale.gains_transfer,
+        scale.larger_model_better,
+        scale.entropy_tells_nothing,
         off_principals.sparser,
         off_principals.keeps_spectrum,
         off_principals.mask_preference,

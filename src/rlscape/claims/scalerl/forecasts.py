@@ -1,0 +1,178 @@
+"""What a fit to part of a run says about the rest, and how much it varies."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2
+
+from rlscape.catalogue import parse_run_name
+from rlscape.claims.register import (
+    INCONCLUSIVE,
+    NOT_REPLICATED,
+    NOT_TESTABLE,
+    REPLICATED,
+    Claim,
+    Conventions,
+    Outcome,
+    outcome,
+    span,
+)
+from rlscape.claims.scalerl.shared import (
+    Part,
+    by_share,
+    ceiling_difference,
+    collapsed_runs,
+    conclude,
+    margin_of,
+    no_mismatch,
+    proportion,
+)
+from rlscape.config import Config
+from rlscape.results import curves
+from rlscape.rl.recipes import Task
+from rlscape.scaling.compare import equivalence_margin
+from rlscape.scaling.sigmoid import crossings
+from rlscape.scaling.uncertainty import Interval, t_interval
+from rlscape.scaling.windows import SIGMOID_WINDOWS
+
+
+def forecast_holds(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S1. Arms: those whose runs are forecast, each on its own."""
+    margin = margin_of(conventions, config)
+    judged = [_forecasts_of(arm, "math", margin, claim, conventions, config) for arm in claim.arms]
+    return conclude([part for part, _ in judged], f"delta {margin:.3f}; " + "; ".join(note for _, note in judged))
+
+
+def both_tasks_forecast(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S24. Arms: the one on both tasks, then the one on math alone."""
+    joint, alone = claim.arms
+    code = [run.fit for run in curves.fits(config, [joint], "code")]
+    A, R_0 = (t_interval(getattr(fit, name) for fit in code).estimate for name in ("A", "R_0"))
+    margins: dict[Task, float] = {"math": margin_of(conventions, config), "code": equivalence_margin(A, R_0)}
+    judged = [_forecasts_of(joint, task, margin, claim, conventions, config) for task, margin in margins.items()]
+    difference = ceiling_difference(curves.fits(config, claim.arms), joint, alone)
+    notes = [
+        *(note for _, note in judged),
+        *(f"delta on {task} {margin:.3f}" for task, margin in margins.items()),
+        f"A on math less that of math alone {span(difference)}",
+    ]
+    least = claim.threshold("min_rise")
+    lack = "" if A - R_0 >= least else f"A on code {A:.3f}, less than {least:g} above R_0 {R_0:.3f}"
+    return conclude([part for part, _ in judged], "; ".join(notes), lack)
+
+
+def _forecasts_of(
+    arm: str, task: Task, margin: float, claim: Claim, conventions: Conventions, config: Config
+) -> tuple[Part, str]:
+    """Whether an arm's forecasts of a task hold, and what was counted."""
+    scores = curves.forecast_scores(config, [arm], task)
+    forecasts = curves.forecasts(config, [arm], task)
+    unstable = collapsed_runs(config, [arm], margin, conventions, task)
+    granted = [run for run, forecast in forecasts.items() if forecast.verdict == "forecast" and run not in unstable]
+    errors = [scores[run]["mae"]["least_squares"] for run in granted]
+    last_values = [scores[run]["mae"]["last_value"] for run in granted]
+    good = sum(error <= margin and error < last_value for error, last_value in zip(errors, last_values, strict=True))
+    improvement = t_interval(last_value - error for error, last_value in zip(errors, last_values, strict=True))
+    refused = len(forecasts) - len(granted)
+    note = f"{arm} on {task}: {good} of {len(granted)} forecasts hold, {refused} refused or unstable"
+    if errors:
+        note += f", mean error {np.mean(errors):.3f}"
+    verdict = by_share(good, len(granted), len(granted), claim)
+    return Part(f"error of last value minus error of forecast ({arm}, {task})", improvement, verdict), note
+
+
+def sigmoid_more_robust(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S2. Arms: those whose stable runs are fitted."""
+    windows = curves.windows(config, claim.arms)
+    windows = windows[windows["high"] == claim.threshold("window_end")].copy()
+    metrics = curves.metrics(config, claim.arms).sort_values("compute").groupby("run")
+    ends = metrics["pass_rate"].last()
+    windows["error"] = (windows["A"] - windows["run"].map(ends)).abs()
+    by_form = windows.fillna({"error": np.inf}).groupby(["run", "form"])
+    errors = by_form["error"].mean().unstack()
+    ranges = by_form["A"].agg(_range).unstack()
+    better = (errors["sigmoid"] < errors["power_law"]) & (ranges["sigmoid"] < ranges["power_law"])
+    note = ", ".join(
+        f"median {name} of A {table['sigmoid'].median():.3f}, power law {table['power_law'].median():.3f}"
+        for name, table in {"error": errors, "range": ranges}.items()
+    )
+    return _share_of_curves(better, claim, conventions, config, note)
+
+
+def window_hardly_matters(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S3. Arms: those whose stable runs with a granted forecast are fitted."""
+    margin = margin_of(conventions, config)
+    forecasts = curves.forecasts(config, claim.arms)
+    windows = curves.windows(config, claim.arms)
+    granted = [run for run, forecast in forecasts.items() if forecast.verdict == "forecast"]
+    wanted = pd.MultiIndex.from_frame(windows[["low", "high"]]).isin(SIGMOID_WINDOWS)
+    windows = windows[wanted & (windows["form"] == "sigmoid") & windows["run"].isin(granted)]
+    ranges = windows.groupby("run")[["A", "B"]].agg(_range)
+    note = f"delta {margin:.3f}; median range of A {ranges['A'].median():.3f}, of B {ranges['B'].median():.2g}"
+    return _share_of_curves(ranges["A"] <= margin, claim, conventions, config, note)
+
+
+def _range(values: pd.Series) -> float:
+    """Largest less smallest; infinite if a value is missing."""
+    return float(values.max() - values.min()) if values.notna().all() else np.inf
+
+
+def _share_of_curves(
+    good: "pd.Series[bool]", claim: Claim, conventions: Conventions, config: Config, note: str
+) -> Outcome:
+    """Judges the share of runs that are good, without collapsed ones; the interval is over the seeds' shares."""
+    unstable = collapsed_runs(config, claim.arms, margin_of(conventions, config), conventions)
+    good = good[~good.index.isin(unstable)]
+    by_seed = good.astype(float).groupby(good.index.map(lambda run: parse_run_name(run)[1])).mean()
+    share = t_interval(by_seed)
+    verdict = by_share(int(good.sum()), len(good), len(by_seed), claim)
+    reason = f"{good.sum()} of {len(good)} stable runs; {note}"
+    return outcome(verdict, "share of runs", share, reason)
+
+
+def early_leader_loses(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S27. Arms: the later leader, then the early one, whose mismatch is the condition."""
+    margin = margin_of(conventions, config)
+    fits = {(run.arm, run.seed): run for run in curves.fits(config, claim.arms)}
+    forecasts = {parse_run_name(run): forecast for run, forecast in curves.forecasts(config, claim.arms).items()}
+    late, early = claim.arms
+    seeds = [seed for arm, seed in fits if arm == late and (early, seed) in fits]
+    good = 0
+    for seed in seeds:
+        first, second = fits[late, seed], fits[early, seed]
+        end = min(first.total_compute, second.total_compute)
+        gap = float(first.fit.predict(end) - second.fit.predict(end))
+        foreseen = (
+            forecasts[late, seed].fitted.fits["least_squares"].A - forecasts[early, seed].fitted.fits["least_squares"].A
+        )
+        crossed = len(crossings(first.fit.predict, second.fit.predict, end / 100, end)) > 0
+        good += crossed and abs(gap) >= margin and foreseen * gap > 0
+    lack = no_mismatch(claim, config, early)
+    verdict = NOT_TESTABLE if lack else by_share(good, len(seeds), len(seeds), claim)
+    reason = lack or f"{good} of {len(seeds)} seeds cross, end apart by delta {margin:.3f} and are ranked right"
+    return outcome(verdict, "share of seeds", proportion(good, len(seeds)), reason)
+
+
+def small_seed_spread(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S28. Arms: the one whose seeds are compared."""
+    margin = margin_of(conventions, config)
+    fits = [run.fit for run in curves.fits(config, claim.arms) if np.isfinite(run.fit.B)]
+    spread = _deviation([fit.A for fit in fits])
+    if spread.high < margin:
+        verdict = REPLICATED
+    else:
+        verdict = NOT_REPLICATED if spread.low > margin else INCONCLUSIVE
+    others = [_deviation(values).estimate for values in ([fit.B for fit in fits], np.log([fit.C_mid for fit in fits]))]
+    reason = f"delta {margin:.3f}; sd of B {others[0]:.2g}, of log C_mid {others[1]:.2g}"
+    return outcome(verdict, "sd of A", spread, reason)
+
+
+def _deviation(values: Sequence[float] | np.ndarray) -> Interval:
+    """Standard deviation over seeds with its chi-squared interval; NaN for fewer than two."""
+    count = len(values)
+    if count < 2:
+        return Interval(np.nan, np.nan, np.nan, count)
+    deviation = float(np.std(values, ddof=1))
+    low, high = (deviation * np.sqrt((count - 1) / chi2.ppf(q, count - 1)) for q in (0.975, 0.025))
+    return Interval(deviation, float(low), float(high), count)

@@ -1,0 +1,152 @@
+"""Recipes and what sets them apart: losses, the head's precision, schedules, and which prompts are trained on."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from rlscape.claims.register import (
+    INCONCLUSIVE,
+    NOT_REPLICATED,
+    REPLICATED,
+    Claim,
+    Conventions,
+    Outcome,
+    Verdict,
+)
+from rlscape.claims.scalerl.shared import (
+    Part,
+    beyond_nothing,
+    ceiling_above,
+    ceiling_raised,
+    ceilings,
+    ceilings_equal,
+    compute_saved,
+    conclude,
+    margin_of,
+    no_mismatch,
+)
+from rlscape.config import Config
+from rlscape.results import curves
+from rlscape.scaling.arms import reached_by_seed, reference_level
+from rlscape.scaling.compare import SEEDS_FOR_NEUTRAL, Reached, compare_reached
+from rlscape.scaling.uncertainty import Interval, t_interval
+
+
+def ceilings_above(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S4. Arms: the higher one, then those below it."""
+    margin = margin_of(conventions, config)
+    higher, *others = claim.arms
+    runs = curves.fits(config, claim.arms)
+    return conclude([ceiling_above(runs, higher, other, margin) for other in others], f"delta {margin:.3f}")
+
+
+def same_ceiling_less_compute(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S5, S19. Arms: the faster one (the reference of C_tau), then the slower one."""
+    margin = margin_of(conventions, config)
+    fast, slow = claim.arms
+    runs = curves.fits(config, claim.arms)
+    parts = [
+        compute_saved(runs, slow, fast, reference_level(runs, fast)),
+        *ceilings_equal(runs, [(fast, slow)], margin),
+    ]
+    return conclude(parts, f"delta {margin:.3f}")
+
+
+def faster_by_throughput(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S7. Arms: the pipeline (the reference of C_tau), then PPO-off-policy."""
+    margin = margin_of(conventions, config)
+    fast, slow = claim.arms
+    runs = curves.fits(config, claim.arms)
+    level = reference_level(runs, fast)
+    metrics = {
+        (str(arm), int(seed)): rows.sort_values("compute")
+        for (arm, seed), rows in curves.metrics(config, claim.arms).groupby(["arm", "seed"])
+    }
+    slow_updates, fast_updates = (
+        {seed: _updates(reached, metrics[arm, seed]) for seed, reached in reached_by_seed(runs, arm, level).items()}
+        for arm in (slow, fast)
+    )
+    ratio = compare_reached(slow_updates, fast_updates).interval
+    low, high = claim.threshold("min_ratio"), claim.threshold("max_ratio")
+    parts = [
+        compute_saved(runs, slow, fast, level),
+        *ceilings_equal(runs, [(fast, slow)], margin),
+        Part("ratio of updates at C_tau", ratio, _within(ratio, low, high)),
+    ]
+    return conclude(parts, f"delta {margin:.3f}, tau {level:.3f}")
+
+
+def _updates(reached: Reached, metrics: pd.DataFrame) -> Reached:
+    """The optimiser steps done at a compute."""
+    return Reached(float(np.interp(reached.compute, metrics["compute"], metrics["step"])), reached.censored)
+
+
+def _within(interval: Interval, low: float, high: float) -> Verdict:
+    if low <= interval.low and interval.high <= high and interval.seeds >= SEEDS_FOR_NEUTRAL:
+        return REPLICATED
+    return NOT_REPLICATED if interval.low > high or interval.high < low else INCONCLUSIVE
+
+
+def equal_and_lower(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S8. Arms: the common one, the one with the same ceiling, the one with a lower ceiling."""
+    margin = margin_of(conventions, config)
+    common, same, lower = claim.arms
+    runs = curves.fits(config, claim.arms)
+    parts = [ceiling_raised(runs, common, lower, margin), *ceilings_equal(runs, [(same, common)], margin)]
+    return conclude(parts, f"delta {margin:.3f}")
+
+
+def two_ceilings_above_and_equal(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S9. Arms: the lower one, then the two higher ones."""
+    margin = margin_of(conventions, config)
+    low, first, second = claim.arms
+    runs = curves.fits(config, claim.arms)
+    parts = [ceiling_above(runs, arm, low, margin) for arm in (first, second)]
+    return conclude([*parts, *ceilings_equal(runs, [(first, second)], margin)], f"delta {margin:.3f}")
+
+
+def head_precision(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S10. Arms: the one with the FP32 head, then the one without, whose mismatch is the condition."""
+    margin = margin_of(conventions, config)
+    with_fp32, without = claim.arms
+    runs = curves.fits(config, claim.arms)
+    part = ceiling_above(runs, with_fp32, without, margin)
+    return conclude([part], f"delta {margin:.3f}", no_mismatch(claim, config, without))
+
+
+def head_precision_by_loss(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S11. Arms: with and without the FP32 head under CISPO, under DAPO, and on the larger model."""
+    margin = margin_of(conventions, config)
+    cispo_fp32, cispo, dapo_fp32, dapo, large_fp32, large = claim.arms
+    runs = curves.fits(config, claim.arms)
+    by_seed: Mapping[str, dict[int, float]] = {arm: ceilings(runs, arm) for arm in claim.arms}
+    shared = set.intersection(*(set(by_seed[arm]) for arm in (cispo_fp32, cispo, dapo_fp32, dapo)))
+    interaction = t_interval(
+        by_seed[dapo_fp32][seed] - by_seed[dapo][seed] - by_seed[cispo_fp32][seed] + by_seed[cispo][seed]
+        for seed in sorted(shared)
+    )
+    parts = [
+        Part("interaction of loss and precision in A", interaction, beyond_nothing(interaction, margin)),
+        *ceilings_equal(runs, [(cispo_fp32, cispo)], margin),
+        ceiling_raised(runs, large_fp32, large, margin),
+    ]
+    lack = no_mismatch(claim, config, dapo) or no_mismatch(claim, config, large)
+    return conclude(parts, f"delta {margin:.3f}", lack)
+
+
+def prompt_selection_helps(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """S12. Arms: the baseline, it with each of the two selections, ScaleRL, and it without each of them."""
+    margin = margin_of(conventions, config)
+    baseline, filtered, dropping, scalerl, *without = claim.arms
+    runs = curves.fits(config, claim.arms)
+    level = reference_level(runs, scalerl)
+    parts = [
+        *(ceiling_raised(runs, arm, baseline, margin) for arm in (filtered, dropping)),
+        *ceilings_equal(runs, [(scalerl, arm) for arm in without], margin),
+        *(compute_saved(runs, arm, scalerl, level) for arm in without),
+    ]
+    pools = curves.updates(config, [dropping]).groupby("run")["pool_size"]
+    removed, least = float((1 - pools.min() / pools.max()).mean()), claim.threshold("min_removed")
+    lack = f"{dropping} removes {removed:.2g} of the pool, less than {least:g}" if removed < least else ""
+    return conclude(parts, f"delta {margin:.3f}", lack)

@@ -208,3 +208,11 @@ def test_only_runs_with_code_problems_depend_on_the_code_settings() -> None:
     assert resolve_run(config, "math_and_code-s0").code == config.code
     assert resolve_run(config, "math_only-s0").code is None
     assert resolve_run(config, "math_only-s0").base_name == resolve_run(config, "math_and_code-s0").base_name
+
+
+def test_thorough_has_the_testbed_of_the_default_scale() -> None:
+    default, thorough = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in ("config", "thorough"))
+    for part in ("math", "code", "bases", "off_principals", "fit", "geometry"):
+        assert getattr(default, part) == getattr(thorough, part), part
+    assert thorough.scalerl.rl == default.scalerl.rl.changed(steps=thorough.scalerl.rl.steps)
+    assert set(ARMS) == set(thorough.seeds) and min(thorough.seeds.values()) == 5

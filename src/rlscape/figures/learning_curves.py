@@ -1,26 +1,50 @@
 """What the figures of learning curves share: their frame and how a panel of it is drawn.
 
 As in P1: stars are fitted points, crosses are later ones, and the dashed line extrapolates a fit that has
-seen the first half of the compute only. Here every arm also shows its seeds and their spread.
+seen the first half of the compute only. Here every arm also shows its seeds and their spread. Downstream
+curves (AIME-24 and LiveCodeBench there, harder held-out problems here) have no fit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
-from rlscape.catalogue import ARMS, parse_run_name
+from rlscape.catalogue import ARMS, base_of, parse_run_name
 from rlscape.config import Config
-from rlscape.figures.style import ARM_STYLES, INK, log_compute_axis, pass_rate_axis
+from rlscape.figures.scalerl.paper_values import Fit
+from rlscape.figures.style import (
+    ARM_STYLES,
+    INK,
+    add_note,
+    describe_interval,
+    describe_seeds,
+    log_compute_axis,
+    pass_rate_axis,
+)
 from rlscape.results import curves
+from rlscape.rl.recipes import Task
 from rlscape.scaling.forecast import Forecast
 from rlscape.scaling.uncertainty import Interval, t_interval
 
 GRID_POINTS = 60
+LEGEND_TITLE = "arm: A [95% interval], B of the fit to all of the run"
+LEGEND_DISTANCE = 0.5
+"""Inches from the axes to the legend below them: room for ticks and label."""
+LEGEND_SIZE = 7.5
+NORMAL_LIMIT = 1.96
+"""Standard errors to either side of a 95% interval."""
 
 
-def assemble_curves(config: Config, arms: Iterable[str]) -> pd.DataFrame:
+def column_prefix(task: Task) -> str:
+    """Of a task's columns in ``metrics.parquet`` and keys in ``evaluation.json``."""
+    return "" if task == "math" else f"{task}_"
+
+
+def assemble_curves(config: Config, arms: Iterable[str], task: Task = "math") -> pd.DataFrame:
     """The frame of a learning-curve panel, by ``kind``:
 
     - evaluation: a row per seed and evaluation after step 0;
@@ -29,18 +53,18 @@ def assemble_curves(config: Config, arms: Iterable[str]) -> pd.DataFrame:
       forecasts enter only if all of the arm's were;
     - granted: per arm the number of forecasts that were not refused, of ``seeds``;
     - estimate: A and B of the fits to all of the run, and the forecast's A, with t limits over seeds;
-    - base: the pass rate before training, R_0.
+    - base: per arm the pass rate of its base model (``base``) before training, R_0.
     """
     arms = tuple(arms)
     metrics = curves.metrics(config, arms)
-    forecasts = curves.forecasts(config, arms)
+    forecasts = curves.forecasts(config, arms, task)
     cutoffs = {run: forecast.cutoff for run, forecast in forecasts.items()}
     metrics = metrics[metrics["compute"] > 0].assign(later=lambda rows: rows["compute"] > rows["run"].map(cutoffs))
     evaluations = metrics[["arm", "seed", "step", "compute", "later"]].assign(
-        kind="evaluation", value=metrics["pass_rate"]
+        kind="evaluation", value=metrics[f"{column_prefix(task)}pass_rate"]
     )
-    frames = [evaluations, _means(evaluations)]
-    fits = curves.fits(config, arms)
+    frames = [evaluations, _as_rates(means_over_seeds(evaluations, "mean"))]
+    fits = curves.fits(config, arms, task)
     for arm in arms:
         of_arm = [forecast for run, forecast in forecasts.items() if parse_run_name(run)[0] == arm]
         ceilings = {
@@ -55,25 +79,66 @@ def assemble_curves(config: Config, arms: Iterable[str]) -> pd.DataFrame:
         granted = {"kind": "granted", "value": len(_granted(of_arm)), "seeds": len(of_arm)}
         frames.append(pd.DataFrame(granted, index=[0]).assign(arm=arm))
         frames.append(_mean_forecast(of_arm, evaluations[evaluations["arm"] == arm]).assign(arm=arm))
-    base = curves.base_evaluation(config, config.scalerl.base)
-    frames.append(pd.DataFrame({"kind": ["base"], "value": [base["pass_rate"]]}))
-    return pd.concat(frames, ignore_index=True).assign(scale=config.scale)
+    frames.append(_of_bases(config, arms, "base", f"{column_prefix(task)}pass_rate"))
+    return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
 
 
-def _means(evaluations: pd.DataFrame) -> pd.DataFrame:
+def assemble_downstream(config: Config, arms: Iterable[str], task: Task = "math") -> pd.DataFrame:
+    """The frame of a downstream panel, by ``kind``:
+
+    - downstream: a row per seed and evaluation after step 0;
+    - downstream_mean: its mean over seeds, with t limits inside [0, 1] (one seed: its sampling error);
+    - downstream_base: per arm the pass rate of its base model, and the ``operations`` of the problems;
+    - downstream_chance: per arm the pass rate of the best constant answer; NaN where the task has none.
+    """
+    arms = tuple(arms)
+    metrics = curves.metrics(config, arms)
+    metrics = metrics[metrics["compute"] > 0]
+    column = f"{column_prefix(task)}downstream_pass_rate"
+    evaluations = metrics[["arm", "seed", "step", "compute"]].assign(
+        kind="downstream", value=metrics[column], standard_error=metrics[f"{column}_se"]
+    )
+    least, most = getattr(config, task).downstream_operations
+    frames = [
+        evaluations,
+        _as_rates(means_over_seeds(evaluations, "downstream_mean")),
+        _of_bases(config, arms, "downstream_base", column).assign(
+            operations=f"{least}–{most} operations" if least < most else f"{most} operations"
+        ),
+        _of_bases(config, arms, "downstream_chance", f"{column_prefix(task)}chance_rate"),
+    ]
+    return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
+
+
+def _of_bases(config: Config, arms: Iterable[str], kind: str, key: str) -> pd.DataFrame:
+    """kind, arm, base, value: a number of the evaluation of each arm's base model, NaN if it has none."""
+    rows = []
+    for arm in arms:
+        base = base_of(config, arm)
+        value = curves.base_evaluation(config, base).get(key, np.nan)
+        rows.append({"kind": kind, "arm": arm, "base": base, "value": value})
+    return pd.DataFrame(rows)
+
+
+def means_over_seeds(evaluations: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """A row of ``kind`` per arm and step: mean and t limits of ``value``, mean compute, and what most say of ``later``.
+
+    One seed has its sampling error as limits if ``standard_error`` is a column, else none.
+    """
     rows = []
     for (arm, step), group in evaluations.groupby(["arm", "step"], sort=False):
-        rows.append(
-            {
-                "kind": "mean",
-                "arm": arm,
-                "step": step,
-                "compute": group["compute"].mean(),
-                "later": bool(group["later"].mean() > 0.5),
-            }
-            | _limits(t_interval(group["value"]))
-        )
-    means = pd.DataFrame(rows)
+        row = {"kind": kind, "arm": arm, "step": step, "compute": group["compute"].mean()}
+        row |= _limits(t_interval(group["value"]))
+        if "later" in group:
+            row["later"] = bool(group["later"].mean() > 0.5)
+        if "standard_error" in group and len(group) == 1:
+            half = NORMAL_LIMIT * group["standard_error"].iloc[0]
+            row |= {"low": row["value"] - half, "high": row["value"] + half}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _as_rates(means: pd.DataFrame) -> pd.DataFrame:
     return means.assign(low=means["low"].clip(0, 1), high=means["high"].clip(0, 1))
 
 
@@ -102,29 +167,116 @@ def _mean_forecast(forecasts: list[Forecast], evaluations: pd.DataFrame) -> pd.D
     return rows.assign(kind="forecast", compute=compute, later=compute >= cutoff)
 
 
-def draw_curves(ax: Axes, frame: pd.DataFrame, arms: Iterable[str], notes: dict[str, str] | None = None) -> None:
+def draw_curves(ax: Axes, frame: pd.DataFrame, arms: Collection[str], notes: Mapping[str, str] | None = None) -> None:
     """Draw some arms of an assembled frame; ``notes`` are added to the arms' legend entries."""
+    frame = frame[frame["arm"].isin(arms)]
     for arm in arms:
         _draw_arm(ax, frame[frame["arm"] == arm], arm, (notes or {}).get(arm, ""))
     finish_axes(ax, frame)
 
 
+def draw_panel(
+    ax: Axes,
+    frame: pd.DataFrame,
+    title: str,
+    arms: Collection[str],
+    paper: Mapping[str, Fit],
+    settings: Mapping[str, str] | None = None,
+) -> None:
+    """A panel of learning curves with its title, and below it our A and B of every arm beside the paper's.
+
+    Args:
+        paper: arm -> what the paper states; arms without an entry show our numbers alone.
+        settings: arm -> what the arm stands for in this panel, where its name does not say it.
+    """
+    notes = {arm: f"{_setting(arm, settings)}: {describe_fit(frame, arm, paper.get(arm))}" for arm in arms}
+    draw_curves(ax, frame, arms, notes)
+    add_title_and_legend(ax, title, LEGEND_TITLE + (" (paper: A, B)" if any(arm in paper for arm in arms) else ""))
+
+
+def draw_downstream(
+    ax: Axes, frame: pd.DataFrame, arms: Collection[str], settings: Mapping[str, str] | None = None
+) -> None:
+    """Downstream curves of some arms: seeds, mean and interval; no fit. ``settings`` as in :func:`draw_panel`."""
+    frame = frame[frame["arm"].isin(arms)]
+    for arm in arms:
+        colour, marker = ARM_STYLES[arm]
+        of_arm = frame[frame["arm"] == arm]
+        for _, seed in of_arm[of_arm["kind"] == "downstream"].groupby("seed"):
+            ax.plot(seed["compute"], seed["value"], color=colour, linewidth=0.5, alpha=0.3)
+        mean = of_arm[of_arm["kind"] == "downstream_mean"]
+        ax.fill_between(mean["compute"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
+        ax.plot(
+            mean["compute"],
+            mean["value"],
+            color=colour,
+            linewidth=1.2,
+            marker=marker,
+            markersize=6,
+            markeredgecolor="white",
+            markevery=[-1],
+            label=ARMS[arm].label + _setting(arm, settings),
+        )
+    _draw_levels(ax, frame[frame["kind"] == "downstream_base"], "base model")
+    _draw_levels(ax, frame[frame["kind"] == "downstream_chance"], "best constant answer", right=True)
+    log_compute_axis(ax)
+    ax.set_ylabel(f"downstream pass rate ({frame['operations'].dropna().iloc[0]})")
+
+
+def _setting(arm: str, settings: Mapping[str, str] | None) -> str:
+    return f", {settings[arm]}" if settings and arm in settings else ""
+
+
+def add_title_and_legend(ax: Axes, title: str, legend_title: str | None = None) -> None:
+    """The title on the left, and the legend below the axes, where no curve is."""
+    ax.set_title(title, loc="left")
+    below = ax.transAxes + ScaledTranslation(0, -LEGEND_DISTANCE, ax.figure.dpi_scale_trans)
+    ax.legend(
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=below,
+        borderaxespad=0,
+        fontsize=LEGEND_SIZE,
+        handlelength=1.5,
+        title=legend_title,
+        title_fontsize=LEGEND_SIZE,
+        alignment="left",
+    )
+
+
+def describe_fit(frame: pd.DataFrame, arm: str, paper: Fit | None = None) -> str:
+    """:data:`LEGEND_TITLE` filled in: ``0.612 [0.600, 0.624], 1.92 (0.610, 1.97)``, without what is not stated."""
+    ours = describe_interval(estimate(frame, arm, "A"))
+    if np.isfinite(B := estimate(frame, arm, "B")["value"]):
+        ours += f", {B:.2f}"
+    if paper is None:
+        return ours
+    return ours + f" ({paper.A:.3f}" + (f", {paper.B:.2f})" if np.isfinite(paper.B) else ")")
+
+
 def finish_axes(ax: Axes, frame: pd.DataFrame) -> None:
     """Axes of compute and pass rate, with the base model's pass rate as a line."""
-    base = frame.loc[frame["kind"] == "base", "value"].iloc[0]
-    ax.axhline(base, color=INK, linewidth=0.8, linestyle=":")
-    ax.annotate(
-        "base model",
-        (0, base),
-        xycoords=("axes fraction", "data"),
-        xytext=(3, -2),
-        textcoords="offset points",
-        va="top",
-        fontsize=7,
-        color=INK,
-    )
+    _draw_levels(ax, frame[frame["kind"] == "base"], "base model")
     log_compute_axis(ax)
     pass_rate_axis(ax)
+
+
+def _draw_levels(ax: Axes, levels: pd.DataFrame, name: str, right: bool = False) -> None:
+    """A horizontal line per value of base models, named on one side; several are told apart by the base's name."""
+    levels = levels.dropna(subset="value").drop_duplicates("value")
+    for row in levels.to_dict("records"):
+        ax.axhline(row["value"], color=INK, linewidth=0.8, linestyle="--" if right else ":")
+        ax.annotate(
+            f"{name}, {row['base']}" if len(levels) > 1 else name,
+            (float(right), row["value"]),
+            xycoords=("axes fraction", "data"),
+            xytext=(-3 if right else 3, -2),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va="top",
+            fontsize=7,
+            color=INK,
+        )
 
 
 def _draw_arm(ax: Axes, frame: pd.DataFrame, arm: str, note: str) -> None:
@@ -184,4 +336,16 @@ def estimate(frame: pd.DataFrame, arm: str, quantity: str) -> pd.Series:
 
 def seed_counts(frame: pd.DataFrame) -> list[int]:
     """Seeds per arm."""
-    return frame[frame["kind"] == "evaluation"].groupby("arm")["seed"].nunique().tolist()
+    return frame[frame["kind"].isin(("evaluation", "downstream"))].groupby("arm")["seed"].nunique().tolist()
+
+
+def add_curve_note(figure: Figure, frame: pd.DataFrame, *parts: str) -> None:
+    """The note of a figure of learning curves: scale, seeds, refused forecasts, and ``parts``."""
+    add_note(
+        figure,
+        f"scale: {frame['scale'].iloc[0]}",
+        describe_seeds(seed_counts(frame)),
+        forecast_note(frame),
+        *parts,
+        "paper: 8B, one seed",
+    )

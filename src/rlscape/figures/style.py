@@ -16,14 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from rlscape.catalogue import ARMS, FIGURES, LEARNING_RATES, learning_rate_arm
 from rlscape.files import atomic
 
 PALETTE = sns.color_palette("colorblind").as_hex()
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = PALETTE
-INDIGO = sns.color_palette("dark").as_hex()[4]
+INDIGO, TEAL = (sns.color_palette("dark").as_hex()[index] for index in (4, 9))
 INK = "#333333"
 
-ARM_STYLES: dict[str, tuple[str, str]] = {
+OWN_STYLES: dict[str, tuple[str, str]] = {
     # arm: colour, marker
     "scalerl": (BLUE, "o"),
     "deepseek_grpo": (RED, "v"),
@@ -37,6 +38,36 @@ ARM_STYLES: dict[str, tuple[str, str]] = {
     "rlvr": (BLUE, "o"),
     "sft": (ORANGE, "s"),
 }
+
+FREE_STYLES: tuple[tuple[str, str], ...] = (
+    *((RED, "v"), (GREEN, "s"), (ORANGE, "^"), (PURPLE, "D"), (BLUE, "o"), (INDIGO, "p"), (BROWN, "8"), (SKY, "h")),
+    *((TEAL, "d"), (PINK, "H"), (GREY, "8"), (YELLOW, "H")),
+)
+"""No star and no cross: these are evaluations."""
+RATE_MARKERS = {"half_lr": "<", "double_lr": ">"}
+
+
+def _arm_styles() -> dict[str, tuple[str, str]]:
+    """Colour and marker of every arm.
+
+    An arm without a style of its own takes the first free one whose colour the fewest other arms of its figures
+    have; at another learning rate it keeps its colour. Figures of more arms than colours are tables or have panels.
+    """
+    styles = dict(OWN_STYLES)
+    figures = [set(figure.arms) for figure in FIGURES if len(figure.arms) <= len(FREE_STYLES)]
+    rates = {learning_rate_arm(arm, rate): (arm, rate) for arm in ARMS for rate in LEARNING_RATES}
+    for arm in ARMS:
+        if arm in rates:
+            own, rate = rates[arm]
+            styles[arm] = styles[own][0], RATE_MARKERS[rate]
+        elif arm not in styles:
+            near = {other for arms in figures if arm in arms for other in arms}
+            taken = [styles[other][0] for other in near & styles.keys()]
+            styles[arm] = min(FREE_STYLES, key=lambda style: taken.count(style[0]))
+    return styles
+
+
+ARM_STYLES = _arm_styles()
 
 VERDICT_COLOURS = {
     "replicated": GREEN,

@@ -1,11 +1,61 @@
-"""Tables drawn as figures."""
+"""Tables drawn as figures, and the estimates per arm that tables and controls show.
 
-from collections.abc import Sequence
+A quantity with its 95% interval over seeds takes three columns of a frame: ``A``, ``A_low``, ``A_high``.
+"""
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
-from rlscape.figures.style import INK
+from rlscape.config import Config
+from rlscape.figures.style import INK, describe_interval
+from rlscape.results import curves
+from rlscape.rl.recipes import Task
+from rlscape.scaling.uncertainty import Interval, log_t_interval, t_interval
+
+
+def interval_columns(quantity: str, interval: Interval) -> dict[str, float]:
+    """A quantity's three columns; the limits are NaN for one seed."""
+    return {quantity: interval.estimate, f"{quantity}_low": interval.low, f"{quantity}_high": interval.high}
+
+
+def interval_cell(row: pd.Series, quantity: str, digits: int = 3) -> str:
+    """A quantity's three columns as :func:`rlscape.figures.style.describe_interval` writes them."""
+    names = {quantity: "value", f"{quantity}_low": "low", f"{quantity}_high": "high"}
+    return describe_interval(row[list(names)].rename(names), digits)
+
+
+def error_bars(rows: pd.DataFrame, quantity: str) -> list[pd.Series]:
+    """Distances from a quantity to its limits, for ``Axes.errorbar``; none for one seed."""
+    value = rows[quantity]
+    return [(value - rows[f"{quantity}_low"]).fillna(0), (rows[f"{quantity}_high"] - value).fillna(0)]
+
+
+def fit_estimates(config: Config, arms: Iterable[str], task: Task = "math") -> pd.DataFrame:
+    """A row per arm (the index): seeds, and A, B and C_mid of the fits to all of its runs; C_mid on the logarithm."""
+    arms = tuple(arms)
+    fits = curves.fits(config, arms, task)
+    rows = {}
+    for arm in arms:
+        of_arm = [run.fit for run in fits if run.arm == arm]
+        rows[arm] = (
+            {"seeds": len(of_arm)}
+            | interval_columns("A", t_interval(fit.A for fit in of_arm))
+            | interval_columns("B", t_interval(fit.B for fit in of_arm))
+            | interval_columns("C_mid", log_t_interval(fit.C_mid for fit in of_arm))
+        )
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+
+
+def final_pass_rates(config: Config, arms: Iterable[str]) -> pd.DataFrame:
+    """A row per arm (the index): ``final``, the pass rate at the last evaluation."""
+    arms = tuple(arms)
+    metrics = curves.metrics(config, arms)
+    last = metrics.loc[metrics.groupby("run")["compute"].idxmax()]
+    rows = {arm: interval_columns("final", t_interval(last.loc[last["arm"] == arm, "pass_rate"])) for arm in arms}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
 
 
 def draw_table(

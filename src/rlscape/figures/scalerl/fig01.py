@@ -1,48 +1,56 @@
-"""P1, Figure 1a: the dense model trained with ScaleRL, and the forecast from the first half of its compute.
+"""P1, Figure 1: the longest runs with ScaleRL, of the dense and of the larger model, and their downstream pass rates.
 
-Paper: 100,000 GPU-hours of an 8B model, fitted up to 50,000; a second curve for the Scout model. Here: the
-dense model.
+Paper: a: an 8B run at batch 2048, fitted up to 50,000 of 100,000 GPU-hours, and Scout (17B x 16, a mixture of
+experts), fitted up to 16,000 of 45,000; b: AIME-24. Here: a: the run at batch 2048 with twice the completions of the
+others, and the mixture of experts, each fitted up to half of its compute; b: harder held-out problems.
 """
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.config import Config
-from rlscape.figures.learning_curves import assemble_curves, draw_curves, estimate, forecast_note, seed_counts
-from rlscape.figures.scalerl.paper_values import FIG1A_DENSE, FIG1A_STEPS
-from rlscape.figures.style import add_note, describe_interval, describe_seeds, new_figure
+from rlscape.figures.learning_curves import (
+    add_curve_note,
+    add_title_and_legend,
+    assemble_curves,
+    assemble_downstream,
+    draw_curves,
+    draw_downstream,
+    estimate,
+)
+from rlscape.figures.scalerl.paper_values import FIG1A, FIG1A_STEPS, FIG1B
+from rlscape.figures.style import describe_interval, new_figure
+
+LEGEND_TITLE = "arm: A [95% interval] of the fit to all of the run, and of its first half"
 
 
 def assemble(config: Config) -> pd.DataFrame:
-    """See :func:`rlscape.figures.learning_curves.assemble_curves`."""
-    return assemble_curves(config, ["scalerl"])
+    """See :mod:`rlscape.figures.learning_curves`."""
+    frames = [assemble_curves(config, FIG1A), assemble_downstream(config, FIG1A)]
+    return pd.concat(frames, ignore_index=True)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Panel a."""
-    figure = new_figure(6.4, 4.6)
-    ax = figure.subplots()
-    draw_curves(ax, frame, ["scalerl"])
-    ax.legend(loc="upper left")
-    ax.set_title("a: ScaleRL, dense model; stars fitted, crosses later", loc="left")
-    ax.text(
-        0.97,
-        0.12,
-        f"first half: A = {describe_interval(estimate(frame, 'scalerl', 'forecast_A'))}\n"
-        f"all: A = {describe_interval(estimate(frame, 'scalerl', 'A'))}\n"
-        f"paper: A = {FIG1A_DENSE.A:.3f} after {FIG1A_STEPS:,} steps",
-        transform=ax.transAxes,
-        ha="right",
-        va="bottom",
-        fontsize=8,
+    """Panels a and b."""
+    figure = new_figure(11, 5.6)
+    above, downstream = figure.subplots(1, 2)
+    steps = frame[frame["kind"] == "mean"].groupby("arm")["step"].max()
+    notes = {
+        arm: (
+            f": A {describe_interval(estimate(frame, arm, 'A'))}, {_forecast(estimate(frame, arm, 'forecast_A'))}\n"
+            f"{steps[arm]:,.0f} steps; paper: A {paper.A:.3f}, {FIG1A_STEPS[arm]:,} steps"
+        )
+        for arm, paper in FIG1A.items()
+    }
+    draw_curves(above, frame, FIG1A, notes)
+    add_title_and_legend(above, "a: ScaleRL; stars fitted, crosses later", LEGEND_TITLE)
+    draw_downstream(
+        downstream, frame, FIG1A, {arm: f"paper: AIME-24 {value:.2f} at the end" for arm, value in FIG1B.items()}
     )
-    steps = int(frame["step"].max())
-    add_note(
-        figure,
-        f"scale: {frame['scale'].iloc[0]}",
-        describe_seeds(seed_counts(frame)),
-        f"{steps} steps",
-        forecast_note(frame),
-        "paper: 8B, one seed",
-    )
+    add_title_and_legend(downstream, "b: downstream")
+    add_curve_note(figure, frame, "MoE stands for the paper's Scout")
     return figure
+
+
+def _forecast(A: pd.Series) -> str:
+    return "forecast refused" if pd.isna(A["value"]) else f"forecast {describe_interval(A)}"

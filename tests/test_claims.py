@@ -16,6 +16,7 @@ from rlscape.cli import claims as claims_cli
 from rlscape.cli.common import fail_clearly
 from rlscape.config import Config
 from rlscape.errors import ConfigError, ResultError
+from rlscape.figures.scalerl.control_head_precision import LEAST_MISMATCH
 from rlscape.files import write_json, write_parquet
 from rlscape.scaling import compare
 from rlscape.scaling.stability import COLLAPSE_EVALUATIONS, collapsed
@@ -48,6 +49,8 @@ def test_register_agrees_with_the_code() -> None:
     assert conventions.level_share == compare.LEVEL_SHARE
     assert conventions.seeds_for_neutral == compare.SEEDS_FOR_NEUTRAL
     assert conventions.collapse_evaluations == COLLAPSE_EVALUATIONS
+    mismatches = {claim.thresholds["min_mismatch"] for claim in register.claims if "min_mismatch" in claim.thresholds}
+    assert mismatches == {LEAST_MISMATCH}
     assert {claim.evaluator for claim in register.claims} == set(EVALUATORS)
     assert len({claim.id for claim in register.claims}) == len(register.claims)
     carried = {figure for claim in register.claims for figure in claim.figures}

@@ -272,7 +272,7 @@ def draw_chart(jobs: Sequence[Job], stages: Sequence[Stage], source: str) -> "Fi
     axes = figure.subplots()
     total = sum(stage.core_seconds for stage in stages) / 60
     inches_per_minute = (width - 1.2) / total
-    colours = dict(zip(IMPORTS, [*PALETTE, INDIGO, "#7fbf7b"], strict=True))
+    colours = dict(zip(IMPORTS, [*PALETTE, INDIGO], strict=True))
 
     def bar(row: int, left: float, minutes: float, label: str, colour: str, alpha: float, ink: str = INK) -> None:
         axes.barh(row, minutes, left=left, height=0.94, color=colour, alpha=alpha, edgecolor="white", linewidth=0.5)

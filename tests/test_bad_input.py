@@ -94,5 +94,5 @@ def test_empty_metrics(call, output, tmp_path):
     pd.DataFrame({"compute": [], "pass_rate": []}).to_parquet(metrics)
     write_json(base, {"pass_rate": 0.3, "standard_error": 0.01, "samples": 100})
     options = {"metrics": metrics, "base_evaluation": base, "settings": CONFIG.fit.model_dump_json()}
-    line = one_error(call("forecast", **options, output=output / "fit.json"))
+    line = one_error(call("fit", **options, forecast=output / "forecast.json", output=output / "fit.json"))
     assert str(metrics) in line

@@ -30,7 +30,7 @@ def model():
 def batch(model):
     """Four completions, padded on the right; one carries injected tokens, which are masked from the loss."""
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(len(TOKENS), (4, PROMPT_LENGTH + 8), generator=generator)
+    ids = torch.randint(PAD_ID + 1, len(TOKENS), (4, PROMPT_LENGTH + 8), generator=generator)
     positions = torch.arange(8)
     completed = positions < LENGTHS[:, None]
     chosen = completed.clone()

@@ -22,8 +22,8 @@ from rlscape.config import (
     load_config,
 )
 from rlscape.errors import ConfigError
-from rlscape.rl.recipes import RECIPES, REFERENCE_COMPLETIONS, Recipe, Task
-from rlscape.settings import Settings
+from rlscape.rl.recipes import RECIPES, REFERENCE_COMPLETIONS, Recipe
+from rlscape.settings import Settings, Task
 
 Method = Literal["rl", "sft"]
 

@@ -8,6 +8,10 @@ Precision = Literal["bf16", "fp32"]
 HeadPrecision = Literal["m1", "m3", "m5", "bf16", "fp32"]
 """m5: values with 5 mantissa bits (bf16 has 7), and so on: coarser than any in use, to see what it would do."""
 Device = Literal["cpu", "cuda"]
+Task = Literal["math", "code"]
+
+COLUMN_PREFIX: dict[Task, str] = {"math": "", "code": "code_"}
+"""Of a task's columns in ``metrics.parquet`` and keys in ``evaluation.json``."""
 
 
 class Settings(BaseModel):

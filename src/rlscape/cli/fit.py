@@ -13,10 +13,11 @@ import numpy as np
 from rlscape.cli.common import fail_clearly, parse_settings
 from rlscape.config import FitSettings
 from rlscape.files import write_json
-from rlscape.scaling.curves import PREFIXES, read_curve, read_identity, read_initial, total_compute
+from rlscape.scaling.curves import read_curve, read_identity, read_initial, total_compute
 from rlscape.scaling.forecast import fit_curve, make_forecast, score_forecast
 from rlscape.scaling.records import plain
 from rlscape.scaling.windows import fit_windows
+from rlscape.settings import COLUMN_PREFIX
 
 FORECAST_SEED, FIT_SEED = 0, 1
 """Of the bootstraps."""
@@ -26,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--metrics", required=True, type=Path, help="metrics.parquet of the run")
     parser.add_argument("--base-evaluation", required=True, type=Path, help="evaluation.json of its base")
-    parser.add_argument("--task", choices=tuple(PREFIXES), default="math", help="whose pass rates (default: math)")
+    parser.add_argument("--task", choices=tuple(COLUMN_PREFIX), default="math", help="whose pass rates (default: math)")
     parser.add_argument("--settings", required=True, help="FitSettings as JSON")
     parser.add_argument("--forecast", required=True, type=Path, help="JSON file of the forecast, written first")
     parser.add_argument("--output", required=True, type=Path, help="JSON file of the fit and the forecast's score")

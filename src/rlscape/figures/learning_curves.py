@@ -26,9 +26,9 @@ from rlscape.figures.style import (
     pass_rate_axis,
 )
 from rlscape.results import curves
-from rlscape.rl.recipes import Task
 from rlscape.scaling.forecast import Forecast
 from rlscape.scaling.uncertainty import Interval, t_interval
+from rlscape.settings import COLUMN_PREFIX, Task
 
 GRID_POINTS = 60
 LEGEND_TITLE = "arm: A [95% interval], B of the fit to all of the run"
@@ -37,11 +37,6 @@ LEGEND_DISTANCE = 0.5
 LEGEND_SIZE = 7.5
 NORMAL_LIMIT = 1.96
 """Standard errors to either side of a 95% interval."""
-
-
-def column_prefix(task: Task) -> str:
-    """Of a task's columns in ``metrics.parquet`` and keys in ``evaluation.json``."""
-    return "" if task == "math" else f"{task}_"
 
 
 def assemble_curves(config: Config, arms: Iterable[str], task: Task = "math") -> pd.DataFrame:
@@ -61,7 +56,7 @@ def assemble_curves(config: Config, arms: Iterable[str], task: Task = "math") ->
     cutoffs = {run: forecast.cutoff for run, forecast in forecasts.items()}
     metrics = metrics[metrics["compute"] > 0].assign(later=lambda rows: rows["compute"] > rows["run"].map(cutoffs))
     evaluations = metrics[["arm", "seed", "step", "compute", "later"]].assign(
-        kind="evaluation", value=metrics[f"{column_prefix(task)}pass_rate"]
+        kind="evaluation", value=metrics[f"{COLUMN_PREFIX[task]}pass_rate"]
     )
     frames = [evaluations, _as_rates(means_over_seeds(evaluations, "mean"))]
     fits = curves.fits(config, arms, task)
@@ -79,7 +74,7 @@ def assemble_curves(config: Config, arms: Iterable[str], task: Task = "math") ->
         granted = {"kind": "granted", "value": len(_granted(of_arm)), "seeds": len(of_arm)}
         frames.append(pd.DataFrame(granted, index=[0]).assign(arm=arm))
         frames.append(_mean_forecast(of_arm, evaluations[evaluations["arm"] == arm]).assign(arm=arm))
-    frames.append(_of_bases(config, arms, "base", f"{column_prefix(task)}pass_rate"))
+    frames.append(_of_bases(config, arms, "base", f"{COLUMN_PREFIX[task]}pass_rate"))
     return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
 
 
@@ -94,7 +89,7 @@ def assemble_downstream(config: Config, arms: Iterable[str], task: Task = "math"
     arms = tuple(arms)
     metrics = curves.metrics(config, arms)
     metrics = metrics[metrics["compute"] > 0]
-    column = f"{column_prefix(task)}downstream_pass_rate"
+    column = f"{COLUMN_PREFIX[task]}downstream_pass_rate"
     evaluations = metrics[["arm", "seed", "step", "compute"]].assign(
         kind="downstream", value=metrics[column], standard_error=metrics[f"{column}_se"]
     )
@@ -105,7 +100,7 @@ def assemble_downstream(config: Config, arms: Iterable[str], task: Task = "math"
         _of_bases(config, arms, "downstream_base", column).assign(
             operations=f"{least}–{most} operations" if least < most else f"{most} operations"
         ),
-        _of_bases(config, arms, "downstream_chance", f"{column_prefix(task)}chance_rate"),
+        _of_bases(config, arms, "downstream_chance", f"{COLUMN_PREFIX[task]}chance_rate"),
     ]
     return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
 

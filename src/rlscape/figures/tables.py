@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from rlscape.config import Config
 from rlscape.figures.style import INK, describe_interval
 from rlscape.results import curves
-from rlscape.rl.recipes import Task
 from rlscape.scaling.uncertainty import Interval, log_t_interval, t_interval
+from rlscape.settings import Task
 
 
 def interval_columns(quantity: str, interval: Interval) -> dict[str, float]:

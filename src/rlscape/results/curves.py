@@ -9,10 +9,10 @@ import pandas as pd
 from rlscape.catalogue import has_task, runs_of
 from rlscape.config import Config
 from rlscape.results.files import read_record, records_of_runs, require, tables_of_runs
-from rlscape.rl.recipes import Task
 from rlscape.scaling.arms import RunFit, read_fit
 from rlscape.scaling.forecast import Forecast
 from rlscape.scaling.windows import WindowFit
+from rlscape.settings import Task
 
 CURVE_SUFFIXES: Mapping[Task, str] = {"math": "", "code": "_code"}
 """What the names of a task's forecasts and fits have after the run's name."""

@@ -8,13 +8,9 @@ import torch
 
 from rlscape.config import EvaluationSettings, RLSettings
 from rlscape.models.decoder import Decoder
-from rlscape.rl.recipes import Task
 from rlscape.rl.rollout import Budget, Generator, Group
-from rlscape.settings import HeadPrecision
+from rlscape.settings import COLUMN_PREFIX, HeadPrecision, Task
 from rlscape.tasks.problems import Problem, ProblemSets
-
-PREFIX: Mapping[Task, str] = {"math": "", "code": "code_"}
-"""Of a task's columns in ``metrics.parquet``."""
 
 MAX_SLOTS = 512
 ADMISSION = 1 / 8
@@ -76,8 +72,8 @@ class Evaluator:
         for task, task_sets in sets.items():
             validation = task_sets.validation[: settings.prompts]
             downstream = task_sets.downstream[: settings.downstream_prompts]
-            self._add(PREFIX[task], validation, settings.samples_per_prompt)
-            self._add(f"{PREFIX[task]}downstream_", downstream, settings.downstream_samples_per_prompt)
+            self._add(COLUMN_PREFIX[task], validation, settings.samples_per_prompt)
+            self._add(f"{COLUMN_PREFIX[task]}downstream_", downstream, settings.downstream_samples_per_prompt)
         # One problem's samples are admitted together.
         self.slots = max(min(MAX_SLOTS, sum(self.samples)), max(self.samples) * settings.final_factor)
         budget = Budget.of(rl, interrupted=True)

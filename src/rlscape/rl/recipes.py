@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rlscape.settings import HeadPrecision, Precision, Settings
+from rlscape.settings import HeadPrecision, Precision, Settings, Task
 
 Loss = Literal["cispo", "dapo", "grpo", "gspo"]
 Aggregation = Literal["sample", "prompt", "token"]
@@ -25,8 +25,6 @@ AdvantageNormalisation = Literal["prompt", "batch", "none"]
 LengthControl = Literal["interruption", "penalty", "none"]
 Schedule = Literal["ppo_off_policy", "pipeline"]
 
-
-Task = Literal["math", "code"]
 
 REFERENCE_BATCH = 48
 """Prompts per optimiser step of P1's standard run."""

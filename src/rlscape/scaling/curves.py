@@ -13,11 +13,8 @@ from numpy.typing import ArrayLike
 
 from rlscape.errors import MetricsError
 from rlscape.files import read_json
-from rlscape.rl.recipes import Task
 from rlscape.scaling.sigmoid import FloatArray
-
-PREFIXES: Mapping[Task, str] = {"math": "", "code": "code_"}
-"""What the names of a task's columns and keys begin with."""
+from rlscape.settings import COLUMN_PREFIX, Task
 
 
 def positive_error(pass_rate: ArrayLike, error: ArrayLike, samples: ArrayLike) -> FloatArray:
@@ -94,7 +91,7 @@ def read_curve(path: str | Path, task: Task, up_to: float | None = None) -> Curv
     Raises:
         MetricsError: a column is missing or holds values that are not finite, or pass rates outside [0, 1].
     """
-    of_rate, of_error, of_samples = (PREFIXES[task] + name for name in ("pass_rate", "pass_rate_se", "samples"))
+    of_rate, of_error, of_samples = (COLUMN_PREFIX[task] + name for name in ("pass_rate", "pass_rate_se", "samples"))
     columns = ("compute", of_rate, of_error, of_samples)
     table = read_table(path, columns, None if up_to is None else [("compute", "<=", up_to)])
     table = table.sort_values("compute", kind="stable")
@@ -127,7 +124,9 @@ def read_initial(path: str | Path, task: Task) -> Initial:
     """
     try:
         values: Mapping[str, Any] = read_json(path)
-        rate, error, samples = (values[PREFIXES[task] + name] for name in ("pass_rate", "standard_error", "samples"))
+        rate, error, samples = (
+            values[COLUMN_PREFIX[task] + name] for name in ("pass_rate", "standard_error", "samples")
+        )
     except FileNotFoundError:
         raise MetricsError(f"{path}: no such file; evaluate the base model first") from None
     except KeyError as key:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from rlscape.config import CodeSettings, MathSettings
-from rlscape.rl.recipes import Task
+from rlscape.settings import Task
 
 
 class Problem(Protocol):

@@ -30,11 +30,11 @@ from rlscape.claims.scalerl.shared import (
 )
 from rlscape.config import Config
 from rlscape.results import curves
-from rlscape.rl.recipes import Task
 from rlscape.scaling.compare import equivalence_margin
 from rlscape.scaling.sigmoid import crossings
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.scaling.windows import SIGMOID_WINDOWS
+from rlscape.settings import Task
 
 
 def forecast_holds(claim: Claim, conventions: Conventions, config: Config) -> Outcome:

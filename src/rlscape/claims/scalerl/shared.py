@@ -20,12 +20,11 @@ from rlscape.claims.register import (
 )
 from rlscape.config import Config
 from rlscape.results import curves
-from rlscape.rl.recipes import Task
 from rlscape.scaling.arms import RunFit, reached_by_seed
 from rlscape.scaling.compare import Comparison, compare_reached, equivalence_margin, judge
-from rlscape.scaling.curves import PREFIXES
 from rlscape.scaling.stability import collapsed
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
+from rlscape.settings import COLUMN_PREFIX, Task
 
 WORDS = {REPLICATED: "holds", NOT_REPLICATED: "refuted", INCONCLUSIVE: "open"}
 
@@ -172,7 +171,7 @@ def collapsed_runs(
 ) -> set[str]:
     """The runs whose curve collapses."""
     metrics = curves.metrics(config, arms).sort_values("compute")
-    column = f"{PREFIXES[task]}pass_rate"
+    column = f"{COLUMN_PREFIX[task]}pass_rate"
     return {
         str(run)
         for run, rows in metrics.groupby("run")

@@ -11,7 +11,7 @@ from rlscape.config import Config
 from rlscape.figures.learning_curves import add_curve_note, assemble_curves, draw_panel
 from rlscape.figures.scalerl.paper_values import FIG11
 from rlscape.figures.style import new_figure
-from rlscape.rl.recipes import Task
+from rlscape.settings import Task
 
 PANELS: dict[str, Task] = {"math problems": "math", "code problems": "code"}
 

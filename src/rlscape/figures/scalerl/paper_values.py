@@ -6,7 +6,7 @@ Compute is in GB200-hours. NaN: not stated.
 from math import nan
 from typing import NamedTuple
 
-from rlscape.rl.recipes import Task
+from rlscape.settings import Task
 
 
 class Fit(NamedTuple):

@@ -12,7 +12,7 @@ from rlscape.config import Config
 from rlscape.figures.scalerl.paper_values import SCALERL, TABLE_1
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table, fit_estimates, interval_cell
-from rlscape.rl.recipes import Task
+from rlscape.settings import Task
 
 TASKS: tuple[Task, ...] = ("math", "code")
 

@@ -97,8 +97,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(NullFormatter())
-    for ax in axes.values():
-        ax.legend(loc="best")
+    for panel in ("a", "c"):
+        axes[panel].legend(loc="best")
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",

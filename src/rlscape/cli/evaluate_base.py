@@ -8,7 +8,8 @@ from rlscape.config import CodeSettings, EvaluationSettings, MathSettings, RLSet
 from rlscape.files import write_json
 from rlscape.models.build import load_decoder
 from rlscape.rl.evaluate import Evaluator
-from rlscape.tasks.math import chance_rate, make_sets
+from rlscape.tasks import code as code_task
+from rlscape.tasks import math as math_task
 from rlscape.tasks.problems import make_task_sets
 
 
@@ -33,7 +34,10 @@ def main() -> None:
         evaluator = Evaluator(model, make_task_sets(math, code), evaluation, rl, head="fp32", temperature=1.0)
         row = evaluator.evaluate(model, seed=(0, 3), factor=evaluation.final_factor)
     record = {name.replace("pass_rate_se", "standard_error"): value for name, value in row.items()}
-    write_json(arguments.output, record | {"chance_rate": chance_rate(make_sets(math).validation)})
+    record["chance_rate"] = math_task.chance_rate(math_task.make_sets(math).validation)
+    if code is not None:
+        record["code_chance_rate"] = code_task.chance_rate(code_task.make_code_sets(code).validation)
+    write_json(arguments.output, record)
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ def draw_any_problem(operations: int, modulus: int, rng: np.random.Generator) ->
     return draw_problem(operators, modulus, rng)
 
 
-def make_code_sets(settings: CodeSettings) -> ProblemSets:
+def make_code_sets(settings: CodeSettings) -> ProblemSets[Problem]:
     """The training pool, the validation set and the harder downstream set.
 
     Lengths cycle through their range and operators through all their sequences, so both are balanced (per length,

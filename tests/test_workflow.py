@@ -165,7 +165,7 @@ def test_one_more_seed_trains_one_more_run(copy: Copy) -> None:
 
 
 def test_changing_one_arm_trains_its_runs_only(copy: Copy) -> None:
-    with copy.edited("src/rlscape/catalogue.py", "prompts_per_batch=24)", "prompts_per_batch=25)"):
+    with copy.edited("src/rlscape/catalogue.py", "clip_high=5e-3)", "clip_high=6e-3)"):
         jobs = copy.would_run("all")
     assert jobs["train_rl"] == 1
     assert not {"pretrain_base", "evaluate_base", "train_sft"} & set(jobs)

@@ -36,7 +36,7 @@ from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.tasks import code, math
 from rlscape.tasks.problems import make_task_sets
-from rlscape.tasks.vocabulary import decode, encode
+from rlscape.tasks.vocabulary import encode
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def pretrain(
     if settings.code_rate and code_settings is None:
         raise ConfigError(f"{name}: code_rate is {settings.code_rate}, which takes code settings; give them by --code")
     sets = make_task_sets(math_settings, code_settings).values()
-    held_out = {decode(problem.prompt_ids) for task in sets for problem in (*task.validation, *task.downstream)}
+    held_out = {problem.prompt for task in sets for problem in (*task.validation, *task.downstream)}
     rng = np.random.default_rng(settings.seed)
     stock = build_model(base.model, settings.seed)
     model = as_decoder(stock)

@@ -218,6 +218,25 @@ def draw_downstream(
     ax.set_ylabel(f"downstream pass rate ({frame['operations'].dropna().iloc[0]})")
 
 
+def assemble_with_downstream(config: Config, arms: Collection[str]) -> pd.DataFrame:
+    """:func:`assemble_curves` and :func:`assemble_downstream`, one below the other."""
+    return pd.concat([assemble_curves(config, arms), assemble_downstream(config, arms)], ignore_index=True)
+
+
+def draw_with_downstream(
+    figure: Figure,
+    frame: pd.DataFrame,
+    paper: Mapping[str, Fit],
+    settings: Mapping[str, str],
+    names: tuple[str, str] = ("a", "b"),
+) -> None:
+    """Two panels, the validation set (:func:`draw_panel`) and downstream; the arms are those of ``paper``."""
+    validation, downstream = figure.subplots(1, 2)
+    draw_panel(validation, frame, f"{names[0]}: validation set", paper, paper, settings)
+    draw_downstream(downstream, frame, paper, settings)
+    add_title_and_legend(downstream, f"{names[1]}: downstream")
+
+
 def _setting(arm: str, settings: Mapping[str, str] | None) -> str:
     return f", {settings[arm]}" if settings and arm in settings else ""
 

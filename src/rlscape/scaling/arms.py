@@ -1,6 +1,6 @@
 """The table of arms: every quantity with its interval over seeds, from the fits of single runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -73,6 +73,15 @@ def reached_by_seed(runs: Sequence[RunFit], arm: str, level: float) -> dict[int,
     """C_tau of every seed of an arm whose fit succeeded."""
     reached = {run.seed: reach_level(run.fit, level, run.total_compute) for run in runs if run.arm == arm}
     return {seed: run for seed, run in reached.items() if not np.isnan(run.compute)}
+
+
+def reached_in(unit: str, reached: Mapping[int, Reached], metrics: pd.DataFrame) -> dict[int, Reached]:
+    """Where the runs of an arm were by then in another unit: a column of their ``metrics``, such as step or flops."""
+    runs = {seed: rows.sort_values("compute") for seed, rows in metrics.groupby("seed")}
+    return {
+        seed: Reached(float(np.interp(run.compute, runs[seed]["compute"], runs[seed][unit])), run.censored)
+        for seed, run in reached.items()
+    }
 
 
 def _row(arm: str, quantity: str, interval: Interval, method: str) -> dict[str, object]:

@@ -31,7 +31,7 @@ from typing import Literal
 import numpy as np
 
 from rlscape.config import CodeSettings
-from rlscape.tasks.problems import ProblemSets
+from rlscape.tasks.problems import ProblemSets, Requests, draw_sets, requests_of
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION, decode, encode
 
 STEP_LIMIT = 32
@@ -161,40 +161,16 @@ def make_code_sets(settings: CodeSettings) -> ProblemSets[Problem]:
     Raises:
         ValueError: some length has fewer distinct problems than the sets need, or has programs beyond a limit.
     """
-    rng = np.random.default_rng(settings.seed)
-    requests = (
-        (settings.validation_size, settings.operations),
-        (settings.downstream_size, settings.downstream_operations),
-        (settings.pool_size, settings.operations),
-    )
-    _check_capacity(settings.modulus, requests)
-    drawn: set[str] = set()
-    validation, downstream, training = (
-        _draw_set(size, lengths, settings.modulus, rng, drawn) for size, lengths in requests
-    )
-    return ProblemSets(training, validation, downstream)
+    _check_capacity(settings.modulus, requests_of(settings))
+
+    def draw(low: int, beyond: int, cycle: int, rng: np.random.Generator) -> Problem:
+        sequences = list(product(OPERATORS, repeat=low + beyond))
+        return draw_problem(sequences[cycle % len(sequences)], settings.modulus, rng)
+
+    return draw_sets(settings, draw)
 
 
-def _draw_set(
-    size: int, lengths: tuple[int, int], modulus: int, rng: np.random.Generator, drawn: set[str]
-) -> list[Problem]:
-    """``size`` problems whose prompts are not in ``drawn``; adds them to it."""
-    low, high = lengths
-    sequences = [list(product(OPERATORS, repeat=operations)) for operations in range(low, high + 1)]
-    problems = []
-    for index in range(size):
-        cycle, offset = divmod(index, high - low + 1)
-        operators = sequences[offset][cycle % len(sequences[offset])]
-        while True:
-            problem = draw_problem(operators, modulus, rng)
-            if problem.prompt not in drawn:
-                break
-        drawn.add(problem.prompt)
-        problems.append(problem)
-    return problems
-
-
-def _check_capacity(modulus: int, requests: Sequence[tuple[int, tuple[int, int]]]) -> None:
+def _check_capacity(modulus: int, requests: Requests) -> None:
     pairs, fewest = modulus * len(_units(modulus)), min(len(_constants(operator, modulus)) for operator in OPERATORS)
     shortest, longest = min(low for _, (low, _) in requests), max(high for _, (_, high) in requests)
     if longest >= DEPTH_LIMIT or 3 * longest - 1 > STEP_LIMIT:

@@ -19,7 +19,7 @@ from math import ceil, gcd
 import numpy as np
 
 from rlscape.config import MathSettings
-from rlscape.tasks.problems import ProblemSets
+from rlscape.tasks.problems import ProblemSets, Requests, draw_sets, requests_of
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION, encode
 
 OPERATORS = ("+", "-", "*")
@@ -121,38 +121,15 @@ def make_sets(settings: MathSettings) -> ProblemSets[Problem]:
     Raises:
         ValueError: some length has fewer distinct problems than the sets need.
     """
-    rng = np.random.default_rng(settings.seed)
-    requests = (
-        (settings.validation_size, settings.operations),
-        (settings.downstream_size, settings.downstream_operations),
-        (settings.pool_size, settings.operations),
-    )
-    _check_capacity(settings.modulus, requests)
-    drawn: set[str] = set()
-    validation, downstream, training = (
-        _draw_set(size, lengths, settings.modulus, rng, drawn) for size, lengths in requests
-    )
-    return ProblemSets(training, validation, downstream)
+    _check_capacity(settings.modulus, requests_of(settings))
+
+    def draw(low: int, beyond: int, cycle: int, rng: np.random.Generator) -> Problem:
+        return draw_problem(low + beyond, (cycle + beyond) % settings.modulus, settings.modulus, rng)
+
+    return draw_sets(settings, draw)
 
 
-def _draw_set(
-    size: int, lengths: tuple[int, int], modulus: int, rng: np.random.Generator, drawn: set[str]
-) -> list[Problem]:
-    """``size`` problems whose prompts are not in ``drawn``; adds them to it."""
-    low, high = lengths
-    problems = []
-    for index in range(size):
-        cycle, offset = divmod(index, high - low + 1)
-        while True:
-            problem = draw_problem(low + offset, (cycle + offset) % modulus, modulus, rng)
-            if problem.prompt not in drawn:
-                break
-        drawn.add(problem.prompt)
-        problems.append(problem)
-    return problems
-
-
-def _check_capacity(modulus: int, requests: Sequence[tuple[int, tuple[int, int]]]) -> None:
+def _check_capacity(modulus: int, requests: Requests) -> None:
     steps = 2 * modulus + len(_multipliers(modulus))
     for operations in range(min(low for _, (low, _) in requests), max(high for _, (_, high) in requests) + 1):
         needed = sum(

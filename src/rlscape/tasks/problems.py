@@ -1,7 +1,9 @@
 """What the engine needs to know about a task: prompts, a verifier, and three disjoint sets of problems."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
 
 from rlscape.config import CodeSettings, MathSettings
 from rlscape.settings import Task
@@ -9,6 +11,11 @@ from rlscape.settings import Task
 
 class Problem(Protocol):
     """A prompt whose completions can be verified."""
+
+    @property
+    def prompt(self) -> str:
+        """Its words."""
+        ...
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -30,6 +37,45 @@ class ProblemSets(NamedTuple, Generic[P_co]):
     validation: Sequence[P_co]
     downstream: Sequence[P_co]
     """Harder than any in training."""
+
+
+Requests = tuple[tuple[int, tuple[int, int]], ...]
+"""Of the validation, the downstream and the training set: size, fewest and most operations."""
+
+
+def requests_of(settings: MathSettings | CodeSettings) -> Requests:
+    """In the order in which the sets are drawn."""
+    return (
+        (settings.validation_size, settings.operations),
+        (settings.downstream_size, settings.downstream_operations),
+        (settings.pool_size, settings.operations),
+    )
+
+
+def draw_sets(
+    settings: MathSettings | CodeSettings, draw: Callable[[int, int, int, np.random.Generator], P_co]
+) -> ProblemSets[P_co]:
+    """Sets without a common prompt, of which each cycles through its range of operations.
+
+    Args:
+        draw: (fewest operations, those beyond, cycle, generator) -> a problem; called again for a prompt that
+            is already in a set.
+    """
+    rng = np.random.default_rng(settings.seed)
+    drawn: set[str] = set()
+
+    def draw_set(size: int, low: int, high: int) -> list[P_co]:
+        problems = []
+        for index in range(size):
+            cycle, beyond = divmod(index, high - low + 1)
+            while (problem := draw(low, beyond, cycle, rng)).prompt in drawn:
+                pass
+            drawn.add(problem.prompt)
+            problems.append(problem)
+        return problems
+
+    validation, downstream, training = (draw_set(size, *operations) for size, operations in requests_of(settings))
+    return ProblemSets(training, validation, downstream)
 
 
 def make_task_sets(math: MathSettings, code: CodeSettings | None = None) -> dict[Task, ProblemSets[Problem]]:

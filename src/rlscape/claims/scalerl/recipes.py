@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-import pandas as pd
-
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -28,8 +25,8 @@ from rlscape.claims.scalerl.shared import (
 )
 from rlscape.config import Config
 from rlscape.results import curves
-from rlscape.scaling.arms import reached_by_seed, reference_level
-from rlscape.scaling.compare import SEEDS_FOR_NEUTRAL, Reached, compare_reached
+from rlscape.scaling.arms import reached_by_seed, reached_in, reference_level
+from rlscape.scaling.compare import SEEDS_FOR_NEUTRAL, compare_reached
 from rlscape.scaling.uncertainty import Interval, t_interval
 
 
@@ -59,13 +56,8 @@ def faster_by_throughput(claim: Claim, conventions: Conventions, config: Config)
     fast, slow = claim.arms
     runs = curves.fits(config, claim.arms)
     level = reference_level(runs, fast)
-    metrics = {
-        (str(arm), int(seed)): rows.sort_values("compute")
-        for (arm, seed), rows in curves.metrics(config, claim.arms).groupby(["arm", "seed"])
-    }
     slow_updates, fast_updates = (
-        {seed: _updates(reached, metrics[arm, seed]) for seed, reached in reached_by_seed(runs, arm, level).items()}
-        for arm in (slow, fast)
+        reached_in("step", reached_by_seed(runs, arm, level), curves.metrics(config, [arm])) for arm in (slow, fast)
     )
     ratio = compare_reached(slow_updates, fast_updates).interval
     low, high = claim.threshold("min_ratio"), claim.threshold("max_ratio")
@@ -75,11 +67,6 @@ def faster_by_throughput(claim: Claim, conventions: Conventions, config: Config)
         Part("ratio of updates at C_tau", ratio, _within(ratio, low, high)),
     ]
     return conclude(parts, f"delta {margin:.3f}, tau {level:.3f}")
-
-
-def _updates(reached: Reached, metrics: pd.DataFrame) -> Reached:
-    """The optimiser steps done at a compute."""
-    return Reached(float(np.interp(reached.compute, metrics["compute"], metrics["step"])), reached.censored)
 
 
 def _within(interval: Interval, low: float, high: float) -> Verdict:

@@ -28,7 +28,7 @@ from rlscape.claims.scalerl.shared import (
 )
 from rlscape.config import Config
 from rlscape.results import curves
-from rlscape.scaling.arms import RunFit
+from rlscape.scaling.arms import RunFit, reached_in
 from rlscape.scaling.compare import Reached, compare_reached, judge, reach_level
 from rlscape.scaling.sigmoid import crossings
 from rlscape.scaling.uncertainty import Interval, log_t_interval, paired_differences, t_interval
@@ -139,23 +139,14 @@ def larger_model_better(claim: Claim, conventions: Conventions, config: Config) 
     if any(run.initial.pass_rate >= levels[seed] for seed, run in larger.items()):
         return conclude(parts, f"delta {margin:.3f}", f"{large} starts above the end of {long_run}")
     reached = {seed: reach_level(run.fit, levels[seed], run.total_compute) for seed, run in larger.items()}
+    reached = {seed: run for seed, run in reached.items() if not np.isnan(run.compute)}
     totals = {seed: Reached(ends[seed].total_compute, False) for seed in larger}
+    metrics = {arm: curves.metrics(config, [arm]) for arm in (large, long_run)}
     for unit in ("compute", "flops"):
-        ratio = compare_reached(_in_unit(config, large, reached, unit), _in_unit(config, long_run, totals, unit))
+        ratio = compare_reached(reached_in(unit, reached, metrics[large]), reached_in(unit, totals, metrics[long_run]))
         verdict = _at_most(ratio.interval, claim.threshold("max_ratio"))
         parts.append(Part(f"{unit} to the end of {long_run} over its own", ratio.interval, verdict))
     return conclude(parts, f"delta {margin:.3f}")
-
-
-def _in_unit(config: Config, arm: str, reached: dict[int, Reached], unit: str) -> dict[int, Reached]:
-    """Compute of an arm's runs in accelerator time ("compute") or in FLOPs ("flops")."""
-    metrics = curves.metrics(config, [arm]).sort_values("compute")
-    tables = {seed: metrics[metrics["seed"] == seed] for seed in reached}
-    return {
-        seed: Reached(float(np.interp(run.compute, tables[seed]["compute"], tables[seed][unit])), run.censored)
-        for seed, run in reached.items()
-        if not np.isnan(run.compute)
-    }
 
 
 def _at_most(interval: Interval, limit: float) -> Verdict:

@@ -12,8 +12,7 @@ from rlscape.config import Config
 from rlscape.figures.learning_curves import (
     add_curve_note,
     add_title_and_legend,
-    assemble_curves,
-    assemble_downstream,
+    assemble_with_downstream,
     draw_curves,
     draw_downstream,
     estimate,
@@ -26,8 +25,7 @@ LEGEND_TITLE = "arm: A [95% interval] of the fit to all of the run, and of its f
 
 def assemble(config: Config) -> pd.DataFrame:
     """See :mod:`rlscape.figures.learning_curves`."""
-    frames = [assemble_curves(config, FIG1A), assemble_downstream(config, FIG1A)]
-    return pd.concat(frames, ignore_index=True)
+    return assemble_with_downstream(config, FIG1A)
 
 
 def draw(frame: pd.DataFrame) -> Figure:

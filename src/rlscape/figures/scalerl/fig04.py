@@ -17,8 +17,8 @@ from rlscape.figures.learning_curves import add_curve_note, assemble_curves, dra
 from rlscape.figures.scalerl.paper_values import FIG4
 from rlscape.figures.style import BLUE, INK, ORANGE, new_figure
 from rlscape.results import curves
-from rlscape.scaling.arms import reached_by_seed, reference_level
-from rlscape.scaling.compare import Reached, compare_reached
+from rlscape.scaling.arms import reached_by_seed, reached_in, reference_level
+from rlscape.scaling.compare import compare_reached
 from rlscape.scaling.uncertainty import t_interval
 
 REFERENCE = "baseline"
@@ -75,22 +75,12 @@ def _ratios(config: Config) -> pd.DataFrame:
     arms = [arm for pair in SPEED_PAIRS.values() for arm in pair]
     runs = curves.fits(config, arms)
     level = reference_level(runs, REFERENCE)
-    steps = {
-        (arm, seed): rows.sort_values("compute")
-        for (arm, seed), rows in curves.metrics(config, arms).groupby(["arm", "seed"])
-    }
     rows = []
     for speed, pair in SPEED_PAIRS.items():
         compute = [reached_by_seed(runs, arm, level) for arm in pair]
         updates = [
-            {
-                seed: Reached(
-                    float(np.interp(reached.compute, steps[arm, seed]["compute"], steps[arm, seed]["step"])),
-                    reached.censored,
-                )
-                for seed, reached in of_arm.items()
-            }
-            for arm, of_arm in zip(pair, compute, strict=True)
+            reached_in("step", reached, curves.metrics(config, [arm]))
+            for arm, reached in zip(pair, compute, strict=True)
         ]
         for unit, (slow, fast) in {"compute": compute, "updates": updates}.items():
             ratio = compare_reached(slow, fast).interval

@@ -8,14 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.config import Config
-from rlscape.figures.learning_curves import (
-    add_curve_note,
-    add_title_and_legend,
-    assemble_curves,
-    assemble_downstream,
-    draw_downstream,
-    draw_panel,
-)
+from rlscape.figures.learning_curves import add_curve_note, assemble_with_downstream, draw_with_downstream
 from rlscape.figures.scalerl.paper_values import FIG9, FIG9_DOWNSTREAM
 from rlscape.figures.style import new_figure
 
@@ -23,17 +16,14 @@ SETTINGS = {"scalerl": "14k budget"}
 
 
 def assemble(config: Config) -> pd.DataFrame:
-    """Curves and downstream curves; see :mod:`rlscape.figures.learning_curves`."""
-    return pd.concat([assemble_curves(config, FIG9), assemble_downstream(config, FIG9)], ignore_index=True)
+    """See :func:`rlscape.figures.learning_curves.assemble_with_downstream`."""
+    return assemble_with_downstream(config, FIG9)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Panels left and right."""
     figure = new_figure(10, 4.8)
-    left, right = figure.subplots(1, 2)
-    draw_panel(left, frame, "left: validation set", FIG9, FIG9, SETTINGS)
-    draw_downstream(right, frame, FIG9, SETTINGS)
-    add_title_and_legend(right, "right: downstream")
+    draw_with_downstream(figure, frame, FIG9, SETTINGS, ("left", "right"))
     short, long = FIG9_DOWNSTREAM["scalerl"], FIG9_DOWNSTREAM["long_budget"]
     add_curve_note(figure, frame, f"AIME-24 in the paper: {short:.2f} and {long:.2f} at the end")
     return figure

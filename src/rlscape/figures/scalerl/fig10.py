@@ -8,14 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.config import Config
-from rlscape.figures.learning_curves import (
-    add_curve_note,
-    add_title_and_legend,
-    assemble_curves,
-    assemble_downstream,
-    draw_downstream,
-    draw_panel,
-)
+from rlscape.figures.learning_curves import add_curve_note, assemble_with_downstream, draw_with_downstream
 from rlscape.figures.scalerl.paper_values import FIG10
 from rlscape.figures.style import new_figure
 
@@ -23,16 +16,13 @@ SETTINGS = {"scalerl": "batch 768"}
 
 
 def assemble(config: Config) -> pd.DataFrame:
-    """Curves and downstream curves; see :mod:`rlscape.figures.learning_curves`."""
-    return pd.concat([assemble_curves(config, FIG10), assemble_downstream(config, FIG10)], ignore_index=True)
+    """See :func:`rlscape.figures.learning_curves.assemble_with_downstream`."""
+    return assemble_with_downstream(config, FIG10)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Panels a and b."""
     figure = new_figure(10, 5)
-    validation, downstream = figure.subplots(1, 2)
-    draw_panel(validation, frame, "a: validation set", FIG10, FIG10, SETTINGS)
-    draw_downstream(downstream, frame, FIG10, SETTINGS)
-    add_title_and_legend(downstream, "b: downstream")
+    draw_with_downstream(figure, frame, FIG10, SETTINGS)
     add_curve_note(figure, frame)
     return figure

@@ -35,6 +35,7 @@ container: "docker://python:3.11"
 
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/fit.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/claims.smk"
@@ -59,9 +60,13 @@ for figure in FIGURES:
             figure_files(figure),
 
 
-rule scalerl_tables:
-    input:
-        [figure_files(figure) for figure in FIGURES if figure.paper == "scalerl" and "table" in figure.stem],
+for paper in PAPERS:
+
+    rule:
+        name:
+            f"{paper}_tables"
+        input:
+            [figure_files(figure) for figure in FIGURES if figure.paper == paper and "table" in figure.stem],
 
 
 rule scoreboard:

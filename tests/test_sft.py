@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlscape.catalogue import resolve_run
-from rlscape.config import load_config
+from rlscape.catalogue import load_scale, resolve_run
+from rlscape.errors import CheckpointError
 from rlscape.models.build import build_model, load_model, save_model
-from rlscape.sft import IGNORED, tokenized_traces, train_sft
+from rlscape.rl.rollout import Completion, Group
+from rlscape.sft import own_traces, reference_traces, tokenized, train_sft
 from rlscape.tasks.math import make_sets, trace
+from rlscape.tasks.vocabulary import encode
+from rlscape.trl_runs import IGNORED
+from tests.solver import make_solver
 
-CONFIG = load_config(Path(__file__).parents[1] / "config" / "smoke.yaml")
+CONFIG = load_scale(Path(__file__).parents[1] / "config" / "smoke.yaml")
 SETTINGS = resolve_run(CONFIG, "sft-s0")
 PROBLEMS = make_sets(SETTINGS.math).training
 
@@ -24,7 +28,7 @@ def base(tmp_path_factory):
 
 
 def train(base, directory, settings=SETTINGS):
-    return train_sft(settings, base, directory, lambda model, step: {"pass_rate": 0.0})
+    return train_sft(settings, base, directory, lambda decoder, step: {"pass_rate": 0.0})
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +36,23 @@ def trained(base, tmp_path_factory):
     return train(base, tmp_path_factory.mktemp("run"))
 
 
+@pytest.fixture(scope="module")
+def solver(tmp_path_factory):
+    return make_solver(SETTINGS, tmp_path_factory.mktemp("solver"))
+
+
 def test_the_loss_covers_a_correct_completion_and_nothing_else():
-    for problem, row in zip(PROBLEMS, tokenized_traces(PROBLEMS), strict=True):
+    for problem, row in zip(PROBLEMS, tokenized(reference_traces(PROBLEMS)), strict=True):
         prompt = len(problem.prompt_ids)
         assert row["input_ids"][:prompt] == list(problem.prompt_ids)
         assert row["labels"] == [IGNORED] * prompt + row["input_ids"][prompt:]
         assert problem.verify(row["input_ids"][prompt:])
 
 
-def test_a_row_per_evaluation_with_exact_costs(trained, base):
-    _, rows = trained
+def test_a_row_per_evaluation_with_exact_costs_and_the_size_of_the_update(trained, base):
+    rows = trained.metrics
     assert [row["step"] for row in rows] == [0, 3, 6]
-    assert rows[0] | {"wall_seconds": 0} == {
+    assert rows[0] | {"wall_seconds": 0, "x": 0} == {
         "step": 0,
         "compute": 0,
         "flops": 0,
@@ -51,26 +60,104 @@ def test_a_row_per_evaluation_with_exact_costs(trained, base):
         "tokens_trained": 0,
         "wall_seconds": 0,
         "pass_rate": 0.0,
+        "x": 0,
+        "sparsity": 1.0,
+        "relative_norm": 0.0,
     }
     epoch = sum(len(trace(problem)) for problem in PROBLEMS)  # 48 problems: three steps of 16
     parameters = sum(parameter.numel() for parameter in load_model(base).parameters())
     assert [row["tokens_trained"] for row in rows] == [0, epoch, 2 * epoch]
     assert rows[-1]["flops"] == 6 * parameters * 2 * epoch
     assert rows[-1]["compute"] == rows[-1]["flops"] / SETTINGS.rl.accelerator_flops
+    assert 0 < rows[1]["x"] < rows[2]["x"]
+
+
+def test_a_row_per_update_with_the_divergence_from_the_start(trained):
+    updates = trained.updates
+    assert [row["step"] for row in updates] == [1, 2, 3, 4, 5, 6]
+    assert sum(row["tokens_trained"] for row in updates) == trained.metrics[-1]["tokens_trained"]
+    assert updates[-1]["loss"] < updates[0]["loss"]
+    assert all(row["gradient_norm"] > 0 for row in updates)
+    assert updates[0]["kl_step"] == updates[0]["kl_to_start"] > 0
+    assert updates[-1]["kl_from_start"] > updates[0]["kl_from_start"]
+
+
+def test_divergences_and_sizes_only_where_they_are_asked_for(base, tmp_path):
+    run = train(base, tmp_path, SETTINGS.changed(drift_prompts=0))
+    assert not {"x", "kl_step"} & (set(run.metrics[-1]) | set(run.updates[-1]))
+
+
+def test_snapshots_of_the_evaluations_after_the_first(trained):
+    assert list(trained.snapshots) == [3, 6]
+    for name, values in trained.model.state_dict().items():
+        assert torch.equal(trained.snapshots[6][name], values), name
+        assert not torch.equal(trained.snapshots[3][name], values), name
 
 
 def test_training_changes_fp32_master_weights_in_every_matrix(trained, base):
-    for (name, before), after in zip(load_model(base).named_parameters(), trained[0].parameters(), strict=True):
+    for (name, before), after in zip(load_model(base).named_parameters(), trained.model.parameters(), strict=True):
         assert after.dtype == torch.float32, name
         assert not torch.equal(before, after), name
 
 
+def equal(first, second):
+    return [torch.equal(a, b) for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True)]
+
+
 def test_the_same_settings_give_the_same_weights_and_another_seed_gives_others(trained, base, tmp_path):
-    again, _ = train(base, tmp_path / "again")
-    other, _ = train(base, tmp_path / "other", SETTINGS.changed(seed=1))
-    for first, second, third in zip(trained[0].parameters(), again.parameters(), other.parameters(), strict=True):
-        assert torch.equal(first, second)
-        assert not torch.equal(first, third)
+    assert all(equal(trained, train(base, tmp_path / "again")))
+    assert not any(equal(trained, train(base, tmp_path / "other", SETTINGS.changed(seed=1))))
+
+
+def changed(**changes):
+    return SETTINGS.changed(sft=SETTINGS.sft.changed(**changes))
+
+
+def test_noise_weights_sequences_with_mean_one(trained, base, tmp_path):
+    noisy = train(base, tmp_path / "noisy", changed(noise=1.0))
+    assert not any(equal(trained, noisy))
+    assert all(equal(noisy, train(base, tmp_path / "again", changed(noise=1.0))))
+    # As the noise vanishes, the loss becomes that of trl.
+    quiet, plain = (train(base, tmp_path / name, changed(noise=n, steps=1)) for name, n in (("q", 1e-9), ("p", 0.0)))
+    assert quiet.updates[0]["loss"] == pytest.approx(plain.updates[0]["loss"], rel=1e-6)
+    assert quiet.updates[0]["gradient_norm"] == pytest.approx(plain.updates[0]["gradient_norm"], rel=1e-5)
+    assert noisy.updates[0]["loss"] != pytest.approx(plain.updates[0]["loss"], rel=1e-3)
+
+
+def completion(text, correct):
+    ids = torch.tensor(encode(text))
+    return Completion(ids, ids, ids, ids, truncated=False, interrupted=False, correct=correct)
+
+
+def test_own_traces_are_the_correct_samples_one_problem_after_the_other():
+    texts = [[("1 <eos>", True), ("2 <eos>", False), ("3 <eos>", True)], [("4 <eos>", False)], [("5 <eos>", True)]]
+    groups = [Group(i, 0, [completion(*sample) for sample in samples]) for i, samples in enumerate(texts)]
+    prompts = [problem.prompt_ids for problem in PROBLEMS]
+    expected = [(prompts[0], encode("1 <eos>")), (prompts[2], encode("5 <eos>")), (prompts[0], encode("3 <eos>"))]
+    assert own_traces(PROBLEMS[:3], groups) == expected
+    assert own_traces(PROBLEMS[:1], groups[:1]) == expected[:1]  # as many as there are problems
+
+
+def test_a_model_trains_on_its_own_correct_samples(solver, tmp_path, monkeypatch):
+    base, settings = solver
+    used = []
+    monkeypatch.setattr("rlscape.sft.tokenized", lambda traces: used.extend(traces) or tokenized(traces))
+    settings = settings.changed(sft=settings.sft.changed(data="self", steps=2))
+    run = train(base, tmp_path, settings)
+    problems = {tuple(problem.prompt_ids): problem for problem in make_sets(settings.math).training}
+    assert used and all(problems[tuple(prompt)].verify(ids) for prompt, ids in used)
+    reference = reference_traces(list(problems.values()))
+    assert len(used) <= len(reference) and not all(trace in reference for trace in used)  # they are its own
+    first, last = run.metrics[0], run.metrics[-1]
+    assert first["tokens_generated"] == last["tokens_generated"] > 0
+    assert first["flops"] / (2 * first["tokens_generated"]) == pytest.approx(
+        (last["flops"] - first["flops"]) / (6 * last["tokens_trained"])
+    )
+
+
+def test_a_base_that_solves_nothing_has_no_samples_to_train_on(base, tmp_path):
+    with pytest.raises(CheckpointError, match="no sample is correct"):
+        train(base, tmp_path, changed(data="self", samples_per_prompt=1))
 
 
 def test_a_run_without_sft_settings_is_refused(base, tmp_path):

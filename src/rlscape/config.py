@@ -91,10 +91,34 @@ class CodeSettings(Settings):
     seed: int = 0
 
 
+class AgentTaskSettings(Settings):
+    """One task of tool use; see :mod:`rlscape.tasks.agents`."""
+
+    operations: tuple[int, int]
+    """Fewest and most operations of a training or validation problem, inclusive: steps of the calculator, hops of
+    the search, places of the planning world."""
+    downstream_operations: tuple[int, int]
+    """The same for the harder held-out set."""
+    pool_size: int = Field(ge=1)
+    """Training problems; an epoch is one pass through them."""
+    validation_size: int = Field(ge=1)
+    downstream_size: int = Field(ge=1)
+    seed: int = 0
+
+
+class AgentSettings(Settings):
+    """Multi-turn tool use, task by task."""
+
+    calculator: AgentTaskSettings
+    search: AgentTaskSettings
+    planning: AgentTaskSettings
+
+
 class PretrainSettings(Settings):
     """How a base model is made, with the flaws that leave reinforcement learning something to do."""
 
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=0)
+    """0: the base stays as it was initialised."""
     sequences_per_step: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     operations: tuple[int, int]
@@ -113,7 +137,15 @@ class PretrainSettings(Settings):
     """Share of traces whose thinking is cut short by the interruption phrase."""
     code_rate: float = Field(0.0, ge=0, le=1)
     """Share of the sequences that are code problems."""
+    agent_rate: float = Field(0.0, ge=0, le=1)
+    """Share of the sequences that are problems of tool use, equally among the three tasks."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _shares(self) -> "PretrainSettings":
+        if self.code_rate + self.agent_rate > 1:
+            raise ValueError(f"code_rate ({self.code_rate}) and agent_rate ({self.agent_rate}) exceed 1 together")
+        return self
 
 
 class BaseSettings(Settings):
@@ -176,6 +208,14 @@ class RLSettings(Settings):
     """Wall-clock time between resumable checkpoints; without effect on the result."""
 
 
+class AdapterSettings(Settings):
+    """A low-rank adapter on every matrix inside the blocks; see :mod:`rlscape.adapters`."""
+
+    kind: Literal["lora", "pissa", "milora", "subspace"]
+    rank: int = Field(ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
 class SFTSettings(Settings):
     """Supervised fine-tuning on correct traces of the training problems."""
 
@@ -183,6 +223,29 @@ class SFTSettings(Settings):
     learning_rate: float = Field(gt=0)
     sequences_per_step: int = Field(ge=1)
     warmup_steps: int = Field(0, ge=0)
+    data: Literal["reference", "self"] = "reference"
+    """Reference traces, or correct completions that the model sampled itself before training."""
+    samples_per_prompt: int = Field(16, ge=1)
+    """Of ``data: self``: completions sampled for each training problem."""
+    noise: float = Field(0.0, ge=0)
+    """Each sequence's loss is multiplied by 1 + noise z, z standard normal and drawn anew at every step."""
+
+
+class PreferenceSettings(Settings):
+    """Preference tuning on pairs of a correct and an incorrect completion; see :mod:`rlscape.preference`."""
+
+    steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    pairs_per_step: int = Field(ge=1)
+    warmup_steps: int = Field(0, ge=0)
+    samples_per_prompt: int = Field(16, ge=2)
+    """Completions sampled for each training problem, of which pairs are made."""
+    beta: float = Field(0.1, gt=0)
+    """Of DPO: weight of the divergence from the base; of SimPO: scale of the margin.
+    Paper (arXiv 2511.08567): measures public checkpoints, without their settings. Here: ``trl``'s defaults, as for
+    ``simpo_gamma``."""
+    simpo_gamma: float = Field(0.5, ge=0)
+    """Target margin of SimPO."""
 
 
 class FitSettings(Settings):
@@ -198,6 +261,34 @@ class FitSettings(Settings):
     confidence: float = Field(0.95, gt=0, lt=1)
 
 
+class LandscapeSettings(Settings):
+    """The slice of the loss through two trained models; see :mod:`rlscape.geometry.landscape`."""
+
+    points: int = Field(13, ge=2)
+    """Per axis."""
+    low: float = -0.25
+    high: float = 1.25
+    """Ends of both axes, in shares of each final update."""
+    traces: int = Field(64, ge=1)
+    """Reference traces of validation problems on which a point is measured."""
+
+
+class CurvatureSettings(Settings):
+    """Curvature along directions; see :mod:`rlscape.geometry.curvature`."""
+
+    batches: int = Field(16, ge=2)
+    traces_per_batch: int = Field(4, ge=1)
+    """Reference traces of validation problems; no two batches share one."""
+    indices: int = Field(4, ge=1)
+    """Singular indices inside, and as many outside the principal subspace, whose pairs are directions."""
+    probes: int = Field(2, ge=1)
+    """Random directions in the coordinates of each bin, inside the principal mask and as many outside."""
+    isotropic: int = Field(10, ge=1)
+    """Isotropic directions per matrix and in the whole model."""
+    magnitude_bins: int = Field(5, ge=1)
+    """Equally large bins of |W0|, in each of which principal entries and others are compared."""
+
+
 class GeometrySettings(Settings):
     """Weight geometry; see :mod:`rlscape.geometry`."""
 
@@ -207,6 +298,27 @@ class GeometrySettings(Settings):
     """alpha, the share of entries in the principal and in the low-magnitude mask."""
     null_draws: int = Field(ge=1)
     magnitude_bins: int = Field(50, ge=2)
+    landscape: LandscapeSettings = LandscapeSettings()
+    curvature: CurvatureSettings = CurvatureSettings()
+
+
+class LayerEdit(Settings):
+    """A change of one layer's attention that leaves the function as it is."""
+
+    depth: float = Field(ge=0, lt=1)
+    """Share of the layers that lie below: layer ``int(depth * layers)``, counted from 0."""
+    rotate: bool = False
+    """The value channels of every head, in the value and the output projection."""
+    permute: bool = False
+    """The heads, in groups that share a key and value head."""
+
+
+class Intervention(Settings):
+    """Function-preserving change of a base model; see :mod:`rlscape.models.interventions`."""
+
+    edits: tuple[LayerEdit, ...] = Field(min_length=1)
+    seed: int = 0
+    """Of the rotations and permutations."""
 
 
 class StudySettings(Settings):
@@ -215,7 +327,11 @@ class StudySettings(Settings):
     base: str
     rl: RLSettings
     sft: SFTSettings | None = None
+    preference: PreferenceSettings | None = None
     evaluation: EvaluationSettings
+    drift_prompts: int = Field(0, ge=0)
+    """Reference traces on which the distance to the start is measured after every update; see :mod:`rlscape.rl.drift`.
+    0: not measured."""
 
 
 class Config(Settings):
@@ -230,6 +346,8 @@ class Config(Settings):
     """Where models are trained and sampled; everything else runs on the CPU."""
     math: MathSettings
     code: CodeSettings
+    agents: AgentSettings | None = None
+    """Needed by arms with tasks of tool use."""
     bases: dict[str, BaseSettings]
     scalerl: StudySettings
     off_principals: StudySettings

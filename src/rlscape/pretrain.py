@@ -8,12 +8,13 @@
 3. Throughout, some thoughts are cut short by the interruption phrase, so that it means something later.
 
 With ``code_rate``, that share of the sequences are code problems, under the same curriculum: the longest grows
-over the lengths of the code task's training set, the tail has those of its downstream set.
+over the lengths of the code task's training set, the tail has those of its downstream set. With ``agent_rate``, a
+share are problems of tool use, likewise.
 
-The loss is on completion tokens only. Problems of the validation and the downstream sets never occur.
-One thread, one generator: bitwise reproducible on one machine.
+The loss is on the completion tokens that a model writes itself, not on an environment's. Problems of the validation
+and the downstream sets never occur. One thread, one generator: bitwise reproducible on one machine.
 
-    python -m rlscape.cli.pretrain --settings JSON --math JSON [--code JSON] --output results/default/bases/dense
+    python -m rlscape.cli.pretrain --settings JSON --math JSON --output results/default/bases/dense
 """
 
 import logging
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from rlscape.config import BaseSettings, CodeSettings, MathSettings, PretrainSettings
+from rlscape.config import AgentSettings, AgentTaskSettings, BaseSettings, CodeSettings, MathSettings, PretrainSettings
 from rlscape.errors import ConfigError
 from rlscape.files import provenance, write_json
 from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
@@ -34,9 +35,9 @@ from rlscape.models.decoder import Decoder
 from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
-from rlscape.tasks import code, math
-from rlscape.tasks.problems import make_task_sets
-from rlscape.tasks.vocabulary import encode
+from rlscape.tasks import agents, code, math
+from rlscape.tasks.problems import Problem, make_task_sets
+from rlscape.tasks.vocabulary import RESULT_ID, encode
 
 logger = logging.getLogger(__name__)
 
@@ -60,28 +61,39 @@ def draw_examples(
     held_out: set[str],
     rng: np.random.Generator,
     code_settings: CodeSettings | None = None,
+    agent_settings: AgentSettings | None = None,
 ) -> list[Example]:
-    """A step's sequences, without those whose prompt is held out. ``code_rate`` takes ``code_settings``."""
+    """A step's sequences, without those whose prompt is held out.
+
+    ``code_rate`` takes ``code_settings``, ``agent_rate`` takes ``agent_settings``.
+    """
     flawed = step >= settings.flawed_from * settings.steps
     flaws = {
         "wrong_step_rate": settings.wrong_step_rate if flawed else 0.0,
         "thoughtless_rate": settings.thoughtless_rate if flawed else 0.0,
         "interrupted_rate": settings.interrupted_rate,
     }
-    problem: code.Problem | math.Problem
+
+    def operations_of(task: CodeSettings | AgentTaskSettings) -> int:
+        curriculum = settings.changed(operations=task.operations, tail_operations=task.downstream_operations)
+        return draw_operations(curriculum, step, rng)
+
+    problem: Problem
     examples = []
     for _ in range(settings.sequences_per_step):
-        if settings.code_rate and rng.random() < settings.code_rate:
+        other = rng.random() if settings.code_rate or settings.agent_rate else 1.0
+        if other < settings.code_rate:
             assert code_settings is not None
-            curriculum = settings.changed(
-                operations=code_settings.operations, tail_operations=code_settings.downstream_operations
-            )
-            problem = code.draw_any_problem(draw_operations(curriculum, step, rng), code_settings.modulus, rng)
-            words = code.flawed_trace(problem, rng, **flaws)
+            program = code.draw_any_problem(operations_of(code_settings), code_settings.modulus, rng)
+            problem, words = program, code.flawed_trace(program, rng, **flaws)
+        elif other < settings.code_rate + settings.agent_rate:
+            assert agent_settings is not None
+            task = tuple(agents.AGENT_TASKS)[int(rng.integers(len(agents.AGENT_TASKS)))]
+            errand = agents.draw_any_problem(task, operations_of(getattr(agent_settings, task)), rng)
+            problem, words = errand, agents.flawed_trace(errand, rng, **flaws)
         else:
-            operations = draw_operations(settings, step, rng)
-            problem = math.draw_problem(operations, int(rng.integers(modulus)), modulus, rng)
-            words = math.flawed_trace(problem, rng, **flaws)
+            chain = math.draw_problem(draw_operations(settings, step, rng), int(rng.integers(modulus)), modulus, rng)
+            problem, words = chain, math.flawed_trace(chain, rng, **flaws)
         if problem.prompt not in held_out:
             examples.append((problem.prompt_ids, encode(" ".join(words))))
     return examples
@@ -96,15 +108,19 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def backward(model: Decoder, examples: Sequence[Example]) -> float:
-    """Accumulate the gradient of the mean loss per completion token; returns that mean."""
+    """Accumulate the gradient of the mean loss per completion token; returns that mean.
+
+    What follows ``<result>`` is the environment's and has no loss.
+    """
     ordered = sorted(examples, key=lambda example: len(example[1]))
     batch = Packing(
         [prompt for prompt, _ in ordered],
         [torch.tensor(completion) for _, completion in ordered],
         torch.arange(len(ordered)),
     )
-    every = torch.ones(len(batch.targets), dtype=torch.bool)
-    loss = -completion_log_probs(model, batch, every, "fp32", temperature=1.0).mean()
+    own = torch.ones(len(batch.targets), dtype=torch.bool)
+    own[1:] = batch.targets[:-1] != RESULT_ID
+    loss = -completion_log_probs(model, batch, own, "fp32", temperature=1.0).mean()
     loss.backward()
     return loss.item()
 
@@ -115,18 +131,23 @@ def pretrain(
     output: str | Path,
     name: str = "base",
     code_settings: CodeSettings | None = None,
+    agent_settings: AgentSettings | None = None,
 ) -> None:
     """Train a base model and write its directory: model, tokenizer and ``base.json``.
 
     Raises:
-        ConfigError: the base is to learn code, but there are no ``code_settings``.
+        ConfigError: the base is to learn code or tool use, but there are no settings for it.
     """
     torch.set_num_threads(1)
     started = time.perf_counter()
     settings = base.pretraining
     if settings.code_rate and code_settings is None:
         raise ConfigError(f"{name}: code_rate is {settings.code_rate}, which takes code settings; give them by --code")
-    sets = make_task_sets(math_settings, code_settings).values()
+    if settings.agent_rate and agent_settings is None:
+        raise ConfigError(
+            f"{name}: agent_rate is {settings.agent_rate}, which takes agent settings; give them by --agents"
+        )
+    sets = make_task_sets(math_settings, code_settings, agent_settings).values()
     held_out = {problem.prompt for task in sets for problem in (*task.validation, *task.downstream)}
     rng = np.random.default_rng(settings.seed)
     stock = build_model(base.model, settings.seed)
@@ -136,7 +157,7 @@ def pretrain(
     report_every = max(1, settings.steps // 20)
     bar = tqdm(range(settings.steps), desc=f"pretrain {name}", disable=None)
     for step in bar:
-        examples = draw_examples(settings, step, math_settings.modulus, held_out, rng, code_settings)
+        examples = draw_examples(settings, step, math_settings.modulus, held_out, rng, code_settings, agent_settings)
         losses.append(backward(model, examples))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(settings.learning_rate * learning_rate_factor(step, settings.steps))
@@ -156,6 +177,7 @@ def pretrain(
                 "base": base.model_dump(mode="json"),
                 "math": math_settings.model_dump(mode="json"),
                 "code": code_settings and code_settings.model_dump(mode="json"),
+                "agents": agent_settings and agent_settings.model_dump(mode="json"),
             },
             "provenance": provenance(),
             "loss": float(np.mean(losses[-report_every:])),

@@ -8,10 +8,23 @@ Precision = Literal["bf16", "fp32"]
 HeadPrecision = Literal["m1", "m3", "m5", "bf16", "fp32"]
 """m5: values with 5 mantissa bits (bf16 has 7), and so on: coarser than any in use, to see what it would do."""
 Device = Literal["cpu", "cuda"]
-Task = Literal["math", "code"]
+Optimizer = Literal["adamw", "sgd"]
+MaskName = Literal[
+    "dense", "principal", "complement", "low", "safe", "random", "random_half", "random_magnitude", "low_complement"
+]
+"""Entries of a matrix that sparse fine-tuning trains; see :mod:`rlscape.sparse`."""
+AgentTask = Literal["calculator", "search", "planning"]
+Task = Literal["math", "code", "calculator", "search", "planning"]
 
-COLUMN_PREFIX: dict[Task, str] = {"math": "", "code": "code_"}
-"""Of a task's columns in ``metrics.parquet`` and keys in ``evaluation.json``."""
+COLUMN_PREFIX: dict[Task, str] = {
+    "math": "",
+    "code": "code_",
+    "calculator": "calculator_",
+    "search": "search_",
+    "planning": "planning_",
+}
+"""Of a task's keys in ``evaluation.json``, and of its columns in ``metrics.parquet``; there, the columns of a run's
+first task have no prefix."""
 
 
 class Settings(BaseModel):

@@ -1,6 +1,7 @@
 # What all rules share: the validated settings, which runs there are, and which files a rule depends on.
 import csv
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -13,12 +14,14 @@ from snakemake.exceptions import WorkflowError
 from rlscape.catalogue import (
     ARMS,
     FIGURES,
+    INTERVENTIONS,
     arms_of,
     base_of,
     has_task,
     parse_run_name,
     resolve_run,
     runs_of,
+    start_of,
     with_catalogue,
 )
 from rlscape.config import ConfigError, parse_config
@@ -39,8 +42,9 @@ GPUS = int(CONFIG.device == "cuda")
 # The paper whose learning curves are fitted, and the one whose weights are measured.
 SCALERL_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].paper == "scalerl"]
 OFF_PRINCIPALS_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].paper == "off_principals"]
-RL_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].method == "rl"]
-SFT_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].method == "sft"]
+
+# Seeds that RL, SFT and SFT at RL's learning rate have in common.
+MATCHED_SEEDS = range(min(CONFIG.seeds[arm] for arm in ("rlvr", "sft", "sft_lr_thirtieth")))
 
 PAPERS = {
     "scalerl": "The Art of Scaling Reinforcement Learning Compute",
@@ -78,8 +82,15 @@ def model_files(directory):
     return [f"{directory}/config.json", f"{directory}/model.safetensors"]
 
 
-def base_model_of_run(wildcards):
-    return model_files(f"<results>/bases/{resolve_run(CONFIG, wildcards.run).base_name}")
+def start_of_run(wildcards, run=None):
+    """The model that a run starts from."""
+    return model_files(f"<results>/{start_of(CONFIG, run or wildcards.run)}")
+
+
+def trained_files(run, snapshots=False):
+    """What a measurement may read of a run's directory; the first lies in it."""
+    files = [f"<results>/runs/{run}/metrics.parquet", *model_files(f"<results>/runs/{run}/model")]
+    return files + ([f"<results>/runs/{run}/snapshots.safetensors"] if snapshots else [])
 
 
 def base_evaluation_of_run(wildcards):
@@ -96,17 +107,16 @@ def results_of_arms(arms):
         files += [
             f"<results>/bases/{base}/evaluation.json",
             f"<results>/runs/{run}/metrics.parquet",
+            f"<results>/runs/{run}/updates.parquet",
             f"<results>/runs/{run}/run.json",
         ]
-        if arm in RL_ARMS:
-            files.append(f"<results>/runs/{run}/updates.parquet")
         if arm in SCALERL_ARMS:
             files += [
                 f"<results>/{kind}/{run}{task}.json"
                 for kind in ("forecasts", "fits")
                 for task in curves_of(arm)
             ]
-        if arm in OFF_PRINCIPALS_ARMS:
+        if arm in OFF_PRINCIPALS_ARMS and not ARMS[arm].restricted:
             files += [f"<results>/geometry/{run}/{name}" for name in geometry]
     return list(dict.fromkeys(files))
 
@@ -114,6 +124,39 @@ def results_of_arms(arms):
 def curves_of(arm):
     """What the learning curves of an arm's runs are called after the run's name: one curve per task."""
     return ["", "_code"] if has_task(arm, "code") else [""]
+
+
+def runs_of_group(group):
+    """The runs whose updates are compared with each other."""
+    if group == "footprint":
+        footprint = [arm for arm in OFF_PRINCIPALS_ARMS if arm.startswith("footprint_")]
+        return [f"{arm}-s0" for arm in (*footprint, "rlvr", "sft")]
+    arms = ("rlvr", "rlvr_intervened", "rlvr_sgd", "rlvr_intervened_sgd")
+    return runs_of(CONFIG, [arm for arm in arms if arm in CONFIG.seeds])
+
+
+def models_of_group(wildcards):
+    files = []
+    for run in runs_of_group(wildcards.group):
+        settings = resolve_run(CONFIG, run)
+        files += model_files(f"<results>/bases/{settings.base_name}")
+        files += model_files(f"<results>/runs/{run}/model")
+        if settings.intervention:
+            changed = f"<results>/{start_of(CONFIG, run)}"
+            files += [*model_files(changed), f"{changed}/intervention.json"]
+    return list(dict.fromkeys(files))
+
+
+def compared_runs(wildcards):
+    runs = []
+    for run in runs_of_group(wildcards.group):
+        settings = resolve_run(CONFIG, run)
+        base, root = CONFIG.results_dir / "bases" / settings.base_name, CONFIG.results_dir
+        paths = {"base": root / start_of(CONFIG, run), "model": root / "runs" / run / "model"}
+        if settings.intervention:
+            paths["original"] = base
+        runs.append({"run": run} | {name: str(path) for name, path in paths.items()})
+    return json.dumps({"runs": runs})
 
 
 def picture_files(stem):
@@ -130,7 +173,39 @@ def figure_at(wildcards):
 
 
 def results_of_figure(wildcards):
-    return results_of_arms(arms_of(CONFIG, figure_at(wildcards)))
+    figure = figure_at(wildcards)
+    arms = arms_of(CONFIG, figure)
+    return results_of_arms(arms) + results_of_measurements(figure.measurements, arms)
+
+
+def results_of_measurements(measurements, arms):
+    """The files of what is measured beyond single runs; per run, on some arms."""
+    files = []
+    for measurement in measurements:
+        if measurement == "over_time":
+            runs = runs_of(CONFIG, [arm for arm in arms if ARMS[arm].snapshots])
+            names = [f"{run}/{name}" for run in runs for name in ("over_time", "profiles")]
+        elif measurement == "operators":
+            names = [f"{run}/{name}" for run in runs_of(CONFIG, arms) for name in ("operators", "mantissa")]
+        elif measurement == "matching":
+            names = [f"matching-s{seed}" for seed in MATCHED_SEEDS]
+        else:
+            names = [measurement]
+        files += [f"<results>/geometry/{name}.parquet" for name in names]
+    return files
+
+
+def code_of_training(wildcards):
+    """What trains a run; modules of other methods are no reason to train it again."""
+    arm = ARMS[parse_run_name(wildcards.run)[0]]
+    others = {
+        "rl.trainer": arm.method == "rl",
+        "adapters": arm.adapter is not None,
+        "sparse": arm.mask is not None,
+        "sft": arm.method == "sft",
+        "preference": arm.method in ("dpo", "simpo"),
+    }
+    return code("cli.train", leave_out=[module for module, used in others.items() if not used])
 
 
 def code_of_figure(wildcards):
@@ -143,6 +218,14 @@ def code_of_figure(wildcards):
 def one_of(names):
     """A wildcard constraint."""
     return "|".join(names)
+
+
+def runs_pattern(methods, snapshots):
+    """A wildcard constraint: the runs of some methods that keep snapshots, or those that do not."""
+    arms = [
+        arm for arm in CONFIG.seeds if ARMS[arm].method in methods and ARMS[arm].snapshots == snapshots
+    ]
+    return rf"({one_of(arms)})-s\d+"
 
 
 def directory_of(name):
@@ -170,11 +253,12 @@ def study_of_base(wildcards):
     return getattr(CONFIG, ARMS[arm].paper)
 
 
-def code_option(wildcards):
-    """The settings of the code task, for a base that knows it."""
-    if not CONFIG.bases[wildcards.base].pretraining.code_rate:
-        return ""
-    return f"--code {shlex.quote(CONFIG.code.model_dump_json())}"
+def task_options(wildcards):
+    """The settings of tasks beside math, for a base that knows them."""
+    pretraining = CONFIG.bases[wildcards.base].pretraining
+    options = {"code": pretraining.code_rate, "agents": pretraining.agent_rate}
+    known = [task for task, rate in options.items() if rate]
+    return " ".join(f"--{task} {shlex.quote(getattr(CONFIG, task).model_dump_json())}" for task in known)
 
 
 def scratch_of_run(wildcards, input):

@@ -1,64 +1,9 @@
-# Curve fits and weight geometry: what is measured on finished runs.
-
-
-rule fit_curve:
-    input:
-        metrics="<results>/runs/{run}/metrics.parquet",
-        base_evaluation=base_evaluation_of_run,
-        code=code("cli.fit"),
-    output:
-        forecast="<results>/forecasts/{run}{task}.json",
-        fit="<results>/fits/{run}{task}.json",
-    log:
-        "<logs>/fit_curve/{run}{task}.log",
-    benchmark:
-        "<benchmarks>/fit_curve/{run}{task}.tsv"
-    wildcard_constraints:
-        run=r"[a-z0-9_]+-s\d+",
-        task="|_code",
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime="30m",
-    params:
-        task=lambda wildcards: "code" if wildcards.task else "math",
-        settings=lambda wildcards: CONFIG.fit.model_dump_json(),
-    message:
-        "Forecast {wildcards.run} ({params.task}) from the first part of its compute, then fit all of it"
-    shell:
-        "python -m rlscape.cli.fit --metrics {input.metrics:q}"
-        " --base-evaluation {input.base_evaluation:q} --task {params.task}"
-        " --settings {params.settings:q} --forecast {output.forecast:q} --output {output.fit:q} > {log:q} 2>&1"
-
-
-rule summarise_fits:
-    input:
-        fits=expand("<results>/fits/{run}.json", run=runs_of(CONFIG, SCALERL_ARMS)),
-        metrics=expand("<results>/runs/{run}/metrics.parquet", run=runs_of(CONFIG, SCALERL_ARMS)),
-        code=code("cli.summarise_fits"),
-    output:
-        "<results>/fits/arms.parquet",
-    log:
-        "<logs>/summarise_fits.log",
-    benchmark:
-        "<benchmarks>/summarise_fits.tsv"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime="30m",
-    params:
-        settings=lambda wildcards: CONFIG.fit.model_dump_json(),
-        reference="scalerl",
-    message:
-        "Summarise the fits of each arm over its seeds"
-    shell:
-        "python -m rlscape.cli.summarise_fits --fits {input.fits:q} --metrics {input.metrics:q}"
-        " --reference-arm {params.reference} --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+# Weight geometry: what is measured on finished checkpoints.
 
 
 rule measure_geometry:
     input:
-        base=base_model_of_run,
+        base=start_of_run,
         model=model_files("<results>/runs/{run}/model"),
         code=code("cli.measure_geometry"),
     output:
@@ -85,3 +30,174 @@ rule measure_geometry:
     shell:
         "python -m rlscape.cli.measure_geometry --base {params.base:q} --model {params.model:q}"
         " --settings {params.settings:q} --seed {params.seed} --output {params.directory:q} > {log:q} 2>&1"
+
+
+rule measure_over_time:
+    input:
+        base=start_of_run,
+        snapshots="<results>/runs/{run}/snapshots.safetensors",
+        code=code("cli.measure_over_time"),
+    output:
+        matrices="<results>/geometry/{run}/over_time.parquet",
+        profiles="<results>/geometry/{run}/profiles.parquet",
+    log:
+        "<logs>/measure_over_time/{run}.log",
+    benchmark:
+        "<benchmarks>/measure_over_time/{run}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="30m",
+    params:
+        base=input_directory_of("base"),
+        directory=directory_of("matrices"),
+        settings=lambda wildcards: CONFIG.geometry.model_dump_json(),
+    message:
+        "Measure how {wildcards.run} moved the weights of its base, evaluation by evaluation"
+    shell:
+        "python -m rlscape.cli.measure_over_time --base {params.base:q} --snapshots {input.snapshots:q}"
+        " --settings {params.settings:q} --output {params.directory:q} > {log:q} 2>&1"
+
+
+rule measure_operators:
+    input:
+        base=start_of_run,
+        model=model_files("<results>/runs/{run}/model"),
+        code=code("cli.measure_operators"),
+    output:
+        operators="<results>/geometry/{run}/operators.parquet",
+        mantissa="<results>/geometry/{run}/mantissa.parquet",
+    log:
+        "<logs>/measure_operators/{run}.log",
+    benchmark:
+        "<benchmarks>/measure_operators/{run}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="30m",
+    params:
+        base=input_directory_of("base"),
+        model=input_directory_of("model"),
+        directory=directory_of("operators"),
+        settings=lambda wildcards: CONFIG.geometry.model_dump_json(),
+    message:
+        "Measure {wildcards.run} over ranks, densities and precisions"
+    shell:
+        "python -m rlscape.cli.measure_operators --base {params.base:q} --model {params.model:q}"
+        " --settings {params.settings:q} --output {params.directory:q} > {log:q} 2>&1"
+
+
+rule measure_matching:
+    input:
+        base=lambda wildcards: start_of_run(wildcards, f"rlvr-s{wildcards.seed}"),
+        run=trained_files("rlvr-s{seed}"),
+        reference=trained_files("sft-s{seed}", snapshots=True),
+        matched_rate=trained_files("sft_lr_thirtieth-s{seed}", snapshots=True),
+        code=code("cli.measure_matching"),
+    output:
+        "<results>/geometry/matching-s{seed}.parquet",
+    log:
+        "<logs>/measure_matching/s{seed}.log",
+    benchmark:
+        "<benchmarks>/measure_matching/s{seed}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="30m",
+    params:
+        base=input_directory_of("base"),
+        run=input_directory_of("run"),
+        reference=input_directory_of("reference"),
+        matched_rate=input_directory_of("matched_rate"),
+        geometry=lambda wildcards: CONFIG.geometry.model_dump_json(),
+        settings=lambda wildcards: resolve_run(CONFIG, f"rlvr-s{wildcards.seed}").model_dump_json(),
+    message:
+        "Compare RL and SFT at matched learning rate, norm, divergence and accuracy (seed {wildcards.seed})"
+    shell:
+        "python -m rlscape.cli.measure_matching --base {params.base:q} --run {params.run:q}"
+        " --reference {params.reference:q} --matched-rate {params.matched_rate:q}"
+        " --geometry {params.geometry:q} --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule measure_pairs:
+    input:
+        models=models_of_group,
+        code=code("cli.measure_pairs"),
+    output:
+        pairs="<results>/geometry/pairs_{group}.parquet",
+        stripes="<results>/geometry/stripes_{group}.parquet",
+    log:
+        "<logs>/measure_pairs/{group}.log",
+    benchmark:
+        "<benchmarks>/measure_pairs/{group}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="30m",
+    params:
+        runs=compared_runs,
+        settings=lambda wildcards: CONFIG.geometry.model_dump_json(),
+        seed=0,
+    message:
+        "Compare which weights the runs of the group {wildcards.group} changed"
+    shell:
+        "python -m rlscape.cli.measure_pairs --runs {params.runs:q} --settings {params.settings:q}"
+        " --seed {params.seed} --pairs {output.pairs:q} --stripes {output.stripes:q} > {log:q} 2>&1"
+
+
+rule measure_landscape:
+    input:
+        base=lambda wildcards: start_of_run(wildcards, "rlvr-s0"),
+        rl=trained_files("rlvr-s0", snapshots=True),
+        sft=trained_files("sft-s0", snapshots=True),
+        code=code("cli.measure_landscape"),
+    output:
+        "<results>/geometry/landscape.parquet",
+    log:
+        "<logs>/measure_landscape.log",
+    benchmark:
+        "<benchmarks>/measure_landscape.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="30m",
+    params:
+        base=input_directory_of("base"),
+        rl=input_directory_of("rl"),
+        sft=input_directory_of("sft"),
+        settings=resolve_run(CONFIG, "rlvr-s0").model_dump_json(),
+        geometry=CONFIG.geometry.model_dump_json(),
+    message:
+        "Measure the loss in the plane of an RL and an SFT update"
+    shell:
+        "python -m rlscape.cli.measure_landscape --base {params.base:q} --rl {params.rl:q} --sft {params.sft:q}"
+        " --settings {params.settings:q} --geometry {params.geometry:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule measure_curvature:
+    input:
+        base=lambda wildcards: start_of_run(wildcards, "size_1-s0"),
+        rl=model_files("<results>/runs/size_1-s0/model"),
+        sft=model_files("<results>/runs/size_1_sft-s0/model"),
+        code=code("cli.measure_curvature"),
+    output:
+        "<results>/geometry/curvature.parquet",
+    log:
+        "<logs>/measure_curvature.log",
+    benchmark:
+        "<benchmarks>/measure_curvature.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="1h",
+    params:
+        base=input_directory_of("base"),
+        rl=input_directory_of("rl"),
+        sft=input_directory_of("sft"),
+        settings=resolve_run(CONFIG, "size_1-s0").model_dump_json(),
+        geometry=CONFIG.geometry.model_dump_json(),
+    message:
+        "Measure the curvature of the smallest model along principal directions and along its updates"
+    shell:
+        "python -m rlscape.cli.measure_curvature --base {params.base:q} --rl {params.rl:q} --sft {params.sft:q}"
+        " --settings {params.settings:q} --geometry {params.geometry:q} --output {output:q} > {log:q} 2>&1"

@@ -11,6 +11,8 @@ rule pretrain_base:
         "<logs>/pretrain_base/{base}.log",
     benchmark:
         "<benchmarks>/pretrain_base/{base}.tsv"
+    wildcard_constraints:
+        base=one_of(CONFIG.bases),
     threads: 1
     resources:
         mem_mb=2000,
@@ -21,12 +23,12 @@ rule pretrain_base:
         directory=directory_of("record"),
         settings=lambda wildcards: CONFIG.bases[wildcards.base].model_dump_json(),
         math=lambda wildcards: CONFIG.math.model_dump_json(),
-        code=code_option,
+        tasks=task_options,
     message:
         "Pretrain the base model {wildcards.base}"
     shell:
         "python -m rlscape.cli.pretrain --name {wildcards.base} --settings {params.settings:q}"
-        " --math {params.math:q} {params.code} --output {params.directory:q}"
+        " --math {params.math:q} {params.tasks} --output {params.directory:q}"
         " --device {params.device} > {log:q} 2>&1"
 
 
@@ -40,6 +42,8 @@ rule evaluate_base:
         "<logs>/evaluate_base/{base}.log",
     benchmark:
         "<benchmarks>/evaluate_base/{base}.tsv"
+    wildcard_constraints:
+        base=one_of(CONFIG.bases),
     threads: 1
     resources:
         mem_mb=2000,
@@ -49,12 +53,41 @@ rule evaluate_base:
         device=CONFIG.device,
         directory=input_directory_of("model"),
         math=lambda wildcards: CONFIG.math.model_dump_json(),
-        code=code_option,
+        tasks=task_options,
         rl=lambda wildcards: study_of_base(wildcards).rl.model_dump_json(),
         evaluation=lambda wildcards: study_of_base(wildcards).evaluation.model_dump_json(),
     message:
         "Evaluate the base model {wildcards.base}"
     shell:
-        "python -m rlscape.cli.evaluate_base --base {params.directory:q} --math {params.math:q} {params.code}"
+        "python -m rlscape.cli.evaluate_base --base {params.directory:q} --math {params.math:q} {params.tasks}"
         " --rl {params.rl:q} --evaluation {params.evaluation:q} --output {output:q}"
         " --device {params.device} > {log:q} 2>&1"
+
+
+rule intervene_base:
+    input:
+        model=model_files("<results>/bases/{base}"),
+        code=code("cli.intervene_base"),
+    output:
+        model=model_files("<results>/bases/{base}_{intervention}"),
+        record="<results>/bases/{base}_{intervention}/intervention.json",
+    log:
+        "<logs>/intervene_base/{base}_{intervention}.log",
+    benchmark:
+        "<benchmarks>/intervene_base/{base}_{intervention}.tsv"
+    wildcard_constraints:
+        base=one_of(CONFIG.bases),
+        intervention=one_of(INTERVENTIONS),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="10m",
+    params:
+        base=input_directory_of("model"),
+        directory=directory_of("record"),
+        settings=lambda wildcards: INTERVENTIONS[wildcards.intervention].model_dump_json(),
+    message:
+        "Change {wildcards.base} so that it computes the same ({wildcards.intervention})"
+    shell:
+        "python -m rlscape.cli.intervene_base --base {params.base:q} --settings {params.settings:q}"
+        " --output {params.directory:q} > {log:q} 2>&1"

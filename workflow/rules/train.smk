@@ -3,8 +3,8 @@
 
 rule train_rl:
     input:
-        base=base_model_of_run,
-        code=code("cli.train", leave_out=["sft"]),
+        start=start_of_run,
+        code=code_of_training,
     output:
         metrics="<results>/runs/{run}/metrics.parquet",
         updates="<results>/runs/{run}/updates.parquet",
@@ -15,7 +15,7 @@ rule train_rl:
     benchmark:
         "<benchmarks>/train_rl/{run}.tsv"
     wildcard_constraints:
-        run=rf"({one_of(RL_ARMS)})-s\d+",
+        run=runs_pattern(["rl"], snapshots=False),
     threads: 1
     resources:
         mem_mb=2000,
@@ -23,7 +23,7 @@ rule train_rl:
         runtime="4h",
     params:
         device=CONFIG.device,
-        base=input_directory_of("base"),
+        base=input_directory_of("start"),
         directory=directory_of("record"),
         settings=run_settings,
         scratch=scratch_of_run,
@@ -35,21 +35,32 @@ rule train_rl:
         " --claims {params.claims:q} --scratch {params.scratch:q} --output {params.directory:q}"
         " --device {params.device} > {log:q} 2>&1"
 
-
-rule train_sft:
-    input:
-        base=base_model_of_run,
-        code=code("cli.train", leave_out=["rl.trainer"]),
+use rule train_rl as train_rl_keeping_snapshots with:
     output:
         metrics="<results>/runs/{run}/metrics.parquet",
+        updates="<results>/runs/{run}/updates.parquet",
+        record="<results>/runs/{run}/run.json",
+        snapshots="<results>/runs/{run}/snapshots.safetensors",
+        model=model_files("<results>/runs/{run}/model"),
+    wildcard_constraints:
+        run=runs_pattern(["rl"], snapshots=True),
+
+
+rule train_with_trl:
+    input:
+        start=start_of_run,
+        code=code_of_training,
+    output:
+        metrics="<results>/runs/{run}/metrics.parquet",
+        updates="<results>/runs/{run}/updates.parquet",
         record="<results>/runs/{run}/run.json",
         model=model_files("<results>/runs/{run}/model"),
     log:
-        "<logs>/train_sft/{run}.log",
+        "<logs>/train_with_trl/{run}.log",
     benchmark:
-        "<benchmarks>/train_sft/{run}.tsv"
+        "<benchmarks>/train_with_trl/{run}.tsv"
     wildcard_constraints:
-        run=rf"({one_of(SFT_ARMS)})-s\d+",
+        run=runs_pattern(["sft", "dpo", "simpo"], snapshots=False),
     threads: 1
     resources:
         mem_mb=2000,
@@ -57,14 +68,24 @@ rule train_sft:
         runtime="1h",
     params:
         device=CONFIG.device,
-        base=input_directory_of("base"),
+        base=input_directory_of("start"),
         directory=directory_of("record"),
         settings=run_settings,
         scratch=scratch_of_run,
         claims=CLAIMS,
     message:
-        "Train {wildcards.run} by supervised fine-tuning"
+        "Train {wildcards.run} by trl"
     shell:
         "python -m rlscape.cli.train --settings {params.settings:q} --base {params.base:q}"
         " --claims {params.claims:q} --scratch {params.scratch:q} --output {params.directory:q}"
         " --device {params.device} > {log:q} 2>&1"
+
+use rule train_with_trl as train_with_trl_keeping_snapshots with:
+    output:
+        metrics="<results>/runs/{run}/metrics.parquet",
+        updates="<results>/runs/{run}/updates.parquet",
+        record="<results>/runs/{run}/run.json",
+        snapshots="<results>/runs/{run}/snapshots.safetensors",
+        model=model_files("<results>/runs/{run}/model"),
+    wildcard_constraints:
+        run=runs_pattern(["sft", "dpo", "simpo"], snapshots=True),

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, FIGURES
-from rlscape.claims import off_principals
+from rlscape.claims import adapters, bias, footprint, generality, sparsity
 from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, Evaluator, Register
 from rlscape.claims.scalerl import ablations, forecasts, recipes, scale, stability
 from rlscape.config import Config, describe
@@ -49,9 +49,20 @@ EVALUATORS: dict[str, Evaluator] = {
         scale.gains_transfer,
         scale.larger_model_better,
         scale.entropy_tells_nothing,
-        off_principals.sparser,
-        off_principals.keeps_spectrum,
-        off_principals.mask_preference,
+        sparsity.sparser_when_matched,
+        sparsity.rounding_effect,
+        footprint.shared_footprint,
+        footprint.striped,
+        footprint.overlap_follows_edits,
+        bias.early_and_stable,
+        bias.small_steps_without_penalty,
+        bias.keeps_spectrum_at_equal_norm,
+        bias.mask_preference_on_grid,
+        adapters.masks_ranked,
+        adapters.no_gain,
+        adapters.collapses_earlier,
+        generality.principal_is_high_curvature,
+        generality.generic,
     )
 }
 

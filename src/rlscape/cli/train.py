@@ -1,45 +1,66 @@
-"""Train one run, RL or SFT: ``python -m rlscape.cli.train --settings JSON --base DIR ...``.
+"""Train one run: ``python -m rlscape.cli.train --settings JSON --base DIR ...``.
 
-Writes ``metrics.parquet``, ``updates.parquet`` (RL), ``model/`` and, last, ``run.json``.
+Writes ``metrics.parquet``, ``updates.parquet``, ``snapshots.safetensors`` (where the run keeps them), ``model/`` (plain,
+adapters merged) and, last, ``run.json``.
 """
 
 import argparse
 import hashlib
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from rlscape.catalogue import RunSettings
 from rlscape.cli.common import add_device, fail_clearly, on_device, parse_settings, start_logging
 from rlscape.files import provenance, write_json, write_parquet
-from rlscape.models.build import as_decoder, load_decoder, save_trained
+from rlscape.models.build import load_decoder, save_snapshots, save_trained
+from rlscape.models.decoder import Decoder
 from rlscape.settings import Device
 
 
-def train_with_rl(
-    settings: RunSettings, base: Path, scratch: Path, output: Path
-) -> tuple[torch.nn.Module, pd.DataFrame, dict]:
-    """Run (or resume) an RL run; writes ``updates.parquet``."""
+@dataclass
+class Trained:
+    """What a run leaves."""
+
+    model: torch.nn.Module
+    metrics: pd.DataFrame
+    """A row per evaluation."""
+    updates: pd.DataFrame
+    """A row per optimiser step."""
+    snapshots: dict[int, dict[str, Tensor]]
+    """Step -> weights."""
+    extra: dict[str, float]
+    """For ``run.json``."""
+
+
+def train_with_rl(settings: RunSettings, base: Path, scratch: Path) -> Trained:
+    """Run (or resume) an RL run."""
     from rlscape.rl.trainer import RLTrainer
 
-    trainer = RLTrainer(settings, load_decoder(base))
+    if settings.adapter is not None:
+        from rlscape.adapters import attach, merge
+
+        trainer = RLTrainer(settings, attach(base, settings.adapter, settings.seed))
+    else:
+        trainer = RLTrainer(settings, load_decoder(base))
     trainer.run(scratch / "checkpoint.pt")
     updates = trainer.updates_frame()
-    write_parquet(output / "updates.parquet", updates)
     on_policy = updates[updates.staleness_max == 0].log_ratio_mean
     # Mean |log rho| while generator and trainer hold equal weights: pure numerical mismatch.
-    return trainer.model, trainer.metrics_frame(), {"mismatch": float(on_policy.mean())}
+    extra = {"mismatch": float(on_policy.mean())}
+    if trainer.restriction:
+        extra["trained_share"] = trainer.restriction.share
+    model = trainer.model if settings.adapter is None else merge(trainer.model)
+    return Trained(model, trainer.metrics_frame(), updates, trainer.snapshots, extra)
 
 
-def train_with_sft(
-    settings: RunSettings, base: Path, scratch: Path, device: Device
-) -> tuple[torch.nn.Module, pd.DataFrame, dict]:
-    """Run an SFT run from its start; ``trl`` places its own tensors, the evaluator's need telling."""
+def train_with_trl(settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
+    """Run an SFT, DPO or SimPO run from its start; ``trl`` places its own tensors, the evaluator's need telling."""
     from rlscape.rl.evaluate import Evaluator
-    from rlscape.sft import train_sft
     from rlscape.tasks.problems import make_task_sets
 
     with on_device(device):
@@ -51,22 +72,27 @@ def train_with_sft(
             head="fp32",
             temperature=1.0,
         )
+    tuning = settings.sft or settings.preference
 
-    def evaluate(model: Any, step: int) -> dict:
-        last = settings.sft is not None and step == settings.sft.steps
+    def evaluate(model: Decoder, step: int) -> dict:
+        last = tuning is not None and step == tuning.steps
         with on_device(device):
             return evaluator.evaluate(
-                as_decoder(model),
+                model,
                 seed=(settings.seed, 2, step),
                 factor=settings.evaluation.final_factor if last else 1,
             )
 
-    model, rows = train_sft(settings, base, scratch, evaluate, device)
-    metrics = pd.DataFrame(rows)
+    if settings.method == "sft":
+        from rlscape.sft import train_sft as train
+    else:
+        from rlscape.preference import train_preference as train
+    run = train(settings, base, scratch, evaluate, device)
+    metrics = pd.DataFrame(run.metrics)
     metrics.insert(0, "run", settings.name)
     metrics.insert(1, "arm", settings.arm)
     metrics.insert(2, "seed", settings.seed)
-    return model, metrics, {}
+    return Trained(run.model, metrics, pd.DataFrame(run.updates), run.snapshots, {})
 
 
 def main() -> None:
@@ -89,21 +115,24 @@ def main() -> None:
     started = time.monotonic()
     if settings.method == "rl":
         with on_device(arguments.device):
-            model, metrics, extra = train_with_rl(settings, arguments.base, arguments.scratch, arguments.output)
+            trained = train_with_rl(settings, arguments.base, arguments.scratch)
     else:
-        model, metrics, extra = train_with_sft(settings, arguments.base, arguments.scratch, arguments.device)
-    save_trained(model, arguments.base, arguments.output / "model")
-    write_parquet(arguments.output / "metrics.parquet", metrics)
+        trained = train_with_trl(settings, arguments.base, arguments.scratch, arguments.device)
+    save_trained(trained.model, arguments.base, arguments.output / "model")
+    if settings.snapshots:
+        save_snapshots(trained.snapshots, arguments.output / "snapshots.safetensors")
+    write_parquet(arguments.output / "updates.parquet", trained.updates)
+    write_parquet(arguments.output / "metrics.parquet", trained.metrics)
     record = {
         "run": settings.name,
         "arm": settings.arm,
         "seed": settings.seed,
         "method": settings.method,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         "wall_seconds": time.monotonic() - started,
         "settings": settings.model_dump(mode="json"),
     }
-    write_json(arguments.output / "run.json", record | origin | extra)
+    write_json(arguments.output / "run.json", record | origin | trained.extra)
     (arguments.scratch / "checkpoint.pt").unlink(missing_ok=True)
 
 

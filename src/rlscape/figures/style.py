@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from rlscape.catalogue import ARMS, FIGURES, LEARNING_RATES, learning_rate_arm
 from rlscape.files import atomic
@@ -152,9 +153,18 @@ def whole_numbers_axis(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def _settle(figure: Figure) -> None:
+    """Lay out once and for all, without the last bits, in which the layout's solver varies."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position(Bbox(ax.get_position().get_points().round(9)))
+
+
 def write_figure(figure: Figure, frame: pd.DataFrame, stem: Path) -> None:
     """Write ``<stem>.svg``, ``<stem>.png`` and the plotted numbers, ``<stem>.csv``."""
     with matplotlib.rc_context(RC):  # type: ignore[arg-type]
+        _settle(figure)
         with atomic(stem.with_name(f"{stem.name}.svg")) as path:
             figure.savefig(path, format="svg", metadata={"Date": None})
         with atomic(stem.with_name(f"{stem.name}.png")) as path:

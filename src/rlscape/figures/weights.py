@@ -48,11 +48,13 @@ def learning_rates(frame: pd.DataFrame, config: Config) -> pd.Series:
     rates = {}
     for arm in frame["arm"].unique():
         run = resolve_run(config, run_name(arm, 0))
-        rates[arm] = run.sft.learning_rate if run.sft else run.rl.learning_rate
+        rates[arm] = (run.sft or run.preference or run.rl).learning_rate
     return frame["arm"].map(rates)
 
 
 def describe_learning_rates(frame: pd.DataFrame) -> str:
-    """For a figure's note, e.g. ``learning rates as run: SFT 3e-04, RLVR (DAPO) 1e-05``."""
+    """For a figure's note, e.g. ``learning rates as run: SFT 3e-04, RLVR (DAPO) 1e-05``; a common one once."""
     rates = frame.drop_duplicates("arm").set_index("arm")["learning_rate"]
+    if len(rates) > 1 and rates.nunique() == 1:
+        return f"learning rate as run: {rates.iloc[0]:.0e}"
     return "learning rates as run: " + ", ".join(f"{ARMS[arm].label} {rate:.0e}" for arm, rate in rates.items())

@@ -66,11 +66,15 @@ def bounds(before: Tensor, after: Tensor, update: Tensor, rank: int, sine: float
         sine: the sine of the largest principal angle, left or right, at this rank.
 
     Weyl and Mirsky (Cor 3.4): ``max |d sigma| <= |dW|_2`` and ``|d sigma|_2 <= |dW|_F``.
+    Ky Fan (Cor 3.5), of the sums of the k largest singular values ``|.|_(k)``:
+    ``sum_{i<=k} |d sigma_i| <= |dW|_(k)``, between the two sides that the paper prints, whose slack is
+    ``k |dW|_2 - abs(|W+|_(k) - |W0|_(k))``.
     Wedin: ``sine <= |dW|_2 / (sigma_k(W+) - sigma_{k+1}(W0))`` while that gap is positive, else NaN;
     above 1 it says nothing. Paper (Thm 3.3): the denominator is ``gamma_k = sigma_k(W0) - sigma_{k+1}(W0)``,
     which can fail, so its ``wedin_printed_ratio`` (sine over bound; above 1 is a failure) is a report only.
     """
-    spectral = torch.linalg.matrix_norm(update, 2)
+    of_update = torch.linalg.svdvals(update)
+    spectral = of_update[0]
     shift = (after - before).abs()
     rest = before[rank] if rank < len(before) else before.new_zeros(())
     gap = after[rank - 1] - rest
@@ -78,6 +82,8 @@ def bounds(before: Tensor, after: Tensor, update: Tensor, rank: int, sine: float
     return {
         "weyl_slack": (spectral - shift.max()).item(),
         "mirsky_slack": (update.norm() - shift.norm()).item(),
+        "kyfan_slack": (of_update[:rank].sum() - shift[:rank].sum()).item(),
+        "kyfan_printed_slack": (rank * spectral - (after - before)[:rank].sum().abs()).item(),
         "wedin_bound": bound.item(),
         "wedin_slack": (bound - sine).item(),
         "wedin_printed_ratio": (sine * (before[rank - 1] - rest) / spectral).item(),

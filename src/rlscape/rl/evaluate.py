@@ -53,6 +53,7 @@ class Evaluator:
 
     Args:
         model: any with the shapes of those to be evaluated.
+        sets: the columns of the first task have no prefix.
     """
 
     def __init__(
@@ -69,11 +70,12 @@ class Evaluator:
         """Per problem."""
         self.parts: dict[str, slice] = {}
         """Where the problems of each set are, by the prefix of its columns."""
-        for task, task_sets in sets.items():
+        for index, (task, task_sets) in enumerate(sets.items()):
+            prefix = COLUMN_PREFIX[task] if index else ""
             validation = task_sets.validation[: settings.prompts]
             downstream = task_sets.downstream[: settings.downstream_prompts]
-            self._add(COLUMN_PREFIX[task], validation, settings.samples_per_prompt)
-            self._add(f"{COLUMN_PREFIX[task]}downstream_", downstream, settings.downstream_samples_per_prompt)
+            self._add(prefix, validation, settings.samples_per_prompt)
+            self._add(f"{prefix}downstream_", downstream, settings.downstream_samples_per_prompt)
         # One problem's samples are admitted together.
         self.slots = max(min(MAX_SLOTS, sum(self.samples)), max(self.samples) * settings.final_factor)
         budget = Budget.of(rl, interrupted=True)

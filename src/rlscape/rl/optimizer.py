@@ -1,7 +1,7 @@
-"""AdamW on torch's fused kernel.
+"""AdamW on torch's fused kernel, and plain gradient descent.
 
-``torch.optim.AdamW`` computes the same, but making one imports torch's compiler, which takes a job as long as
-importing torch itself.
+``torch.optim`` computes the same, but making one of its optimisers imports torch's compiler, which takes a job as
+long as importing torch itself.
 """
 
 from collections.abc import Iterable
@@ -12,13 +12,34 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 
-class AdamW:
+class Optimizer:
+    """Updates parameters in place; one without a gradient stays as it is."""
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self.parameters = list(parameters)
+        self.state: dict[str, Any] = {}
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def step(self, learning_rate: float) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+
+class AdamW(Optimizer):
     """Decoupled weight decay on every parameter; all parameters have a gradient whenever :meth:`step` is called."""
 
     def __init__(
         self, parameters: Iterable[Tensor], betas: tuple[float, float], epsilon: float, weight_decay: float
     ) -> None:
-        self.parameters = list(parameters)
+        super().__init__(parameters)
         self.betas = betas
         self.epsilon = epsilon
         self.weight_decay = weight_decay
@@ -27,10 +48,6 @@ class AdamW:
             "second_moments": [torch.zeros_like(parameter) for parameter in self.parameters],
             "steps": [torch.tensor(0.0) for _ in self.parameters],
         }
-
-    def zero_grad(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
@@ -51,8 +68,15 @@ class AdamW:
             maximize=False,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        return self.state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.state = state
+class SGD(Optimizer):
+    """Gradient descent without momentum, equivariant under rotations of the weights, which AdamW is not.
+
+    No weight decay: multiplied by a rate that suits gradients, the decay that suits AdamW would outweigh them.
+    """
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.sub_(parameter.grad, alpha=learning_rate)

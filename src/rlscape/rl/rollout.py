@@ -8,6 +8,8 @@
   token are those of the weights that sampled it.
 - Forced interruptions (P1): a sequence still thinking at a random point of its output budget gets the phrase
   appended, token by token and unmarked in ``chosen``, and then has the answer budget left.
+- Turns: after a ``<result>`` that the policy sampled, a problem with an environment answers with the next token,
+  unmarked in ``chosen`` too. An interruption that is due comes instead of the answer.
 """
 
 import copy
@@ -24,7 +26,7 @@ from rlscape.rl.cache import SlotCache
 from rlscape.rl.policy import head_logits
 from rlscape.settings import HeadPrecision, Precision
 from rlscape.tasks.problems import Problem
-from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS, PAD_ID
+from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS, PAD_ID, RESULT_ID
 
 
 @dataclass
@@ -135,6 +137,8 @@ class Generator:
             "chosen": torch.zeros(n, length, dtype=torch.bool),
         }
         self._phrase = torch.tensor(INTERRUPTION_IDS)
+        self._respond = [getattr(problem, "respond", None) for problem in problems]
+        self._has_environments = any(self._respond)
 
     @property
     def free(self) -> int:
@@ -195,11 +199,12 @@ class Generator:
 
         interrupted = rows["thinking"] & (rows["length"] >= rows["interrupt_at"])
         ids = torch.where(interrupted, self._phrase[rows["injected"].clamp(max=len(self._phrase) - 1)], sampled)
+        injected = interrupted | self._answer(rows, ids, interrupted) if self._has_environments else interrupted
         at = rows["length"][:, None]
         rows["ids"].scatter_(1, at, ids[:, None])
-        rows["log_probs"].scatter_(1, at, log_probs.gather(-1, ids[:, None]).masked_fill_(interrupted[:, None], 0.0))
+        rows["log_probs"].scatter_(1, at, log_probs.gather(-1, ids[:, None]).masked_fill_(injected[:, None], 0.0))
         rows["versions"].scatter_(1, at, self.version)
-        rows["chosen"].scatter_(1, at, ~interrupted[:, None])
+        rows["chosen"].scatter_(1, at, ~injected[:, None])
         rows["length"] += 1
         rows["position"] += 1
         rows["injected"] += interrupted
@@ -208,7 +213,18 @@ class Generator:
         rows["thinking"] &= ~closing
         rows["limit"].copy_(torch.where(closing & interrupted, rows["length"] + self.budget.answer, rows["limit"]))
         out_of_tokens = (rows["length"] >= rows["limit"]) & ~(interrupted & rows["thinking"])
-        return self._retire((ids == EOS_ID) & ~interrupted, out_of_tokens)
+        return self._retire((ids == EOS_ID) & ~injected, out_of_tokens)
+
+    def _answer(self, rows: dict[str, Tensor], ids: Tensor, interrupted: Tensor) -> Tensor:
+        """Put the environments' tokens into ``ids``; returns the rows (active,) bool that have one."""
+        answered = torch.zeros_like(interrupted)
+        asking = (rows["next_id"] == RESULT_ID) & ~interrupted
+        for row in asking.nonzero()[:, 0].tolist():
+            respond = self._respond[self.groups[row].prompt]
+            if respond is not None:
+                ids[row] = respond(rows["ids"][row, : rows["length"][row]].tolist())
+                answered[row] = True
+        return answered
 
     def _retire(self, ended: Tensor, out_of_tokens: Tensor) -> list[Group]:
         """Hand finished rows to their groups and close the gaps that they leave."""

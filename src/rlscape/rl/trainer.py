@@ -7,7 +7,7 @@ was killed in between and started again.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +22,22 @@ from rlscape.files import atomic
 from rlscape.models.decoder import Decoder
 from rlscape.rl.advantages import advantages, has_signal
 from rlscape.rl.clock import Clock
+from rlscape.rl.drift import Drift, probes_of
 from rlscape.rl.evaluate import Evaluator
 from rlscape.rl.losses import aggregation_weights, policy_loss
-from rlscape.rl.optimizer import AdamW
+from rlscape.rl.optimizer import SGD, AdamW, Optimizer
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rewards import reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
 from rlscape.rl.schedule import SCHEDULES
-from rlscape.tasks.problems import make_task_sets
+from rlscape.tasks.problems import Problem, make_task_sets
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rlscape.sparse import Restriction
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class RLTrainer:
 
     Args:
         settings: complete settings of the run; ``settings.recipe`` must be set.
-        model: the base model in fp32; trained in place.
+        model: the base model in fp32; of its parameters, those that require a gradient are trained in place.
         after_step: called with the number of finished steps after each of them.
     """
 
@@ -55,11 +58,14 @@ class RLTrainer:
         self.rl = rl = settings.rl
         self.model = model
         self.after_step = after_step
-        sets = make_task_sets(settings.math, settings.code)
-        self.training = [problem for task in recipe.tasks for problem in sets[task].training]
+        made = make_task_sets(settings.math, settings.code, settings.agents)
+        sets = {task: made[task] for task in recipe.tasks}
+        self.training = [problem for task in recipe.tasks for problem in _part(sets[task].training, settings.part)]
         self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
         self.budget = Budget.of(rl, interrupted=recipe.length_control == "interruption")
-        self.optimizer = AdamW(model.parameters(), rl.adam_betas, rl.adam_epsilon, rl.weight_decay)
+        self.restriction = _restrict(model, settings)
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = self._make_optimizer()
         prompt_seed, sampling_seed = np.random.SeedSequence((settings.seed, 1)).spawn(2)
         generator = Generator(
             model,
@@ -85,8 +91,16 @@ class RLTrainer:
         self.wall_seconds = 0.0
         self.metrics: list[dict[str, Any]] = []
         self.updates: list[dict[str, Any]] = []
+        self.snapshots: dict[int, dict[str, Tensor]] = {}
+        """Step -> weights at the evaluations after the first, if the run keeps them."""
+        self.drift = Drift(model, probes_of(settings)) if settings.drift_prompts else None
         self.evaluator = Evaluator(model, sets, settings.evaluation, rl, recipe.generator_head, recipe.temperature)
         self.evaluation_steps = settings.evaluation.steps(rl.steps)
+
+    def _make_optimizer(self) -> Optimizer:
+        if self.settings.optimizer == "sgd":
+            return SGD(self.trained)
+        return AdamW(self.trained, self.rl.adam_betas, self.rl.adam_epsilon, self.rl.weight_decay)
 
     def run(self, checkpoint: Path | None = None) -> None:
         """Train to the end, from ``checkpoint`` if it exists; it is rewritten from time to time."""
@@ -131,6 +145,10 @@ class RLTrainer:
             "tokens_trained": self.tokens_trained,
             "wall_seconds": self.wall_seconds,
         }
+        if self.drift:
+            row |= self.drift.size(self.model)
+        if self.settings.snapshots and self.step:
+            self.snapshots[self.step] = {name: w.cpu().clone() for name, w in self.model.state_dict().items()}
         self.metrics.append(position | row)
         log.info(
             "%s step %d/%d: pass rate %.3f +- %.3f, %.0f s",
@@ -174,6 +192,8 @@ class RLTrainer:
             "tokens_trained": tokens_trained,
         }
         row |= self.update([group for group, keep in zip(groups, kept, strict=True) if keep], rewards[kept])
+        if self.drift:
+            row |= self.drift.measure(self.model)
         self.schedule.finish_update(tokens_trained)
         self.tokens_trained += tokens_trained
         self.tokens_generated += tokens_generated
@@ -225,9 +245,13 @@ class RLTrainer:
             clipped += statistics.clip_fraction * len(log_probs)
             log_ratio += statistics.log_ratio_mean * len(log_probs)
             tokens += len(log_probs)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.rl.max_gradient_norm)
+        if self.restriction:
+            self.restriction.mask_gradients()
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.rl.max_gradient_norm)
         if useful:
             self.optimizer.step(self.rl.learning_rate * min(1.0, (self.step + 1) / max(1, self.rl.warmup_steps)))
+        if self.restriction:
+            self.restriction.restore()
         return {
             "log_ratio_mean": log_ratio / max(tokens, 1),
             "clip_fraction": clipped / max(tokens, 1),
@@ -259,6 +283,8 @@ class RLTrainer:
             "wall_seconds": self.wall_seconds,
             "metrics": self.metrics,
             "updates": self.updates,
+            "snapshots": self.snapshots,
+            "drift": self.drift and self.drift.latest,
         }
         with atomic(path) as temporary:
             torch.save(state, temporary)
@@ -284,6 +310,25 @@ class RLTrainer:
         self.wall_seconds = state["wall_seconds"]
         self.metrics = state["metrics"]
         self.updates = state["updates"]
+        self.snapshots = state["snapshots"]
+        if self.drift:
+            self.drift.latest = state["drift"]
+
+
+def _restrict(model: Decoder, settings: RunSettings) -> "Restriction | None":
+    if settings.mask is None:
+        return None
+    from rlscape.sparse import Restriction  # takes scipy, which takes time
+
+    assert settings.geometry is not None
+    return Restriction(model, settings.mask, settings.geometry, settings.seed)
+
+
+def _part(problems: Sequence[Problem], part: tuple[int, int] | None) -> Sequence[Problem]:
+    """The i-th of n equal parts."""
+    index, parts = part or (0, 1)
+    size = len(problems) // parts
+    return problems[index * size : (index + 1) * size]
 
 
 def _micro_batches(

@@ -44,6 +44,10 @@ class Problem:
     def prompt_ids(self) -> list[int]:
         return encode(self.prompt)
 
+    @property
+    def reference_ids(self) -> list[int]:
+        return encode(" ".join(trace(self)))
+
     def verify(self, completion_ids: Sequence[int]) -> bool:
         """Whether a completion has exactly the form ``... </think> ANSWER <eos>`` with the right answer.
 

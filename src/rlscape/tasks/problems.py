@@ -5,12 +5,19 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from rlscape.config import CodeSettings, MathSettings
+from rlscape.config import AgentSettings, AgentTaskSettings, CodeSettings, MathSettings
 from rlscape.settings import Task
+
+SetSettings = MathSettings | CodeSettings | AgentTaskSettings
+"""What sets are drawn from."""
 
 
 class Problem(Protocol):
-    """A prompt whose completions can be verified."""
+    """A prompt whose completions can be verified.
+
+    A problem with an environment also has ``respond(completion_ids) -> int``: the token that follows when the policy
+    has written ``<result>``, the last of ``completion_ids``; neither ``</think>`` nor ``<eos>``.
+    """
 
     @property
     def prompt(self) -> str:
@@ -20,6 +27,11 @@ class Problem(Protocol):
     @property
     def prompt_ids(self) -> list[int]:
         """Token ids of the prompt."""
+        ...
+
+    @property
+    def reference_ids(self) -> list[int]:
+        """Token ids of a correct completion, the end token included."""
         ...
 
     def verify(self, completion_ids: Sequence[int]) -> bool:
@@ -43,7 +55,7 @@ Requests = tuple[tuple[int, tuple[int, int]], ...]
 """Of the validation, the downstream and the training set: size, fewest and most operations."""
 
 
-def requests_of(settings: MathSettings | CodeSettings) -> Requests:
+def requests_of(settings: SetSettings) -> Requests:
     """In the order in which the sets are drawn."""
     return (
         (settings.validation_size, settings.operations),
@@ -52,9 +64,7 @@ def requests_of(settings: MathSettings | CodeSettings) -> Requests:
     )
 
 
-def draw_sets(
-    settings: MathSettings | CodeSettings, draw: Callable[[int, int, int, np.random.Generator], P_co]
-) -> ProblemSets[P_co]:
+def draw_sets(settings: SetSettings, draw: Callable[[int, int, int, np.random.Generator], P_co]) -> ProblemSets[P_co]:
     """Sets without a common prompt, of which each cycles through its range of operations.
 
     Args:
@@ -78,7 +88,9 @@ def draw_sets(
     return ProblemSets(training, validation, downstream)
 
 
-def make_task_sets(math: MathSettings, code: CodeSettings | None = None) -> dict[Task, ProblemSets[Problem]]:
+def make_task_sets(
+    math: MathSettings, code: CodeSettings | None = None, agents: AgentSettings | None = None
+) -> dict[Task, ProblemSets[Problem]]:
     """The sets of every task that has settings; each depends on its own settings alone."""
     from rlscape.tasks.math import make_sets
 
@@ -87,4 +99,8 @@ def make_task_sets(math: MathSettings, code: CodeSettings | None = None) -> dict
         from rlscape.tasks.code import make_code_sets
 
         sets["code"] = make_code_sets(code)
+    if agents is not None:
+        from rlscape.tasks.agents import AGENT_TASKS, make_agent_sets
+
+        sets |= {task: make_agent_sets(task, getattr(agents, task)) for task in AGENT_TASKS}
     return sets

@@ -25,6 +25,8 @@ PAD_ID = _IDS["<pad>"]
 EOS_ID = _IDS["<eos>"]
 THINK_ID = _IDS["<think>"]
 END_THINK_ID = _IDS["</think>"]
+CALL_ID = _IDS["<call>"]
+RESULT_ID = _IDS["<result>"]
 
 INTERRUPTION = "time is up </think>"
 """What a forced interruption appends to an unfinished thought.

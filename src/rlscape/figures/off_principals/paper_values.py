@@ -33,3 +33,45 @@ TABLE_1: tuple[SparsityRow, ...] = (
     SparsityRow("DS-Qwen-7B", "Polaris-7B", "DAPO", "math", 0.617, 0.69),
     SparsityRow("Qwen3-30B-A3B", "UloRL-A3B", "GRPO", "math", 0.917, 0.13),
 )
+
+
+class SimilarityColumn(NamedTuple):
+    """A kind of matrix in Table 2, block 13: means over pairs of five runs."""
+
+    jaccard: float
+    chance: float
+    """Jaccard index of independent masks."""
+    phi: float
+    """Of masks of equal density with these two numbers; derived, not in the paper."""
+
+
+TABLE_2: dict[str, SimilarityColumn] = {
+    "q": SimilarityColumn(0.580, 0.430, 0.33),
+    "k": SimilarityColumn(0.580, 0.413, 0.36),
+    "v": SimilarityColumn(0.597, 0.467, 0.31),
+    "o": SimilarityColumn(0.552, 0.373, 0.37),
+    "down": SimilarityColumn(0.585, 0.453, 0.31),
+    "up": SimilarityColumn(0.578, 0.443, 0.31),
+    "gate": SimilarityColumn(0.575, 0.437, 0.31),
+}
+
+
+class CheckpointRow(NamedTuple):
+    """A row of Table 3, and the arm that stands for it here."""
+
+    base: str
+    tuned: str
+    method: str
+    arm: str
+
+
+TABLE_3: tuple[CheckpointRow, ...] = (
+    CheckpointRow("Qwen3-8B", "SkyRL-Agent-WebResearch-8B", "GRPO", "agent_search"),
+    CheckpointRow("Qwen3-8B", "VT-deepsearch-8B", "GRPO", "agent_search"),
+    CheckpointRow("Qwen3-8B", "VT-SWE-8B", "GRPO", "agent_calculator"),
+    CheckpointRow("Qwen2.5-7B-Instruct", "agentflow-planner-7b", "Flow-GRPO", "agent_planning"),
+    CheckpointRow("Qwen2.5-7B-Instruct", "GiGPO-Qwen2.5-7B-Instruct-WebShop", "GiGPO", "agent_planning"),
+    CheckpointRow("Qwen2.5-7B-Instruct", "GiGPO-Qwen2.5-7B-Instruct-ALFWorld", "GiGPO", "agent_planning"),
+    CheckpointRow("Meta-Llama-3-8B-Instruct", "Llama-3-Instruct-8B-DPO", "DPO", "dpo"),
+    CheckpointRow("Meta-Llama-3-8B-Instruct", "Llama-3-Instruct-8B-SimPO", "SimPO", "simpo"),
+)

@@ -8,29 +8,28 @@ isotropic update of Gaussian weights has the reported sparsity.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS
+from rlscape.catalogue import ARMS, FIGURES, arms_of, parse_run_name, resolve_run, run_name
 from rlscape.config import Config
 from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
 from rlscape.results import weights
 
-METHODS = ("rlvr", "sft")
+TARGET = "off_principals_table1"
 
 
 def assemble(config: Config) -> pd.DataFrame:
     """A row per pair: source, base, tuned, method, data, sparsity and x with their ranges over seeds."""
     paper = pd.DataFrame(TABLE_1).rename(columns={"update_size": "x"}).assign(source="paper", part="not stated")
-    summaries = weights.geometry_summaries(config, METHODS)
+    arms = arms_of(config, next(figure for figure in FIGURES if figure.target == TARGET))
+    summaries = weights.geometry_summaries(config, arms)
     rows = []
     for (arm, part), runs in summaries.groupby(["arm", "part"], sort=False):
         row = {
             "source": "ours",
             "part": part,
-            "base": config.off_principals.base,
             "tuned": ARMS[arm].label,
-            "method": "SFT" if ARMS[arm].method == "sft" else "DAPO",
-            "data": "math",
+            **_origin(config, arm),
             "seeds": len(runs),
         }
         for quantity in ("sparsity", "x", "isotropic_sparsity"):
@@ -42,6 +41,17 @@ def assemble(config: Config) -> pd.DataFrame:
             }
         rows.append(row)
     return pd.concat([paper, pd.DataFrame(rows)], ignore_index=True).assign(scale=config.scale)
+
+
+def _origin(config: Config, arm: str) -> dict[str, str]:
+    """What an arm starts from, its method (of RL, the loss) and its data, as the paper's rows say it."""
+    run = resolve_run(config, run_name(arm, 0))
+    tasks = run.recipe.tasks if run.recipe else ("math",)
+    return {
+        "base": ARMS[parse_run_name(run.start)[0]].label if run.start else run.base_name,
+        "method": (run.recipe.loss if run.recipe else run.method).upper(),
+        "data": "+".join(tasks),
+    }
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -59,12 +69,12 @@ def draw(frame: pd.DataFrame) -> Figure:
         ]
         for row in shown.itertuples()
     ]
-    figure = new_figure(9.5, 0.25 * len(rows) + 0.9)
+    figure = new_figure(10.5, 0.25 * len(rows) + 0.9)
     draw_table(
         figure.subplots(),
         ["base", "tuned", "method", "data", "unchanged, %", "x", "isotropic at x, %"],
         rows,
-        widths=(1.6, 1.7, 1.1, 1.0, 1.9, 1.7, 1.4),
+        widths=(1.6, 1.9, 1.1, 1.1, 1.9, 1.9, 1.4),
         bold=list(shown["source"] == "ours"),
     )
     seeds = shown["seeds"].dropna().astype(int)

@@ -1,0 +1,144 @@
+"""Evaluators of P2's claims on masks and adapters; criteria in words are in ``config/claims.yaml``."""
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+
+from rlscape.catalogue import ARMS
+from rlscape.claims.register import (
+    INCONCLUSIVE,
+    NOT_REPLICATED,
+    NOT_TESTABLE,
+    REPLICATED,
+    Claim,
+    Conventions,
+    Outcome,
+    Verdict,
+    outcome,
+    span,
+)
+from rlscape.claims.scalerl.shared import Part, above, conclude
+from rlscape.config import AdapterSettings, Config
+from rlscape.results import curves
+from rlscape.results.restricted import distances_to_dense, evaluations_at, stability
+from rlscape.scaling.uncertainty import Interval, t_interval
+
+PRIOR = 2.5
+"""Standard deviation of the normal prior of standardised logistic coefficients: keeps them finite where one learning
+rate separates all collapsed runs from all others (after arXiv 0901.4011)."""
+POSITIONS = {"learning_rate": "learning rate", "step_size": "step size"}
+
+
+def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """O11. Arms: all entries, then the masks safe, random, principal and complement."""
+    _, safe, random, principal, complement = claim.arms
+    distances = distances_to_dense(curves.updates(config, claim.arms))
+    final = evaluations_at(curves.metrics(config, claim.arms), 1.0)
+    parts = []
+    for name, table, column, pairs in (
+        ("distance", distances, "value", ((random, safe), (principal, random), (principal, complement))),
+        ("pass rate", final, "pass_rate", ((safe, principal),)),
+    ):
+        by_seed = table.pivot(index="seed", columns="arm", values=column)
+        for first, second in pairs:
+            interval = t_interval(by_seed[first] - by_seed[second])
+            parts.append(Part(f"{name}({first}) - {name}({second})", interval, above(interval)))
+    means = distances.groupby("arm", sort=False)["value"].mean()
+    note = "distance to dense: " + ", ".join(f"{arm} {means[arm]:.2f}" for arm in claim.arms[1:] if arm in means)
+    return conclude(parts, note)
+
+
+def no_gain(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """O12. Arms: full fine-tuning, whose spread over seeds is the margin, then adapters of kind lora and pissa."""
+    full, *adapters = claim.arms
+    final = evaluations_at(curves.metrics(config, claim.arms), 1.0)
+    by_seed = final.pivot(index="seed", columns="arm", values="pass_rate")
+    margin = float(by_seed[full].std(ddof=1))
+    best: dict[tuple[int, str], str] = {}
+    for arm in adapters:
+        kind = _adapter(arm).rank, _adapter(arm).kind
+        if kind not in best or by_seed[arm].mean() > by_seed[best[kind]].mean():
+            best[kind] = arm
+    ranks = sorted({rank for rank, _ in best})
+    differences = pd.DataFrame(
+        {rank: by_seed[best[rank, "pissa"]] - by_seed[best[rank, "lora"]] for rank in ranks}
+    ).dropna()
+    gain = t_interval(differences.mean(axis=1))
+    verdict: Verdict = INCONCLUSIVE
+    if gain.low > margin:
+        verdict = NOT_REPLICATED
+    elif gain.high < 0 or (gain.high < margin and gain.seeds >= conventions.seeds_for_neutral):
+        verdict = REPLICATED
+    reason = f"margin {margin:.3g}; " + "; ".join(
+        f"rank {rank}: {differences[rank].mean():+.3f} ({best[rank, 'pissa']} against {best[rank, 'lora']})"
+        for rank in ranks
+    )
+    return outcome(verdict, "best pass rate, PiSSA minus LoRA", gain, reason)
+
+
+def collapses_earlier(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """O13. Arms: adapters of kind lora and pissa at several learning rates."""
+    runs = stability(config, claim.arms)
+    runs["kind"] = [_adapter(arm).kind for arm in runs["arm"]]
+    shares = runs.groupby(["seed", "kind"])["collapsed"].mean().unstack()
+    excess = t_interval(shares["pissa"] - shares["lora"])
+    measure = "share of collapsed runs, PiSSA minus LoRA"
+    rates = _rates_of_collapse(runs)
+    if runs["collapsed"].nunique() == 1:
+        which = "every run collapses" if runs["collapsed"].all() else f"none of {len(runs)} runs collapses"
+        return outcome(NOT_TESTABLE, measure, excess, f"{which}; {rates}")
+    if len(shares) < claim.threshold("min_seeds"):
+        lack = f"fewer than {claim.threshold('min_seeds'):g} seeds for a regression"
+        return outcome(INCONCLUSIVE, measure, excess, f"{lack}; {span(excess)}; {rates}")
+    parts = []
+    for position, name in POSITIONS.items():
+        ratio = _jackknife(runs, position)
+        parts.append(Part(f"log of half-collapse {name}, LoRA / PiSSA", ratio, above(ratio)))
+    return conclude(parts, rates)
+
+
+def _adapter(arm: str) -> AdapterSettings:
+    adapter = ARMS[arm].adapter
+    assert adapter is not None, f"{arm} trains no adapter"
+    return adapter
+
+
+def _rates_of_collapse(runs: pd.DataFrame) -> str:
+    """E.g. ``lora: 0/3 at 1e-04, 1/3 at 1e-03, first at 1e-03; pissa: ..., never``."""
+    texts = []
+    for kind, of_kind in runs.groupby("kind"):
+        by_rate = of_kind.groupby("learning_rate")["collapsed"].agg(["sum", "size"])
+        counts = ", ".join(f"{row['sum']}/{row['size']} at {rate:.1e}" for rate, row in by_rate.iterrows())
+        first = by_rate.index[by_rate["sum"] > 0]
+        texts.append(f"{kind}: {counts}, " + (f"first at {first[0]:.1e}" if len(first) else "never"))
+    return "; ".join(texts)
+
+
+def _jackknife(runs: pd.DataFrame, position: str) -> Interval:
+    """:func:`log_ratio` with t limits over the jackknife's pseudo-values, seed by seed."""
+    seeds = runs["seed"].unique()
+    whole = log_ratio(runs, position)
+    without = [log_ratio(runs[runs["seed"] != seed], position) for seed in seeds]
+    return t_interval(len(seeds) * whole - (len(seeds) - 1) * value for value in without)
+
+
+def log_ratio(runs: pd.DataFrame, position: str) -> float:
+    """log(x(LoRA) / x(PiSSA)), where x is the position at which half of a kind's runs collapse.
+
+    From a logistic regression of ``collapsed`` on ``kind`` and the logarithm of ``position`` with one slope for both
+    kinds; NaN if collapse does not become more frequent with it.
+    """
+    runs = runs[np.isfinite(runs[position]) & (runs[position] > 0)]
+    x = np.log(runs[position].to_numpy(float))
+    spread = x.std()
+    kind = np.where(runs["kind"] == "pissa", 0.5, -0.5)
+    design = np.column_stack([np.ones_like(x), (x - x.mean()) / spread, kind])
+    collapsed = runs["collapsed"].to_numpy(float)
+
+    def loss(coefficients: np.ndarray) -> float:
+        logits = design @ coefficients
+        prior = ((coefficients[1:] / PRIOR) ** 2).sum() / 2
+        return float(np.logaddexp(0, logits).sum() - collapsed @ logits + prior)
+
+    _, slope, shift = minimize(loss, np.zeros(3)).x
+    return float(shift * spread / slope) if slope > 0 else np.nan

@@ -1,0 +1,153 @@
+"""Evaluators of P2's claims (arXiv 2511.08567) on bias: over time, per step, at equal size, and by operator."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+
+from rlscape.catalogue import resolve_run, run_name
+from rlscape.claims.off_principals import mask_preference
+from rlscape.claims.register import (
+    INCONCLUSIVE,
+    NOT_REPLICATED,
+    REPLICATED,
+    Claim,
+    Conventions,
+    Outcome,
+    Verdict,
+    span,
+)
+from rlscape.claims.scalerl.shared import Part, above, below, beyond_nothing, conclude
+from rlscape.config import Config
+from rlscape.results import bias, curves
+from rlscape.scaling.compare import judge
+from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
+
+STRIPES = {"q": "row", "o": "column"}
+"""The axes of Figure 3."""
+
+
+def early_and_stable(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """O5. Arms: the one that is judged, then others that are reported."""
+    stability = bias.rank_stability(bias.profiles(config, claim.arms), STRIPES)
+    by_seed = stability.groupby(["arm", "seed"])[["share", "new"]].mean()
+    judged, *others = ({name: t_interval(by_seed.loc[arm, name]) for name in by_seed} for arm in claim.arms)
+    parts = [
+        Part("first to last", judged["share"], above(judged["share"], claim.threshold("min_correlation"))),
+        Part("with new changes", judged["new"], beyond_nothing(judged["new"], claim.threshold("negligible"))),
+    ]
+    reported = [
+        f"{arm}: {span(found['share'])}, new {span(found['new'])}"
+        for arm, found in zip(claim.arms[1:], others, strict=True)
+    ]
+    return conclude(parts, "rank correlations of q rows and o columns" + "".join(f"; {each}" for each in reported))
+
+
+def small_steps_without_penalty(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """O6. Arms: RL at its own rate, then at other rates."""
+    own = claim.arms[0]
+    recipe = resolve_run(config, run_name(own, 0)).recipe
+    assert recipe is not None, "an RL arm"
+    updates = curves.updates(config, claim.arms)
+    largest = t_interval(updates[updates["arm"] == own].groupby("seed")["kl_step"].max())
+    bound = bias.step_bound(recipe)
+    slope = _slope(updates, config)
+    cost = _kl_at_equal_gain(config)
+    clipped = updates[updates["arm"] == own]["clip_fraction"].mean()
+    parts = [
+        Part("largest KL of a step", largest, below(largest, bound)),
+        Part("log-log slope in the rate", slope, _around(slope, 2.0, claim.threshold("slope_margin"))),
+        Part("KL(sft) - KL(rlvr) at equal pass rate", cost, above(cost)),
+    ]
+    return conclude(parts, f"bound {bound:.3g}; {clipped:.2%} of tokens outside the clip")
+
+
+def _slope(updates: pd.DataFrame, config: Config) -> Interval:
+    """Of the logarithm of an arm's mean KL of a step on that of its rate, with the regression's t limits.
+
+    The seeds are those of the arm with the fewest.
+    """
+    positive = updates[updates["kl_step"] > 0]
+    kl = positive.groupby("arm")["kl_step"].mean()
+    rates = [resolve_run(config, run_name(str(arm), 0)).rl.learning_rate for arm in kl.index]
+    x, y = np.log(rates), np.log(kl.to_numpy())
+    seeds = int(updates.groupby("arm")["seed"].nunique().min())
+    if len(kl) < 3:
+        return Interval(np.nan, np.nan, np.nan, seeds)
+    slope, intercept = np.polyfit(x, y, 1)
+    error = np.sqrt(((y - intercept - slope * x) ** 2).sum() / (len(kl) - 2) / ((x - x.mean()) ** 2).sum())
+    half = float(student_t.ppf(0.975, len(kl) - 2) * error)
+    return Interval(float(slope), float(slope) - half, float(slope) + half, seeds)
+
+
+def _around(interval: Interval, value: float, margin: float) -> Verdict:
+    """Replicated if the interval lies within ``value +- margin``, not replicated if it lies outside."""
+    if value - margin <= interval.low and interval.high <= value + margin:
+        return REPLICATED
+    outside = interval.high < value - margin or interval.low > value + margin
+    return NOT_REPLICATED if outside else INCONCLUSIVE
+
+
+def _kl_at_equal_gain(config: Config) -> Interval:
+    """KL(pi_0 || pi) of the SFT snapshot nearest to RL's final pass rate less that of RL, paired by seed."""
+    return _differences(bias.matching(config), "accuracy", "kl")
+
+
+def _differences(table: pd.DataFrame, matching: str, statistic: str) -> Interval:
+    """SFT less RL in one matching, paired by seed."""
+    of_matching = table[table["matching"] == matching].set_index(["method", "seed"])[statistic]
+    methods = {method: values.droplevel("method").to_dict() for method, values in of_matching.groupby("method")}
+    return t_interval(paired_differences(methods.get("sft", {}), methods.get("rl", {})))
+
+
+AS_RUN = {"nss": "NSS", "largest_angle": "largest angle"}
+AT_EQUAL_NORM = AS_RUN | {"efficiency": "e", "energy_both_over_chance": "energy share over chance"}
+
+
+def keeps_spectrum_at_equal_norm(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """O7. Arms: RL and SFT, as :mod:`rlscape.cli.measure_matching` compares them."""
+    table = bias.matching(config)
+    parts = []
+    for matching, statistics in (("as_run", AS_RUN), ("norm", AT_EQUAL_NORM)):
+        for statistic, name in statistics.items():
+            difference = _differences(table, matching, statistic)
+            parts.append(Part(f"{name}, {bias.MATCHINGS[matching]}", difference, above(difference)))
+    snapshot = _differences(table, "norm_snapshot", "nss")
+    return conclude(parts, f"SFT minus RL; NSS, {bias.MATCHINGS['norm_snapshot']}: {span(snapshot)}")
+
+
+def mask_preference_on_grid(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """O8, O9. Arms: the one whose update is compared with the masks in ``directions``."""
+    at_one = mask_preference(claim, conventions, config)
+    table = bias.operators(config, claim.arms)
+    cells = [_energy_by_cell(table, mask) for mask in claim.directions]
+    agreeing = contradicting = 0
+    notes = []
+    for intervals, (mask, side) in zip(cells, claim.directions.items(), strict=True):
+        judged = [judge(interval) for interval in intervals]
+        above_null, below_null = judged.count("above"), judged.count("below")
+        agreeing += above_null if side == "above" else below_null
+        contradicting += below_null if side == "above" else above_null
+        notes.append(f"{mask} above its null in {above_null}, below in {below_null} of {len(judged)} cells")
+    total = sum(map(len, cells))
+    least = claim.threshold("min_share") * total
+    grid: Verdict = REPLICATED if agreeing >= least else NOT_REPLICATED if contradicting >= least else INCONCLUSIVE
+    both = t_interval(_over_chance(table[table["operator"] == "both"]).groupby(table["seed"]).mean())
+    reason = f"{at_one.reason}; fp32 energy over the grid: {', '.join(notes)}; in the subspaces {span(both)} of chance"
+    verdict = at_one.verdict if at_one.verdict != REPLICATED else grid
+    return Outcome(verdict, at_one.measure, at_one.effect, at_one.low, at_one.high, at_one.seeds, reason)
+
+
+def _over_chance(rows: pd.DataFrame) -> pd.Series:
+    return rows["energy"] / rows["chance"]
+
+
+def _energy_by_cell(table: pd.DataFrame, mask: str) -> list[Interval]:
+    """Per rank and density, energy over chance in the mask less 1 (and less what magnitudes predict), over seeds.
+
+    M_low is a union of magnitude bins, whose energy the binned null reproduces: there chance alone is subtracted.
+    """
+    rows = table[table["operator"] == mask]
+    null = rows["chance"] if mask == "low" else rows["energy_binned"]
+    excess = rows.assign(excess=(rows["energy"] - null) / rows["chance"])
+    cells = excess.groupby(["rank_fraction", "alpha", "seed"], dropna=False)["excess"].mean()
+    return [t_interval(cell) for _, cell in cells.groupby(level=["rank_fraction", "alpha"], dropna=False)]

@@ -1,0 +1,132 @@
+"""Evaluators of P2's claims on which weights change: the shared footprint, its stripes, and the changed base.
+
+Pairs of runs are not independent: every run is in many. Intervals are by the jackknife, which leaves out one run (or
+seed) at a time with all of its pairs; the means over each run's pairs alone would vary too little.
+"""
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+import pandas as pd
+
+from rlscape.claims.register import Claim, Conventions, Outcome, span
+from rlscape.claims.scalerl.shared import Part, above, conclude, neutral
+from rlscape.config import Config
+from rlscape.results import pairs
+from rlscape.scaling.uncertainty import Interval, t_interval
+
+AXES = {"above": ("row", "column"), "below": ("column", "row")}
+"""Claimed side of row over column dispersion -> the axis of the stripes, and the other one."""
+
+
+def jackknife(statistic: Callable[[Collection[int]], float], units: Collection[int]) -> Interval:
+    """A statistic of pairs of units, with t limits on its pseudo-values; without limits for fewer than three units."""
+    whole, count = statistic(units), len(units)
+    if count < 3:
+        return Interval(whole, np.nan, np.nan, count)
+    left_out = (statistic([other for other in units if other != unit]) for unit in units)
+    return t_interval(count * whole - (count - 1) * part for part in left_out)
+
+
+def shared_footprint(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """O3. Arms: runs of reinforcement learning, and last the supervised one. Units are the former, by their seed 0."""
+    *learned, supervised = claim.arms
+    measured = pairs.both_ways(pairs.pairs(config, "footprint"))
+    measured["jaccard_excess"] = measured["jaccard"] - measured["jaccard_chance"]
+    for null in ("binned", "spectrum"):
+        measured[f"phi_less_{null}"] = measured["phi"] - measured[f"phi_{null}"]
+    by_pair = measured.groupby(["arm_a", "arm_b"]).mean(numeric_only=True)
+
+    def within(quantity: str, units: Collection[int]) -> float:
+        return _mean(by_pair[quantity], [learned[unit] for unit in units], [learned[unit] for unit in units])
+
+    def beyond(quantity: str, units: Collection[int]) -> float:
+        across = _mean(by_pair[quantity], [learned[unit] for unit in units], [supervised])
+        return within(quantity, units) - across
+
+    units, negligible = range(len(learned)), claim.threshold("negligible")
+    parts = []
+    for measure, statistic, quantity, limit in (
+        ("phi less binned", within, "phi_less_binned", negligible),
+        ("phi less spectrum-matched", within, "phi_less_spectrum", negligible),
+        ("J less J_0", within, "jaccard_excess", 0.0),
+        (f"phi within RL less with {supervised}", beyond, "phi", 0.0),
+        (f"fp32 phi within RL less with {supervised}", beyond, "phi_top", 0.0),
+    ):
+        interval = jackknife(lambda chosen, f=statistic, q=quantity: f(q, chosen), units)  # type: ignore[misc]
+        parts.append(Part(measure, interval, above(interval, limit)))
+    phi, phi_top = (within(quantity, units) for quantity in ("phi", "phi_top"))
+    return conclude(parts, f"phi within RL {phi:.3f}, fp32 {phi_top:.3f}")
+
+
+def _mean(values: pd.Series, first: Collection[object], second: Collection[object]) -> float:
+    """Over the pairs of one group of runs with another; NaN without any."""
+    a, b = (values.index.get_level_values(level) for level in (0, 1))
+    return float(values[a.isin(first) & b.isin(second)].mean())
+
+
+def striped(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """O4. Arms: the one whose runs are looked at. Directions: kind of matrix -> row over column dispersion."""
+    measured = pairs.stripes(config, "intervened")
+    measured = measured[measured["arm"].isin(claim.arms) & (measured["view"] == "stored")]
+    parts, fp32 = [], []
+    for kind, side in claim.directions.items():
+        matrices = measured[measured["kind"] == kind]
+        along, across = AXES[side]
+        for name, other in {
+            across: f"{across}_dispersion",
+            "binned": f"{along}_dispersion_binned",
+            "spectrum-matched": f"{along}_dispersion_spectrum",
+        }.items():
+            ratio = _log_ratio(matrices, f"{along}_dispersion", other)
+            parts.append(Part(f"{kind}: {along} over {name}", ratio, above(ratio)))
+        fp32.append(f"{kind} {span(_log_ratio(matrices, f'{along}_dispersion_top', f'{across}_dispersion_top'))}")
+    return conclude(parts, f"log ratios of dispersions; in fp32, claimed over other axis: {', '.join(fp32)}")
+
+
+def _log_ratio(matrices: pd.DataFrame, first: str, second: str) -> Interval:
+    """Mean over matrices of the logarithm of a ratio, over seeds."""
+    ratios = np.log(matrices[first] / matrices[second])
+    return t_interval(ratios.groupby(matrices["seed"]).mean())
+
+
+def overlap_follows_edits(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """O10. Arms: from the base, and from the changed base. Units are the seeds that both have."""
+    reference, changed = claim.arms
+    measured = pairs.pairs(config, "intervened")
+    stored, undone = (measured[measured["view"] == view] for view in ("stored", "undone"))
+    tables = {
+        "repeat": _excess(pairs.against(stored, reference, reference)),
+        "changed": _excess(pairs.against(stored, reference, changed)),
+        "undone": _excess(pairs.against(undone, reference, changed)),
+    }
+    edits = pairs.against(stored, reference, changed).drop_duplicates("tensor").set_index("tensor")["edit"]
+    edited, others = edits.index[edits != "none"], edits.index[edits == "none"]
+    seeds = range(min(config.seeds[arm] for arm in claim.arms))
+
+    def excess(name: str, tensors: pd.Index, units: Collection[int]) -> float:
+        return _mean(tables[name].reindex(columns=tensors).mean(axis=1), units, units)
+
+    def fall(name: str, tensors: pd.Index) -> Interval:
+        return jackknife(lambda units: excess("repeat", tensors, units) - excess(name, tensors, units), seeds)
+
+    repeat = excess("repeat", edited, seeds)
+    margin = conventions.margin_share * repeat
+    inside, outside = fall("changed", edited), fall("changed", others)
+    left = jackknife(lambda units: excess("changed", edited, units), seeds)
+    parts = [
+        Part("fall of overlap in changed matrices", inside, above(inside)),
+        Part("overlap there less random", left, neutral(left, margin)),
+        Part("fall elsewhere", outside, neutral(outside, margin)),
+    ]
+    remaining = [
+        f"{edit} {span(fall('undone', edits.index[edits == edit]))}" for edit in sorted(edits[edited].unique())
+    ]
+    note = f"repeat less random {repeat:.3f}, margin {margin:.3f}; fall that remains when the change is undone: "
+    return conclude(parts, note + ", ".join(remaining))
+
+
+def _excess(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Overlap less random: a row per pair of seeds, a column per tensor."""
+    excess = chosen.assign(excess=chosen["overlap"] - chosen["overlap_chance"])
+    return excess.pivot_table(index=["seed_a", "seed_b"], columns="tensor", values="excess")

@@ -1,0 +1,78 @@
+"""Measure the plane through a base model and two runs: ``python -m rlscape.cli.measure_landscape --base DIR ...``.
+
+Per point: the negative log-likelihood per token of the reference traces of validation problems, and the expected
+reward that they stand for, the mean probability of the whole trace. That is the pass rate but for answers that are
+right after another thought; it takes one forward pass, where a sampled pass rate takes a thousand completions.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from rlscape.catalogue import RunSettings
+from rlscape.cli.common import fail_clearly, parse_settings, start_logging
+from rlscape.config import GeometrySettings
+from rlscape.files import write_parquet
+from rlscape.geometry.landscape import Plane, measure_grid, project_path
+from rlscape.geometry.snapshots import read_snapshot, snapshot_steps
+from rlscape.models.build import load_decoder
+from rlscape.models.decoder import Decoder
+from rlscape.rl.drift import Probe, probes_of
+from rlscape.rl.packing import Packing
+from rlscape.rl.policy import completion_log_probs
+
+SNAPSHOTS = "snapshots.safetensors"
+
+
+def _likelihood(decoder: Decoder, probes: list[Probe]) -> Callable[[dict[str, Tensor]], dict[str, float]]:
+    """What :func:`rlscape.geometry.landscape.measure_grid` measures; ``decoder`` is overwritten."""
+    ordered = sorted(probes, key=lambda probe: len(probe[1]))
+    lengths = [len(completion) for _, completion in ordered]
+    prompts, completions = [prompt for prompt, _ in ordered], [torch.tensor(ids) for _, ids in ordered]
+    batch = Packing(prompts, completions, torch.arange(len(ordered)))
+    every = torch.ones(len(batch.targets), dtype=torch.bool)
+
+    @torch.no_grad()
+    def measure(weights: dict[str, Tensor]) -> dict[str, float]:
+        decoder.load_state_dict(weights)
+        log_probs = completion_log_probs(decoder, batch, every, "fp32", temperature=1.0)
+        of_traces = torch.stack([trace.sum() for trace in log_probs.split(lengths)])
+        return {"nll": -float(log_probs.mean()), "reward": float(of_traces.exp().mean())}
+
+    return measure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", required=True, type=Path, help="directory of the base model")
+    parser.add_argument("--sft", required=True, type=Path, help=f"directory of an SFT run with {SNAPSHOTS}")
+    parser.add_argument("--rl", required=True, type=Path, help=f"directory of an RL run with {SNAPSHOTS}")
+    parser.add_argument("--settings", required=True, help="RunSettings as JSON (the problems)")
+    parser.add_argument("--geometry", required=True, help="GeometrySettings as JSON")
+    parser.add_argument("--output", required=True, type=Path, help="parquet file")
+    arguments = parser.parse_args()
+
+    start_logging()
+    torch.set_num_threads(1)
+    settings = parse_settings(RunSettings, arguments.settings)
+    landscape = parse_settings(GeometrySettings, arguments.geometry).landscape
+    decoder = load_decoder(arguments.base)
+    base = {name: values.clone() for name, values in decoder.state_dict().items()}
+    runs = {"sft": arguments.sft / SNAPSHOTS, "rl": arguments.rl / SNAPSHOTS}
+    steps = {run: snapshot_steps(file) for run, file in runs.items()}
+    plane = Plane(base, *(read_snapshot(file, steps[run][-1]) for run, file in runs.items()))
+    measure = _likelihood(decoder, probes_of(settings.changed(drift_prompts=landscape.traces)))
+    grid = measure_grid(plane, measure, landscape).assign(kind="grid")
+    paths = [
+        project_path(plane, ((step, read_snapshot(file, step)) for step in steps[run])).assign(kind="path", run=run)
+        for run, file in runs.items()
+    ]
+    write_parquet(arguments.output, pd.concat([grid, *paths], ignore_index=True).assign(cosine=plane.cosine))
+
+
+if __name__ == "__main__":
+    fail_clearly(main)

@@ -1,0 +1,99 @@
+"""Control: sparsity and overlaps against the learning rate, for RL and SFT on one axis, and against the size x.
+
+Paper: says that sparsity vanishes at larger learning rates, without numbers, and compares RL with SFT at rates that
+differ or are not known. Here: both over the same range of rates, with what each run gained; x is the size of the
+update in units of bf16 rounding, and the curve is the sparsity of an isotropic update of that size.
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rlscape.catalogue import ARMS, FIGURES, arms_of
+from rlscape.config import Config
+from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure
+from rlscape.figures.weights import MASKS, NULL_STYLES, learning_rates
+from rlscape.results import origin, weights
+
+TARGET = "off_principals_control_learning_rate"
+METHODS = {"rl": "rlvr", "sft": "sft"}
+"""Method -> the arm whose look it has."""
+SHOWN_MASKS = ("principal", "low")
+
+
+def assemble(config: Config) -> pd.DataFrame:
+    """A row per run: method, learning rate, gain, sparsity, x, isotropic sparsity; per mask overlap, chance, nulls."""
+    arms = arms_of(config, next(figure for figure in FIGURES if figure.target == TARGET))
+    frame = origin.sizes(config, arms).join(origin.gains(config, arms), on="run")
+    matrices = weights.matrices(config, arms)
+    for mask in SHOWN_MASKS:
+        pooled = weights.pooled_overlaps(matrices, mask, ["run"]).set_index("run")
+        names = {"value": mask, "chance": f"{mask}_chance"} | {null: f"{mask}_{null}" for null in NULL_STYLES}
+        frame = frame.join(pooled[list(names)].rename(columns=names), on="run")
+    frame["method"] = [ARMS[arm].method for arm in frame["arm"]]
+    return frame.assign(learning_rate=learning_rates(frame, config), scale=config.scale)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """Left: sparsity against rate and against x. Right: both overlaps against the rate, beside chance and nulls."""
+    figure = new_figure(11, 7.2)
+    (by_rate, principal), (by_size, low) = figure.subplots(2, 2)
+    _draw_against(by_rate, frame, "learning_rate", "sparsity")
+    _draw_against(by_rate, frame, "learning_rate", "isotropic_sparsity", dashes=NULL_STYLES["isotropic"][2])
+    by_rate.set(title="sparsity against the learning rate", ylabel="bf16 sparsity", ylim=(0, 1))
+    _draw_sizes(by_size, frame)
+    for ax, mask in zip((principal, low), SHOWN_MASKS, strict=True):
+        _draw_against(ax, frame, "learning_rate", mask)
+        for null, (_, _, dashes) in NULL_STYLES.items():
+            _draw_against(ax, frame, "learning_rate", f"{mask}_{null}", dashes=dashes)
+        ax.axhline(frame[f"{mask}_chance"].mean(), color=GREY, linewidth=0.8)
+        ax.set(title=f"overlap with {MASKS[mask]}", ylabel="share of changed entries")
+    for ax in (by_rate, principal, low):
+        ax.set(xscale="log", xlabel="learning rate")
+    handles = [
+        by_rate.plot([], [], color=ARM_STYLES[arm][0], marker=ARM_STYLES[arm][1], label=ARMS[arm].label)[0]
+        for arm in METHODS.values()
+    ]
+    for label, _, dashes in NULL_STYLES.values():
+        handles += by_rate.plot([], [], color=INK, linestyle=dashes, label=label)
+    handles += by_rate.plot([], [], color=GREY, linewidth=0.8, label="chance")
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    add_note(
+        figure,
+        f"scale: {frame['scale'].iloc[0]}",
+        describe_seeds(frame.groupby("arm")["seed"].nunique()),
+        "a dot per seed, lines through means; numbers: mean gain in pass rate",
+        "paper: no numbers for rates; Table 1: RL 36–92%, SFT 0.6–18.8% sparse",
+    )
+    return figure
+
+
+def _draw_against(ax: Axes, frame: pd.DataFrame, axis: str, quantity: str, dashes: str | None = None) -> None:
+    """A line through the means of the arms of each method; without ``dashes`` also a dot per seed and the gains."""
+    for method, arm in METHODS.items():
+        rows = frame[frame["method"] == method]
+        means = rows.groupby(axis)[[quantity, "gain"]].mean()
+        colour, marker = ARM_STYLES[arm]
+        ax.plot(means.index, means[quantity], color=colour, linestyle=dashes or "-", linewidth=1)
+        if dashes is None:
+            ax.plot(rows[axis], rows[quantity], color=colour, marker=marker, markersize=5, linestyle="")
+            _annotate_gains(ax, means.index.to_numpy(), means[quantity], means["gain"], colour)
+
+
+def _draw_sizes(ax: Axes, frame: pd.DataFrame) -> None:
+    low, high = frame["x"].min() / 2, frame["x"].max() * 2
+    curve = np.geomspace(low, high, 200)
+    ax.plot(curve, 1 - 2 / np.pi * np.arctan(curve), color=INK, linestyle=NULL_STYLES["isotropic"][2], linewidth=1)
+    for method, arm in METHODS.items():
+        rows = frame[frame["method"] == method]
+        colour, marker = ARM_STYLES[arm]
+        ax.plot(rows["x"], rows["sparsity"], color=colour, marker=marker, markersize=5, linestyle="")
+        means = rows.groupby("arm")[["x", "sparsity", "gain"]].mean()
+        _annotate_gains(ax, means["x"], means["sparsity"], means["gain"], colour)
+    ax.set(title="sparsity against size", xlabel="size x", ylabel="bf16 sparsity", xscale="log", ylim=(0, 1))
+
+
+def _annotate_gains(ax: Axes, places: pd.Series, heights: pd.Series, gains: pd.Series, colour: str) -> None:
+    for place, height, gain in zip(places, heights, gains, strict=True):
+        ax.annotate(f"{gain:+.2f}", (place, height), (3, 4), textcoords="offset points", fontsize=6.5, color=colour)

@@ -1,0 +1,25 @@
+"""P2, Table 4: pass rates after 320 steps by the entries that train.
+
+Paper: DS-Qwen-1.5B, averages of four benchmarks, one run each. Here: problems of our own, at the evaluation
+nearest to 320/500 of a run that stands for 500 steps.
+"""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from rlscape.catalogue.off_principals import MASK_STEPS
+from rlscape.config import Config
+from rlscape.figures.masks import assemble_masks, draw_masks
+from rlscape.figures.off_principals.paper_tables import TABLE_4
+
+STEPS = MASK_STEPS[0]
+
+
+def assemble(config: Config) -> pd.DataFrame:
+    """See :func:`rlscape.figures.masks.assemble_masks`."""
+    return assemble_masks(config, STEPS / MASK_STEPS[1], TABLE_4)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """Ours and the paper's side by side."""
+    return draw_masks(frame, STEPS)

@@ -1,0 +1,244 @@
+"""Which weights two runs both change (P2, Figures 2, 6 and 12, Table 2), and the rows and columns they change.
+
+Every similarity stands beside two baselines: independent masks of the same densities, and masks permuted at random
+within bins of ``|W0|``, for runs from one base change the same small weights whatever moves them. The same is asked
+of the fp32 updates, at equal density, where rounding plays no part.
+
+A run whose base was changed by an intervention (:mod:`rlscape.models.interventions`) is read in two views: ``stored``,
+and ``undone``, its update mapped back, put on the original base and read in bf16 there. If only the coordinates
+changed, the overlap with the original's runs is back in the second view.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from rlscape.config import GeometrySettings, Intervention
+from rlscape.errors import CheckpointError
+from rlscape.files import read_json
+from rlscape.geometry import masks, nulls
+from rlscape.geometry.checkpoints import stream_pair
+from rlscape.geometry.measure import _identity
+from rlscape.geometry.profiles import AXES
+from rlscape.geometry.sparsity import update_mask
+from rlscape.models.decoder import DecoderConfig
+from rlscape.models.interventions import INTERVENTION_FILE, Gauge
+from rlscape.settings import Settings
+
+TOP_SHARE = 0.2
+"""Density of the masks that compare fp32 updates: the entries of largest ``|dW|``."""
+
+
+class ComparedRun(Settings):
+    """A run, where its model is, and what it started from."""
+
+    run: str
+    base: Path
+    model: Path
+    original: Path | None = None
+    """Of a run from a changed base: the base before the change that ``base/intervention.json`` describes."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One tensor of one run, in one set of coordinates."""
+
+    masks: dict[str, Tensor]
+    """Bool ``[m, n]``: "" for the update mask M, "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32."""
+    bins: Tensor
+    """Magnitude bin of every entry of W0."""
+    rotated: list[dict[str, Tensor]]
+    """The masks of draws of the spectrum-matched null."""
+
+    @classmethod
+    def of(cls, base: Tensor, tuned: Tensor, settings: GeometrySettings, generator: torch.Generator) -> "View":
+        """The view of W0 and W+ ``[m, n]``."""
+        base, update = base.double(), tuned.double() - base.double()
+        draws = (nulls.spectrum_matched_update(update, generator) for _ in range(settings.null_draws))
+        return cls(
+            _masks(base, update),
+            nulls.magnitude_bins(base, settings.magnitude_bins),
+            [_masks(base, draw) for draw in draws],
+        )
+
+
+def _masks(base: Tensor, update: Tensor) -> dict[str, Tensor]:
+    return {"": update_mask(base, base + update), "_top": masks.top_mask(update.abs(), TOP_SHARE)}
+
+
+class _Tensor(NamedTuple):
+    name: str
+    edit: str
+    views: dict[str, View]
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.views["stored"].bins.shape
+
+
+def _gauge(base: Path) -> Gauge:
+    file = base / INTERVENTION_FILE
+    if not file.exists():
+        raise CheckpointError(f"{file}: no such file; rlscape.cli.intervene_base writes it with the changed base")
+    return Gauge.of(Intervention.model_validate(read_json(file)["settings"]), DecoderConfig.read(base / "config.json"))
+
+
+def _stream(run: ComparedRun, settings: GeometrySettings, generator: torch.Generator) -> Iterator[_Tensor]:
+    """The matrices inside the blocks, by sorted name."""
+    gauge = _gauge(run.base) if run.original else None
+    originals = stream_pair(run.original or run.base, run.base)
+    for (name, before, after), (_, original, _) in zip(stream_pair(run.base, run.model), originals, strict=True):
+        identity = _identity(name)
+        if before.ndim != 2 or identity["kind"] is None or identity["layer"] is None:
+            continue
+        views = {"stored": View.of(before, after, settings, generator)}
+        if gauge is not None:
+            update = gauge.undo({name: after.double() - before.double()})[name]
+            views["undone"] = View.of(original, original.double() + update, settings, generator)
+        yield _Tensor(name, gauge.edit_of(name) if gauge else "none", views)
+
+
+def similarity(both: float, first: float, second: float, size: int) -> dict[str, float]:
+    """Jaccard index, phi and ``|A & B| / |B|`` of masks of ``size`` entries, from ``|A & B|``, ``|A|`` and ``|B|``.
+
+    NaN where a mask is empty (phi: or full).
+    """
+    counts = torch.tensor([both, first, second], dtype=torch.float64)
+    joint, p, q = counts / size
+    return {
+        "jaccard": (joint / (p + q - joint)).item(),
+        "phi": ((joint - p * q) / (p * (1 - p) * q * (1 - q)).sqrt()).item(),
+        "overlap": (joint / q).item(),
+    }
+
+
+def compare(first: Tensor, second: Tensor, bins: Tensor) -> dict[str, float]:
+    """Two update masks A, B ``[m, n]``: their similarities, chance, and ``<similarity>_binned`` with its 95% range.
+
+    Chance is that of independent masks; of phi it is 0, of the overlap A's density. Under the binned null B's
+    entries are permuted within ``bins``, those of the base that B started from. Where both started from one base,
+    permuting A as well would change nothing: the distribution of ``|A & B|`` is the same.
+    """
+    size, a, b = first.numel(), first.sum().item(), second.sum().item()
+    shared = nulls.binned_permutation(second, first, bins)
+    limits = {"": shared.mean, "_low": shared.low, "_high": shared.high}
+    chance = similarity(a * b / size, a, b, size)
+    return (
+        {"size": size, "density_a": a / size, "density_b": b / size}
+        | similarity((first & second).sum().item(), a, b, size)
+        | {"jaccard_chance": chance["jaccard"], "overlap_chance": chance["overlap"]}
+        | {
+            f"{name}_binned{limit}": value
+            for limit, both in limits.items()
+            for name, value in similarity(both, a, b, size).items()
+        }
+    )
+
+
+def dispersion(mask: Tensor, axis: str) -> float:
+    """Variance of a mask's row densities rho (or column densities kappa) over that of independent entries.
+
+    1 if entries change independently of their row, ``[m, n]``; for n entries in a row the binomial variance is
+    ``p (1 - p) / n``. NaN for an empty or a full mask.
+    """
+    density = mask.double().mean()
+    binomial = density * (1 - density) / mask.shape[AXES[axis]]
+    return (mask.double().mean(AXES[axis]).var(correction=0) / binomial).item()
+
+
+def permuted_in_bins(mask: Tensor, bins: Tensor, generator: torch.Generator) -> Tensor:
+    """One draw of the binned null: the mask with its entries permuted at random within each bin."""
+    flat, order = bins.flatten(), torch.randperm(bins.numel(), generator=generator)
+    shuffled = order[flat[order].argsort(stable=True)]
+    permuted = torch.empty_like(mask.flatten())
+    permuted[flat.argsort(stable=True)] = mask.flatten()[shuffled]
+    return permuted.view_as(mask)
+
+
+def _null_columns(name: str, draws: list[float]) -> dict[str, float]:
+    null = nulls.from_draws(np.array(draws))
+    return {name: null.mean, f"{name}_low": null.low, f"{name}_high": null.high}
+
+
+def stripes(view: View, generator: torch.Generator) -> dict[str, float]:
+    """Row and column dispersion of both masks, each with two nulls: binned and spectrum-matched.
+
+    Columns ``<row|column>_dispersion[_top]``, and with ``_<null>``, ``_<null>_low`` and ``_<null>_high``. An update of
+    low rank has stripes whatever its directions are: the second null shows them.
+    """
+    columns = {"density": masks.density(view.masks[""])}
+    for suffix, mask in view.masks.items():
+        draws = {
+            "binned": [permuted_in_bins(mask, view.bins, generator) for _ in view.rotated],
+            "spectrum": [rotated[suffix] for rotated in view.rotated],
+        }
+        for axis in AXES:
+            name = f"{axis}_dispersion{suffix}"
+            columns[name] = dispersion(mask, axis)
+            for null, drawn in draws.items():
+                columns |= _null_columns(f"{name}_{null}", [dispersion(draw, axis) for draw in drawn])
+    return columns
+
+
+class GroupMeasurement(NamedTuple):
+    """What :func:`measure_pairs` found."""
+
+    pairs: pd.DataFrame
+    """A row per pair (``run_a`` before ``run_b`` in the list), view and tensor: layer, kind, edit, the columns of
+    :func:`compare`, ``phi_top`` for the fp32 updates with its binned null, and ``phi[_top]_spectrum`` with its range:
+    both updates rotated at random."""
+    stripes: pd.DataFrame
+    """A row per run, view and tensor: layer, kind, edit and the columns of :func:`stripes`."""
+
+
+def measure_pairs(
+    runs: Sequence[ComparedRun], settings: GeometrySettings, generator: torch.Generator
+) -> GroupMeasurement:
+    """Compare every pair of runs, one tensor at a time.
+
+    A pair has the view ``undone`` if one of the two runs has it; the other is as stored. ``edit`` says what was done
+    to the tensor in the base of at least one of them.
+
+    Raises:
+        CheckpointError: the runs do not have the same matrices, none has a known kind, a changed base does not say
+            how, or see :func:`rlscape.geometry.checkpoints.stream_pair`.
+    """
+    pairs, profiles = [], []
+    for tensors in zip(*(_stream(run, settings, generator) for run in runs), strict=True):
+        name = tensors[0].name
+        for run, tensor in zip(runs, tensors, strict=True):
+            if (tensor.name, tensor.shape) != (name, tensors[0].shape):
+                raise CheckpointError(
+                    f"{run.model}: {tensor.name} against {name} of {runs[0].model}; compare one shape"
+                )
+            for view, matrix in tensor.views.items():
+                row = {"run": run.run, "view": view} | _identity(name) | {"edit": tensor.edit}
+                profiles.append(row | stripes(matrix, generator))
+        for (run_a, a), (run_b, b) in combinations(zip(runs, tensors, strict=True), 2):
+            edit = a.edit if a.edit != "none" else b.edit
+            for view in dict.fromkeys((*a.views, *b.views)):
+                pair = {"run_a": run_a.run, "run_b": run_b.run, "view": view} | _identity(name) | {"edit": edit}
+                pairs.append(pair | _compare_views(*(side.views.get(view, side.views["stored"]) for side in (a, b))))
+    if not pairs:
+        raise CheckpointError(
+            f"{len(runs)} runs, no pair with a matrix of a known kind; expected two causal language models or more"
+        )
+    return GroupMeasurement(pd.DataFrame(pairs), pd.DataFrame(profiles))
+
+
+def _compare_views(a: View, b: View) -> dict[str, float]:
+    top = compare(a.masks["_top"], b.masks["_top"], b.bins)
+    columns = compare(a.masks[""], b.masks[""], b.bins)
+    columns |= {f"phi_top{suffix}": top[f"phi{suffix}"] for suffix in ("", "_binned", "_binned_low", "_binned_high")}
+    for suffix in a.masks:
+        draws = zip(a.rotated, b.rotated, strict=True)
+        phis = [masks.phi(first[suffix], second[suffix]) for first, second in draws]
+        columns |= _null_columns(f"phi{suffix}_spectrum", phis)
+    return columns

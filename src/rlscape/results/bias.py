@@ -1,0 +1,84 @@
+"""Where updates fall: over training, by operator, by precision, and at equal size."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from rlscape.config import Config
+from rlscape.results.files import read_table, tables_of_runs
+from rlscape.rl.recipes import Recipe
+
+MATCHED_ARMS = ("rlvr", "sft", "sft_lr_thirtieth")
+"""What the matchings compare; see :mod:`rlscape.cli.measure_matching`."""
+MATCHINGS: dict[str, str] = {
+    "as_run": "as run",
+    "rate": "equal learning rate",
+    "norm": "equal norm (scaled)",
+    "norm_snapshot": "equal norm (snapshot)",
+    "kl": "equal KL (scaled)",
+    "accuracy": "equal pass rate (snapshot)",
+}
+
+
+def over_time(config: Config, arms: Iterable[str]) -> pd.DataFrame:
+    """Weight geometry by step, a row per step and matrix (``geometry/<run>/over_time.parquet``)."""
+    return tables_of_runs(config, arms, "geometry/{run}/over_time.parquet")
+
+
+def profiles(config: Config, arms: Iterable[str]) -> pd.DataFrame:
+    """Row and column densities by step (``geometry/<run>/profiles.parquet``)."""
+    return tables_of_runs(config, arms, "geometry/{run}/profiles.parquet")
+
+
+def operators(config: Config, arms: Iterable[str]) -> pd.DataFrame:
+    """Masks and subspaces over rank and density (``geometry/<run>/operators.parquet``)."""
+    return tables_of_runs(config, arms, "geometry/{run}/operators.parquet")
+
+
+def mantissa(config: Config, arms: Iterable[str]) -> pd.DataFrame:
+    """Sparsity by mantissa bits, a row per matrix (``geometry/<run>/mantissa.parquet``)."""
+    return tables_of_runs(config, arms, "geometry/{run}/mantissa.parquet")
+
+
+def matching(config: Config) -> pd.DataFrame:
+    """RL and SFT at equal size, a row per seed, matching and method (``geometry/matching-s<seed>.parquet``)."""
+    seeds = min(config.seeds[arm] for arm in MATCHED_ARMS)
+    tables = [read_table(config.results_dir / "geometry" / f"matching-s{seed}.parquet") for seed in range(seeds)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def rank_stability(profiles: pd.DataFrame, shown: dict[str, str]) -> pd.DataFrame:
+    """Rank correlations of the first and the last snapshot's profiles, a row per run, layer and kind.
+
+    Args:
+        profiles: as :func:`profiles` returns them.
+        shown: kind of matrix -> axis.
+
+    Columns: run, arm, seed, layer, kind; ``share``: of the densities as they are, which nesting of the masks raises;
+    ``new``: of the first densities and those of entries that changed later, each less what magnitudes predict: zero
+    in expectation for an update without preference. NaN where a profile is constant or there is one snapshot.
+    """
+    rows = []
+    for (run, layer, kind), matrix in profiles.groupby(["run", "layer", "kind"], sort=False):
+        if kind not in shown:
+            continue
+        of_axis = matrix[matrix["axis"] == shown[kind]].set_index("index")
+        first, last = (of_axis[of_axis["step"] == step] for step in (of_axis["step"].min(), of_axis["step"].max()))
+        early = first["share"] - first["share_by_magnitude"]
+        late = last["new"] - last["new_by_magnitude"]
+        found = np.nan, np.nan
+        if first["step"].iloc[0] < last["step"].iloc[0]:
+            found = first["share"].corr(last["share"], method="spearman"), early.corr(late, method="spearman")
+        identity = {"run": run, "arm": matrix["arm"].iloc[0], "seed": matrix["seed"].iloc[0], "layer": layer}
+        rows.append(identity | {"kind": kind} | dict(zip(("share", "new"), found, strict=True)))
+    return pd.DataFrame(rows)
+
+
+def step_bound(recipe: Recipe) -> float:
+    """KL per token of one step, nats, if every ratio stays within the wider clip: ``eps^2 / 2`` to second order.
+
+    Paper (Lemma F.9): O(eps), said to tighten to O(eps^2); no constant. Here: of ratios r, KL is about
+    ``E (r - 1)^2 / 2``.
+    """
+    return max(recipe.clip_low, recipe.clip_high) ** 2 / 2

@@ -1,0 +1,162 @@
+"""Every verdict of the criteria on masks and adapters is reached by data that deserve it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlscape.catalogue import ARMS
+from rlscape.claims import evaluate_claims, load_register
+from rlscape.claims.adapters import log_ratio
+from tests.synthetic import ROOT, small_config
+from tests.test_adapter_figures import Restricted, write_runs
+
+YES, NO, OPEN, BLOCKED = "replicated", "not replicated", "inconclusive", "not testable at this scale"
+RunOf = Callable[[str, int], Restricted]
+
+
+def verdict(claim_id: str, seeds: int, run_of: RunOf, root: Path, ranks: str = "4") -> pd.Series:
+    """A claim on synthetic runs of its arms, of which adapters have one of ``ranks``."""
+    register = load_register(ROOT / "config" / "claims.yaml")
+    claim = next(claim for claim in register.claims if claim.id == claim_id)
+    arms = tuple(arm for arm in claim.arms if ARMS[arm].adapter is None or arm.split("_")[1].removeprefix("r") in ranks)
+    config = small_config(root, seeds=dict.fromkeys(arms, seeds))
+    write_runs(config, arms, run_of)
+    claim = claim.model_copy(update={"arms": arms})
+    return evaluate_claims(register.model_copy(update={"claims": (claim,)}), config).iloc[0]
+
+
+def alternating(seed: int, name: str) -> int:
+    """1 or -1: neighbouring seeds, and names of odd and of even length, have opposite signs."""
+    return 1 - 2 * ((seed + len(name)) % 2)
+
+
+# O11: KL at the end and pass rate at the end, by mask; dense has 0.01 and 0.6
+
+PAPER_KL = {"safe": 0.0095, "random": 0.007, "complement": 0.006, "principal": 0.003}
+PAPER_END = {"principal": 0.55}
+
+
+def masks(kl: dict[str, float], end: dict[str, float], noise: float = 1e-4) -> RunOf:
+    def run_of(arm: str, seed: int) -> Restricted:
+        mask = arm.removeprefix("mask_")
+        jitter = noise * alternating(seed, mask)
+        return Restricted(end=end.get(mask, 0.6) + jitter, kl=kl.get(mask, 0.01) * (1 + jitter))
+
+    return run_of
+
+
+@pytest.mark.parametrize(
+    ("seeds", "run_of", "expected"),
+    [
+        (3, masks(PAPER_KL, PAPER_END), YES),
+        (3, masks(PAPER_KL | {"random": 0.0098}, PAPER_END), NO),  # safe is further from dense than random
+        (3, masks(PAPER_KL | {"safe": 0.0105, "random": 0.015, "principal": 0.012}, PAPER_END), NO),
+        (3, masks(PAPER_KL | {"complement": 0.002}, PAPER_END), NO),  # equally dense, and no better
+        (3, masks(PAPER_KL, {"principal": 0.65}), NO),
+        (3, masks(PAPER_KL, PAPER_END, noise=0.3), OPEN),
+        (1, masks(PAPER_KL, PAPER_END), OPEN),
+    ],
+)
+def test_masks_ranked(seeds: int, run_of: RunOf, expected: str, tmp_path: Path) -> None:
+    row = verdict("O11", seeds, run_of, tmp_path)
+    assert row["verdict"] == expected, row["reason"]
+    assert "distance to dense: mask_safe 0" in row["reason"]
+
+
+# O12: pass rate at the end, by kind and rate
+
+
+def gains(pissa: dict[str, float], spread: float = 0.02, noise: float = 0.002) -> RunOf:
+    """LoRA ends at 0.6 at its best rate, PiSSA as given; seeds of full fine-tuning are ``spread`` apart."""
+
+    def run_of(arm: str, seed: int) -> Restricted:
+        if arm == "rlvr":
+            return Restricted(end=0.6 + spread * (seed - 2))
+        kind, _, rate = arm.split("_")
+        end = pissa[rate] if kind == "pissa" else {"mid": 0.6}.get(rate, 0.5)
+        return Restricted(end=end + noise * alternating(seed, kind))
+
+    return run_of
+
+
+@pytest.mark.parametrize(
+    ("seeds", "run_of", "expected"),
+    [
+        (5, gains({"high": 0.2, "mid": 0.4, "low": 0.6}), YES),  # as good, at another rate
+        (5, gains({"high": 0.2, "mid": 0.4, "low": 0.4}), YES),  # worse
+        (5, gains({"high": 0.7, "mid": 0.4, "low": 0.4}), NO),
+        (5, gains({"high": 0.2, "mid": 0.61, "low": 0.4}), YES),  # a gain within the margin
+        (5, gains({"high": 0.2, "mid": 0.61, "low": 0.4}, spread=0.001), NO),
+        (4, gains({"high": 0.2, "mid": 0.4, "low": 0.6}), OPEN),  # too few seeds for "no gain"
+        (5, gains({"high": 0.2, "mid": 0.6, "low": 0.4}, noise=0.05), OPEN),
+    ],
+)
+def test_no_gain(seeds: int, run_of: RunOf, expected: str, tmp_path: Path) -> None:
+    row = verdict("O12", seeds, run_of, tmp_path)
+    assert row["verdict"] == expected, row["reason"]
+
+
+def test_the_gain_is_the_mean_over_ranks_at_the_best_rate_of_each(tmp_path: Path) -> None:
+    def run_of(arm: str, seed: int) -> Restricted:
+        better = {"pissa_r1_low": 0.03, "pissa_r4_high": 0.09}.get(arm, 0.0)
+        return Restricted(end=0.6 + better + 0.02 * seed * (arm == "rlvr"))
+
+    row = verdict("O12", 2, run_of, tmp_path, ranks="148")
+    assert row["effect"] == pytest.approx((0.03 + 0.09 + 0.0) / 3)
+    assert row["reason"].startswith("margin 0.0141; rank 1: +0.030 (pissa_r1_low against lora_r1_high)")
+
+
+# O13: which runs fall, by kind, rate and seed, and PiSSA's step size over LoRA's at equal rates
+
+RATES = {"low": 10, "mid": 50, "high": 100}
+
+
+def falls(when: Callable[[str, str, int], bool], larger: float = 1.0) -> RunOf:
+    def run_of(arm: str, seed: int) -> Restricted:
+        kind, _, rate = arm.split("_")
+        size = RATES[rate] * 1e-4 * (larger if kind == "pissa" else 1.0)
+        size *= 1 + 0.02 * np.random.default_rng([seed, len(rate)]).standard_normal()
+        return Restricted(falls_at=20 if when(kind, rate, seed) else None, step_size=size)
+
+    return run_of
+
+
+def from_mid_on(kind: str, rate: str, seed: int) -> bool:
+    """PiSSA falls from the middle rate on, LoRA at the highest in half of the seeds."""
+    return rate != "low" if kind == "pissa" else rate == "high" and seed % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("seeds", "run_of", "expected", "says"),
+    [
+        (8, falls(from_mid_on), YES, "first at 5.0e-03"),
+        (8, falls(from_mid_on, larger=10.0), NO, "step size"),  # at equal steps it is the more stable one
+        (8, falls(lambda kind, rate, seed: from_mid_on({"lora": "pissa"}.get(kind, "lora"), rate, seed)), NO, ""),
+        (8, falls(lambda kind, rate, seed: rate == "high" and seed % 2 == (kind == "pissa")), OPEN, "4"),
+        (7, falls(from_mid_on), OPEN, "fewer than 8 seeds"),
+        (1, falls(from_mid_on), OPEN, "pissa: 0/1 at 1.0e-03, 1/1 at 5.0e-03, 1/1 at 1.0e-02, first at 5.0e-03"),
+        (8, falls(lambda *_: False), BLOCKED, "none of 48 runs collapses"),
+        (8, falls(lambda *_: True), BLOCKED, "every run collapses"),
+    ],
+)
+def test_collapses_earlier(seeds: int, run_of: RunOf, expected: str, says: str, tmp_path: Path) -> None:
+    row = verdict("O13", seeds, run_of, tmp_path)
+    assert row["verdict"] == expected, row["reason"]
+    assert says in row["reason"]
+
+
+def test_the_ratio_of_half_collapse_rates_is_found() -> None:
+    """Many runs of a known logistic law: LoRA's half-collapse rate is three times PiSSA's."""
+    rng = np.random.default_rng(0)
+    runs = pd.DataFrame(
+        {"learning_rate": np.exp(rng.uniform(-3, 3, 6000)), "kind": rng.choice(["lora", "pissa"], 6000)}
+    )
+    threshold = np.where(runs["kind"] == "lora", np.log(3.0), 0.0)
+    logits = 2.0 * (np.log(runs["learning_rate"]) - threshold)
+    runs["collapsed"] = rng.uniform(size=len(runs)) < 1 / (1 + np.exp(-logits))
+    assert log_ratio(runs, "learning_rate") == pytest.approx(np.log(3.0), abs=0.1)
+    falling = runs.assign(learning_rate=1 / runs["learning_rate"])
+    assert np.isnan(log_ratio(falling, "learning_rate"))

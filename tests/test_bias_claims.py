@@ -1,0 +1,222 @@
+"""The claims on bias: planted effects are replicated, their absence is not, and one seed decides nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlscape.catalogue import resolve_run, run_name, runs_of
+from rlscape.claims import bias as evaluators
+from rlscape.claims.off_principals import NULLS_TO_BEAT
+from rlscape.claims.register import Claim, Conventions, Outcome
+from rlscape.config import Config
+from rlscape.files import write_parquet
+from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS
+from rlscape.results import bias
+from tests.synthetic import small_config
+
+YES, NO, OPEN = "replicated", "not replicated", "inconclusive"
+CONVENTIONS = Conventions(
+    reference_arm="scalerl", margin_share=0.1, level_share=0.7, seeds_for_neutral=5, collapse_evaluations=3
+)
+RATES = ("rlvr", "rlvr_lr_half", "rlvr_lr_double", "rlvr_lr_x4")
+
+
+def claim(evaluator: str, arms: tuple[str, ...], thresholds: dict[str, float] | None = None, **values: object) -> Claim:
+    common = {"id": "O0", "paper": "off_principals", "text": "", "figures": (), "evidence": "", "criterion": ""}
+    return Claim.model_validate(
+        common | {"evaluator": evaluator, "arms": arms, "thresholds": thresholds or {}} | values
+    )
+
+
+def judge(each: Claim, config: Config) -> Outcome:
+    return getattr(evaluators, each.evaluator)(each, CONVENTIONS, config)
+
+
+# O5
+
+STABLE = claim("early_and_stable", ("rlvr", "rlvr_long"), {"min_correlation": 0.5, "negligible": 0.1})
+
+
+def write_profiles(config: Config, kept: float, beyond: float) -> None:
+    """Profiles of which a share ``kept`` is the first one's, and new changes that follow it to a degree ``beyond``."""
+    for index, run in enumerate(runs_of(config, config.seeds)):
+        rng = np.random.default_rng(index)
+        frames = []
+        for layer in range(3):
+            for kind, axis in (("q", "row"), ("o", "column"), ("q", "column")):
+                first = rng.normal(0.2, 0.05, 100)
+                new = 0.3 + beyond * (first - 0.2) + rng.normal(0, 0.05, 100)
+                last = kept * first + rng.normal(0, 0.05, 100)
+                place = {"tensor": f"{layer}.{kind}", "layer": layer, "kind": kind, "axis": axis, "index": range(100)}
+                shares = {"share_by_magnitude": 0.2, "new_by_magnitude": 0.3}
+                frames.append(pd.DataFrame(place | shares | {"step": 2, "share": first, "new": 0.0}))
+                frames.append(pd.DataFrame(place | shares | {"step": 10, "share": last, "new": new}))
+        write_parquet(config.results_dir / "geometry" / run / "profiles.parquet", pd.concat(frames))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "kept", "beyond", "expected"),
+    [
+        (5, 3.0, 3.0, YES),
+        (5, 0.0, 3.0, NO),  # the first correlation
+        (5, 3.0, 0.0, NO),  # nesting alone
+        (5, 3.0, -3.0, NO),
+        (2, 3.0, 0.0, OPEN),
+        (1, 3.0, 3.0, OPEN),
+    ],
+)
+def test_early_and_stable(tmp_path: Path, seeds: int, kept: float, beyond: float, expected: str) -> None:
+    config = small_config(tmp_path, seeds={"rlvr": seeds, "rlvr_long": 1})
+    write_profiles(config, kept, beyond)
+    found = judge(STABLE, config)
+    assert found.verdict == expected, found.reason
+    assert "rlvr_long: " in found.reason
+
+
+# O6
+
+LEASH = claim("small_steps_without_penalty", RATES, {"slope_margin": 0.5})
+
+
+def write_leash(config: Config, size: float = 0.01, power: float = 2.0, sft_kl: float = 2e-2) -> None:
+    """Steps of KL ``size`` at the own rate and its ``power`` at others; SFT's KL at equal pass rate against 1e-2."""
+    rng = np.random.default_rng(0)
+    own = resolve_run(config, run_name("rlvr", 0)).rl.learning_rate
+    for run in runs_of(config, RATES):
+        rate = resolve_run(config, run).rl.learning_rate
+        kl = size * (rate / own) ** power * rng.uniform(0.95, 1.05, 20)
+        updates = pd.DataFrame({"step": range(1, 21), "kl_step": kl, "clip_fraction": 0.01})
+        write_parquet(config.results_dir / "runs" / run / "updates.parquet", updates)
+    write_matching(config, {"accuracy": {"kl": (1e-2, sft_kl)}})
+
+
+def write_matching(config: Config, changes: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
+    """Statistics of RL and SFT per matching; those not named are equal."""
+    names = {*evaluators.AT_EQUAL_NORM, "kl"}
+    for seed in range(config.seeds["sft_lr_thirtieth"]):
+        rng = np.random.default_rng(seed)
+        rows = []
+        for matching in bias.MATCHINGS:
+            values = dict.fromkeys(names, (1.0, 1.0)) | changes.get(matching, {})
+            for index, method in enumerate(("rl", "sft")):
+                row = {name: pair[index] * rng.uniform(0.99, 1.01) for name, pair in values.items()}
+                rows.append({"matching": matching, "method": method, "arm": method, "seed": seed} | row)
+        write_parquet(config.results_dir / "geometry" / f"matching-s{seed}.parquet", pd.DataFrame(rows))
+
+
+def matched_config(root: Path, seeds: int, arms: tuple[str, ...] = ()) -> Config:
+    return small_config(root, seeds=dict.fromkeys((*bias.MATCHED_ARMS, *arms), seeds))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "changes", "expected"),
+    [
+        (5, {}, YES),
+        (5, {"size": 0.06}, NO),  # eps^2 / 2 = 0.039
+        (5, {"power": 1.0}, NO),
+        (5, {"sft_kl": 5e-3}, NO),
+        (1, {}, OPEN),
+    ],
+)
+def test_small_steps(tmp_path: Path, seeds: int, changes: dict[str, float], expected: str) -> None:
+    config = matched_config(tmp_path, seeds, RATES)
+    write_leash(config, **changes)
+    found = judge(LEASH, config)
+    assert found.verdict == expected, found.reason
+    assert "bound 0.0392" in found.reason
+
+
+# O7
+
+KEEPS = claim("keeps_spectrum_at_equal_norm", bias.MATCHED_ARMS)
+LOUD = {name: (1.0, 3.0) for name in evaluators.AT_EQUAL_NORM}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "changes", "expected"),
+    [
+        (5, {"as_run": LOUD, "norm": LOUD}, YES),
+        (5, {"as_run": LOUD}, OPEN),  # a difference of size alone
+        (5, {"as_run": LOUD, "norm": LOUD | {"efficiency": (1.0, 0.5)}}, NO),
+        (5, {"norm": LOUD, "as_run": {"nss": (2.0, 1.0)}}, NO),
+        (1, {"as_run": LOUD, "norm": LOUD}, OPEN),
+    ],
+)
+def test_keeps_spectrum(
+    tmp_path: Path, seeds: int, changes: dict[str, dict[str, tuple[float, float]]], expected: str
+) -> None:
+    config = matched_config(tmp_path, seeds)
+    write_matching(config, changes)
+    found = judge(KEEPS, config)
+    assert found.verdict == expected, found.reason
+
+
+# O8, O9
+
+AVOIDS = claim(
+    "mask_preference_on_grid",
+    ("rlvr",),
+    {"negligible": 0.01, "min_share": 0.5},
+    directions={"principal": "below", "low": "above"},
+)
+SEEKS = claim(
+    "mask_preference_on_grid", ("sft",), {"negligible": 0.01, "min_share": 0.5}, directions={"principal": "above"}
+)
+
+
+def write_masks(config: Config, excess: Mapping[str, float], on_grid: Mapping[str, float]) -> None:
+    """Overlap, and energy over chance, beyond every null by ``excess``; on the grid by ``on_grid``."""
+    for index, run in enumerate(runs_of(config, config.seeds)):
+        rng = np.random.default_rng(index)
+        row: dict[str, float] = {"m": 8, "n": 8, "density": 0.3}
+        for mask, nulls in NULLS_TO_BEAT.items():
+            row |= {f"overlap_{mask}": 0.5 + excess[mask] + rng.normal(0, 1e-3), f"overlap_{mask}_chance": 0.5}
+            row[f"energy_enrichment_{mask}"] = 1 + excess[mask] + rng.normal(0, 1e-3)
+            for null in {*nulls, "isotropic", "binned", "spectrum"} - {"chance"}:
+                row |= {f"overlap_{mask}_{null}{end}": 0.5 for end in ("", "_low", "_high")}
+        matrices = pd.DataFrame([row | {"tensor": "q", "layer": 0, "kind": "q"}])
+        cells = [{"operator": "both", "rank_fraction": 0.25, "alpha": None, "chance": 0.1, "energy": 0.3}]
+        for mask in NULLS_TO_BEAT:
+            for fraction in RANK_FRACTIONS if mask == "principal" else (None,):
+                for alpha in DENSITIES:
+                    energy = alpha * (1 + on_grid[mask] + rng.normal(0, 1e-3))
+                    cell = {"operator": mask, "rank_fraction": fraction, "alpha": alpha, "chance": alpha}
+                    cells.append(cell | {"energy": energy, "energy_binned": energy if mask == "low" else alpha})
+        write_parquet(config.results_dir / "geometry" / run / "matrices.parquet", matrices)
+        write_parquet(config.results_dir / "geometry" / run / "operators.parquet", pd.DataFrame(cells))
+
+
+OFF = {"principal": -0.2, "low": 0.2}
+ON = {"principal": 0.2, "low": -0.2}
+QUIET = {"principal": 0.0, "low": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("each", "seeds", "excess", "on_grid", "expected"),
+    [
+        (AVOIDS, 5, OFF, OFF, YES),
+        (AVOIDS, 5, OFF, ON, NO),  # true of one rank and density only
+        (AVOIDS, 5, OFF, QUIET, OPEN),
+        (AVOIDS, 5, QUIET, OFF, NO),
+        (AVOIDS, 1, OFF, OFF, OPEN),
+        (SEEKS, 5, ON, ON, YES),
+        (SEEKS, 5, OFF, ON, NO),
+        (SEEKS, 5, ON, OFF, NO),
+    ],
+)
+def test_mask_preference(
+    tmp_path: Path,
+    each: Claim,
+    seeds: int,
+    excess: Mapping[str, float],
+    on_grid: Mapping[str, float],
+    expected: str,
+) -> None:
+    config = small_config(tmp_path, seeds=dict.fromkeys(each.arms, seeds))
+    write_masks(config, excess, on_grid)
+    found = judge(each, config)
+    assert found.verdict == expected, found.reason
+    assert "in the subspaces 3" in found.reason

@@ -1,0 +1,221 @@
+"""Claims on the footprint: verdicts from similarities that a test chooses, and the jackknife."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlscape.claims import footprint
+from rlscape.claims.register import Claim, Conventions
+from rlscape.files import write_parquet
+from rlscape.results.pairs import FOOTPRINT
+from tests.synthetic import small_config
+
+CONVENTIONS = Conventions(
+    reference_arm="scalerl", margin_share=0.1, level_share=0.7, seeds_for_neutral=5, collapse_evaluations=3
+)
+KINDS = ("q", "k", "v", "o", "up")
+LAYERS = range(3)
+SEEDS = 5
+
+
+def claim(evaluator, arms, **values):
+    text = dict.fromkeys(("id", "text", "evidence", "criterion"), "x")
+    return Claim.model_validate(
+        text | {"paper": "off_principals", "figures": (), "evaluator": evaluator, "arms": arms} | values
+    )
+
+
+O3 = claim("shared_footprint", (*FOOTPRINT, "sft"), thresholds={"negligible": 0.01})
+O4 = claim("striped", ("rlvr",), directions={"q": "above", "k": "above", "v": "above", "o": "below"})
+O10 = claim("overlap_follows_edits", ("rlvr", "rlvr_intervened"))
+
+
+@pytest.fixture
+def config(tmp_path):
+    seeds = dict.fromkeys(FOOTPRINT, 1) | {"sft": 1, "rlvr": SEEDS, "rlvr_intervened": SEEDS}
+    return small_config(tmp_path, seeds)
+
+
+def matrices():
+    return [{"tensor": f"{layer}.{kind}", "layer": layer, "kind": kind} for layer in LAYERS for kind in KINDS]
+
+
+def noise(seed):
+    rng = np.random.default_rng(seed)
+    return lambda size=0.005: float(rng.normal(0, size))
+
+
+# --- the jackknife
+
+
+def test_jackknife_covers_means_over_pairs_where_means_per_run_do_not():
+    """A pair's value has an effect of each of its runs; the truth is 0."""
+    rng = np.random.default_rng(0)
+    covered = naive = 0
+    trials = 400
+    for _ in range(trials):
+        effects, own = rng.normal(size=5), rng.normal(0, 0.5, (5, 5))
+        values = {(a, b): effects[a] + effects[b] + own[a, b] for a, b in combinations(range(5), 2)}
+
+        def mean(units, values=values):
+            return np.mean([value for pair, value in values.items() if set(pair) <= set(units)])
+
+        interval = footprint.jackknife(mean, range(5))
+        assert interval.estimate == pytest.approx(np.mean(list(values.values()))) and interval.seeds == 5
+        covered += interval.low < 0 < interval.high
+        by_run = [np.mean([value for pair, value in values.items() if run in pair]) for run in range(5)]
+        simple = footprint.t_interval(by_run)
+        naive += simple.low < 0 < simple.high
+    assert covered / trials > 0.93
+    assert naive / trials < 0.8
+
+
+def test_jackknife_of_two_units_has_no_limits():
+    interval = footprint.jackknife(lambda units: float(len(units)), range(2))
+    assert interval.estimate == 2 and np.isnan(interval.low) and interval.seeds == 2
+
+
+# --- O3
+
+
+def write_footprint(config, phi=0.6, binned=0.25, spectrum=0.26, phi_sft=0.08, phi_top=0.6, phi_top_sft=0.05):
+    jitter = noise(1)
+    rows = []
+    for a, b in combinations((*FOOTPRINT, "rlvr", "sft"), 2):
+        for matrix in matrices():
+            excess = 0.4 * ((phi_sft if b == "sft" else phi) - 0.0)
+            rows.append(
+                {"run_a": f"{a}-s0", "run_b": f"{b}-s0", "view": "stored", "edit": "none", "size": 64}
+                | matrix
+                | {"density_a": 0.3, "density_b": 0.3, "overlap": 0.5, "overlap_chance": 0.3, "overlap_binned": 0.4}
+                | {"jaccard": 0.2 + excess + jitter(), "jaccard_chance": 0.2}
+                | {"phi": (phi_sft if b == "sft" else phi) + jitter(), "phi_binned": binned, "phi_spectrum": spectrum}
+                | {"phi_top": (phi_top_sft if b == "sft" else phi_top) + jitter()}
+            )
+    write_parquet(config.results_dir / "geometry/pairs_footprint.parquet", pd.DataFrame(rows))
+
+
+@pytest.mark.parametrize(
+    ("planted", "verdict", "measure"),
+    [
+        ({}, "replicated", "phi less binned"),
+        ({"binned": 0.6}, "not replicated", "phi less binned"),  # explained by magnitude
+        ({"spectrum": 0.595}, "not replicated", "phi less spectrum-matched"),
+        ({"phi_sft": 0.7}, "not replicated", "phi within RL less with sft"),
+        ({"phi_top_sft": 0.6}, "inconclusive", "fp32 phi within RL less with sft"),
+        ({"phi": 0.0, "binned": -0.1, "spectrum": -0.1, "phi_sft": -0.1}, "inconclusive", "J less J_0"),
+    ],
+)
+def test_shared_footprint(config, planted, verdict, measure):
+    write_footprint(config, **planted)
+    found = footprint.shared_footprint(O3, CONVENTIONS, config)
+    assert (found.verdict, found.measure, found.seeds) == (verdict, measure, 5)
+    if not planted:
+        assert found.low < 0.35 < found.high and found.high - found.low < 0.02
+        assert "phi within RL 0.6" in found.reason
+
+
+# --- O4
+
+
+def write_stripes(config, row=None, column=None, binned=1.2, spectrum=2.0):
+    """Dispersions by kind; the other kinds have 4 along the claimed axis, 3 across."""
+    jitter = noise(2)
+    rows = []
+    for seed in range(SEEDS):
+        for matrix in matrices():
+            along = {"row": 3.0, "column": 4.0} if matrix["kind"] == "o" else {"row": 4.0, "column": 3.0}
+            along |= {"row": (row or {}).get(matrix["kind"], along["row"])}
+            along |= {"column": (column or {}).get(matrix["kind"], along["column"])}
+            columns = {}
+            for axis, value in along.items():
+                for suffix in ("", "_top"):
+                    columns[f"{axis}_dispersion{suffix}"] = value * np.exp(jitter(0.05))
+                columns |= {f"{axis}_dispersion_binned": binned, f"{axis}_dispersion_spectrum": spectrum}
+            for view in ("stored", "undone"):  # the second is not looked at
+                bad = {name: 1.0 for name in columns} if view == "undone" else columns
+                rows.append({"run": f"rlvr-s{seed}", "view": view, "edit": "none"} | matrix | bad)
+    write_parquet(config.results_dir / "geometry/stripes_intervened.parquet", pd.DataFrame(rows))
+
+
+@pytest.mark.parametrize(
+    ("planted", "verdict", "measure"),
+    [
+        ({}, "replicated", "q: row over column"),
+        ({"row": {"o": 5.0}}, "not replicated", "o: column over row"),
+        ({"column": {"k": 5.0}}, "not replicated", "k: row over column"),
+        ({"spectrum": 4.5}, "not replicated", "q: row over spectrum-matched"),
+        ({"column": {"v": 4.0}}, "inconclusive", "v: row over column"),
+    ],
+)
+def test_stripes(config, planted, verdict, measure):
+    write_stripes(config, **planted)
+    found = footprint.striped(O4, CONVENTIONS, config)
+    assert (found.verdict, found.measure, found.seeds) == (verdict, measure, SEEDS)
+    if not planted:
+        assert found.effect == pytest.approx(np.log(4 / 3), abs=0.05)
+
+
+# --- O10
+
+
+def write_intervened(config, repeat=0.2, edited=0.0, elsewhere=0.2, undone=0.2, seeds=SEEDS, changed=SEEDS):
+    """Overlap less random; layer 1 is changed in q, k, v and o, layer 2 in v and o. Returns ``config`` so."""
+    jitter = noise(3)
+    runs = [f"rlvr-s{seed}" for seed in range(seeds)] + [f"rlvr_intervened-s{seed}" for seed in range(changed)]
+    rows = []
+    for a, b in combinations(runs, 2):
+        crossed = a.startswith("rlvr-s") and b.startswith("rlvr_intervened")
+        for matrix in matrices():
+            edit = {1: "permuted", 2: "rotated"}.get(matrix["layer"], "none")
+            if b.startswith("rlvr-s") or matrix["kind"] == "up" or (matrix["layer"] == 2 and matrix["kind"] in "qk"):
+                edit = "none"
+            for view in ("stored", "undone") if "intervened" in b else ("stored",):
+                excess = {"none": elsewhere if crossed else repeat}.get(edit, edited if view == "stored" else undone)
+                if a[-1] == b[-1]:
+                    excess = 0.9  # the same seed, which does not count
+                rows.append(
+                    {"run_a": a, "run_b": b, "view": view, "edit": edit, "size": 64, "density_a": 0.3}
+                    | matrix
+                    | {"density_b": 0.3, "overlap": 0.3 + excess + jitter(0.002), "overlap_chance": 0.3}
+                )
+    write_parquet(config.results_dir / "geometry/pairs_intervened.parquet", pd.DataFrame(rows))
+    return config.changed(seeds=config.seeds | {"rlvr": seeds, "rlvr_intervened": changed})
+
+
+@pytest.mark.parametrize(
+    ("planted", "verdict", "measure"),
+    [
+        ({}, "replicated", "fall of overlap in changed matrices"),
+        ({"edited": 0.2}, "not replicated", "overlap there less random"),
+        ({"edited": 0.05}, "not replicated", "overlap there less random"),  # falls, but not to random
+        ({"elsewhere": 0.1}, "not replicated", "fall elsewhere"),
+        ({"edited": 0.25}, "not replicated", "fall of overlap in changed matrices"),
+        ({"changed": 3}, "inconclusive", "overlap there less random"),
+    ],
+)
+def test_overlap_follows_edits(config, planted, verdict, measure):
+    config = write_intervened(config, **planted)
+    found = footprint.overlap_follows_edits(O10, CONVENTIONS, config)
+    assert (found.verdict, found.measure, found.seeds) == (verdict, measure, planted.get("changed", SEEDS))
+    if not planted:
+        assert found.effect == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize("undone", [0.2, 0.05])
+def test_what_remains_when_the_change_is_undone_is_reported(config, undone):
+    config = write_intervened(config, undone=undone)
+    reason = footprint.overlap_follows_edits(O10, CONVENTIONS, config).reason
+    tail = reason.partition("when the change is undone: ")[2]
+    for edit in ("permuted", "rotated"):
+        remaining = float(tail.partition(f"{edit} ")[2].split()[0])
+        assert remaining == pytest.approx(0.2 - undone, abs=0.01)
+
+
+@pytest.mark.parametrize(("seeds", "changed"), [(1, 1), (2, 1), (2, 2)])
+def test_few_seeds_decide_nothing(config, seeds, changed):
+    config = write_intervened(config, seeds=seeds, changed=changed)
+    found = footprint.overlap_follows_edits(O10, CONVENTIONS, config)
+    assert found.verdict == "inconclusive" and found.seeds == min(seeds, changed)

@@ -1,0 +1,133 @@
+"""The claims on curvature and other settings: planted effects are granted, absent ones are not."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlscape.claims import generality
+from rlscape.claims.register import (
+    INCONCLUSIVE,
+    NOT_REPLICATED,
+    NOT_TESTABLE,
+    REPLICATED,
+    Claim,
+    Conventions,
+    Outcome,
+)
+from rlscape.config import Config
+from rlscape.files import write_parquet
+from tests.loss_results import write_curvature
+from tests.synthetic import small_config
+
+CONVENTIONS = Conventions(
+    reference_arm="scalerl", margin_share=0.1, level_share=0.7, seeds_for_neutral=5, collapse_evaluations=3
+)
+SETTINGS = ("agent_calculator", "agent_search", "dpo", "simpo", "llama_full", "mistral_full")
+
+
+def claim(evaluator: str, arms: tuple[str, ...], **thresholds: float) -> Claim:
+    return Claim(
+        id="O0",
+        paper="off_principals",
+        text="",
+        figures=(),
+        evidence="",
+        criterion="",
+        evaluator=evaluator,
+        arms=arms,
+        directions={"principal": "below", "low": "above"},
+        thresholds=thresholds,
+    )
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path) -> Config:
+    return small_config(tmp_path, seeds=2)
+
+
+def curvature(config: Config, **planted: float) -> Outcome:
+    write_curvature(config, **{"batches": 16} | planted)
+    return generality.principal_is_high_curvature(
+        claim("principal_is_high_curvature", ("size_1", "size_1_sft"), negligible=0.1, min_batches=16),
+        CONVENTIONS,
+        config,
+    )
+
+
+def test_high_curvature_in_principal_directions_is_found(config: Config) -> None:
+    found = curvature(config, principal=4, equal_magnitude=2, spread=0)
+    assert found.verdict == REPLICATED and found.effect == pytest.approx(2) and found.seeds == 16
+    assert "rl 8" in found.reason and "Fisher over KL 1.250 at the whole update, 1.062 at 0.25" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("planted", "verdict"),
+    [
+        ({"principal": 1, "equal_magnitude": 1}, NOT_REPLICATED),
+        ({"principal": 4, "equal_magnitude": 0.5}, NOT_REPLICATED),  # magnitude alone
+        ({"principal": 1.25, "equal_magnitude": 1.25, "spread": 2.0}, INCONCLUSIVE),
+        ({"principal": 4, "equal_magnitude": 2, "batches": 8}, NOT_TESTABLE),
+    ],
+)
+def test_other_curvature_is_not_taken_for_it(config: Config, planted: dict[str, float], verdict: str) -> None:
+    assert curvature(config, **planted).verdict == verdict
+
+
+def write_settings(
+    config: Config, overlap: float = -0.1, enrichment: float = -0.2, rotation: float = -0.1, odd: str | None = None
+) -> None:
+    """Overlaps less every null, energy enrichment less 1 and relative rotation; of M_low with the other sign.
+
+    Args:
+        odd: a setting with everything reversed.
+    """
+    rng = np.random.default_rng(0)
+    for arm in SETTINGS:
+        sign = -1 if arm == odd else 1
+        for seed in range(config.seeds[arm]):
+            rows = []
+            for layer in range(2):
+                noise = 1 + 0.1 * rng.standard_normal()
+                row = {"tensor": f"t{layer}", "layer": layer, "kind": "q", "m": 8, "n": 8, "density": 0.5}
+                for mask, side in (("principal", 1), ("low", -1)):
+                    row[f"energy_enrichment_{mask}"] = 1 + sign * side * enrichment * noise
+                    row[f"overlap_{mask}"] = 0.5 + sign * side * overlap * noise
+                    row[f"overlap_{mask}_chance"] = 0.5
+                    for null in ("isotropic", "spectrum", "binned"):
+                        row |= {f"overlap_{mask}_{null}{end}": 0.5 for end in ("", "_low", "_high")}
+                for column in ("efficiency", "max_angle_left", "max_angle_right"):
+                    row |= {column: 1 + sign * rotation * noise, f"{column}_spectrum": 1.0}
+                rows.append(row)
+            table = pd.DataFrame(rows).astype({"layer": "Int64"})
+            write_parquet(config.results_dir / "geometry" / f"{arm}-s{seed}" / "matrices.parquet", table)
+
+
+def generic(config: Config) -> Outcome:
+    return generality.generic(claim("generic", SETTINGS, negligible=0.01), CONVENTIONS, config)
+
+
+def test_a_bias_of_every_setting_is_generic(config: Config) -> None:
+    write_settings(config)
+    found = generic(config)
+    assert (
+        found.verdict == REPLICATED and found.effect == pytest.approx(-0.1, abs=0.02) and found.seeds == len(SETTINGS)
+    )
+
+
+@pytest.mark.parametrize(
+    ("planted", "verdict"),
+    [
+        ({"overlap": 0.001}, NOT_REPLICATED),
+        ({"rotation": 0.1}, NOT_REPLICATED),
+        ({"enrichment": 0.2}, NOT_REPLICATED),
+        ({"odd": "dpo"}, INCONCLUSIVE),
+    ],
+)
+def test_what_is_not_in_every_setting_is_not_generic(config: Config, planted: dict, verdict: str) -> None:
+    write_settings(config, **planted)
+    found = generic(config)
+    assert found.verdict == verdict
+    if planted.get("odd"):
+        assert "against: dpo" in found.reason

@@ -1,0 +1,197 @@
+"""Similarity of update masks: by hand, on planted footprints, through interventions, and the command."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from rlscape.cli import intervene_base, measure_pairs
+from rlscape.config import GeometrySettings, Intervention, LayerEdit, ModelSettings
+from rlscape.geometry import masks, nulls
+from rlscape.geometry.pairs import View, compare, dispersion, permuted_in_bins, similarity, stripes
+from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
+from rlscape.models.decoder import WEIGHTS
+from rlscape.models.interventions import Gauge
+from rlscape.results.pairs import both_ways, pooled_overlap
+from tests.entries import run_entry
+
+SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=4, magnitude_bins=20)
+MODEL = ModelSettings(hidden_size=48, layers=3, heads=6, kv_heads=3, head_dim=8, intermediate_size=48)
+INTERVENTION = Intervention(edits=(LayerEdit(depth=0.34, permute=True), LayerEdit(depth=0.67, rotate=True)))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
+
+
+def test_similarities_are_those_of_the_masks():
+    first, second = (gaussian(30, 40, seed=seed) > 0.3 * seed for seed in (0, 1))
+    found = compare(first, second, nulls.magnitude_bins(gaussian(30, 40, seed=2), 10))
+    assert found["jaccard"] == pytest.approx(masks.jaccard(first, second))
+    assert found["jaccard_chance"] == pytest.approx(masks.chance_jaccard(first, second))
+    assert found["phi"] == pytest.approx(masks.phi(first, second))
+    assert found["overlap"] == pytest.approx(masks.overlap(first, second))
+    assert found["overlap_chance"] == pytest.approx(masks.density(first))
+    assert math.isnan(similarity(0, 0, 5, 10)["phi"]) and similarity(0, 0, 5, 10)["jaccard"] == 0
+
+
+def test_binned_null_is_that_of_simulated_permutations_of_either_mask():
+    base = gaussian(24, 24)
+    bins = nulls.magnitude_bins(base, 12)
+    first, second = (base.abs() < 0.6 + gaussian(24, 24, seed=seed).abs() for seed in (1, 2))
+    found = compare(first, second, bins)
+    random = generator(3)
+    for a, b in ((first, second), (second, first)):
+        drawn = pd.DataFrame(
+            {"phi": masks.phi(a, draw), "jaccard": masks.jaccard(a, draw)}
+            for draw in (permuted_in_bins(b, bins, random) for _ in range(1500))
+        )
+        for name in ("phi", "jaccard"):
+            assert abs(drawn[name].mean() - found[f"{name}_binned"]) < 4 * drawn[name].std() / math.sqrt(1500) + 1e-4
+            width = found[f"{name}_binned_high"] - found[f"{name}_binned_low"]
+            assert width == pytest.approx(2 * 1.96 * drawn[name].std(), rel=0.08)
+    assert found["phi_binned"] > 0.2  # magnitude alone makes them similar
+    assert found["phi_binned_low"] < found["phi"] < found["phi_binned_high"]
+
+
+def test_permutation_within_bins_keeps_every_bins_count():
+    bins = nulls.magnitude_bins(gaussian(20, 20), 8)
+    mask = gaussian(20, 20, seed=1) > 0.5
+    permuted = permuted_in_bins(mask, bins, generator())
+    assert torch.equal(torch.bincount(bins[mask], minlength=8), torch.bincount(bins[permuted], minlength=8))
+    assert (permuted != mask).sum() > 50
+
+
+@pytest.mark.parametrize("axis", ["row", "column"])
+def test_dispersion_is_one_without_stripes_and_grows_along_its_axis(axis):
+    random = generator(5)
+    plain = [dispersion(torch.rand(60, 40, generator=random) < 0.3, axis) for _ in range(60)]
+    assert np.mean(plain) == pytest.approx(1, abs=4 * np.std(plain) / math.sqrt(60) + 0.03)
+    rates = torch.full((60, 1), 0.3)
+    rates[::4] = 0.8
+    striped = torch.rand(60, 40, generator=random) < rates
+    striped, shape = (striped, (60, 40)) if axis == "row" else (striped.T, (40, 60))
+    other = "column" if axis == "row" else "row"
+    assert striped.shape == shape
+    assert dispersion(striped, axis) > 5
+    assert dispersion(striped, other) < 2
+
+
+def test_low_rank_updates_have_stripes_that_the_spectrum_null_shares_and_the_binned_null_does_not():
+    base = (0.05 * gaussian(64, 64)).bfloat16().double()
+    update = 3e-5 * gaussian(64, 1, seed=1) @ gaussian(1, 64, seed=2)
+    found = stripes(View.of(base, base + update, SETTINGS.changed(null_draws=12), generator()), generator(1))
+    for axis in ("row", "column"):
+        assert found[f"{axis}_dispersion_top"] > 2 * found[f"{axis}_dispersion_top_binned_high"]
+        low, high = (found[f"{axis}_dispersion_top_spectrum_{end}"] for end in ("low", "high"))
+        assert low < found[f"{axis}_dispersion_top"] < high
+
+
+# --- whole models
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs from a base and one from its intervened twin, with updates that share their large entries.
+
+    The intervened run's update is what the base's would be, mapped: undone, it must be as similar as a repeat.
+    """
+    root = tmp_path_factory.mktemp("pairs")
+    stock = build_model(MODEL, seed=0)
+    snap_to_bf16_(stock)
+    save_model(stock, root / "base")
+    with pytest.MonkeyPatch.context() as patch:
+        run_entry(
+            intervene_base, patch, base=root / "base", settings=INTERVENTION.model_dump_json(), output=root / "gauge"
+        )
+    gauge = Gauge.of(INTERVENTION, as_decoder(stock).config)
+    state = stock.state_dict()
+    shared = {name: gaussian(*w.shape, seed=7) ** 3 for name, w in state.items()}
+    specs = []
+    for seed, (run, base) in enumerate({"rlvr-s0": "base", "rlvr-s1": "base", "rlvr_intervened-s0": "gauge"}.items()):
+        update = {name: 2e-5 * (values + gaussian(*values.shape, seed=seed + 20)) for name, values in shared.items()}
+        update = gauge.apply(update) if base == "gauge" else update
+        start = load_file(root / base / WEIGHTS)
+        (root / run).mkdir()
+        save_file({name: (w.double() + update[name]).float() for name, w in start.items()}, root / run / WEIGHTS)
+        specs.append({"run": run, "base": str(root / base), "model": str(root / run)})
+    specs[-1]["original"] = str(root / "base")
+    return root, specs
+
+
+@pytest.fixture
+def measure(runs, monkeypatch, tmp_path):
+    def measure(specs=None, name="first"):
+        run_entry(
+            measure_pairs,
+            monkeypatch,
+            runs=json.dumps({"runs": specs or runs[1]}),
+            settings=SETTINGS.model_dump_json(),
+            seed=0,
+            pairs=tmp_path / f"{name}.parquet",
+            stripes=tmp_path / f"{name}_stripes.parquet",
+        )
+        return pd.read_parquet(tmp_path / f"{name}.parquet"), pd.read_parquet(tmp_path / f"{name}_stripes.parquet")
+
+    return measure
+
+
+def test_overlap_falls_where_the_base_was_edited_and_returns_when_the_map_is_undone(measure):
+    pairs, profiles = measure()
+    assert pairs.groupby(["run_a", "run_b", "view"]).ngroups == 5
+    assert (pairs.groupby(["run_a", "run_b", "view"]).size() == 3 * 7).all()  # the embedding and the head are not in it
+    assert profiles.groupby(["run", "view"]).ngroups == 4
+    repeat = pairs[(pairs.run_b == "rlvr-s1")].set_index("tensor")
+    assert (repeat.edit == "none").all() and (repeat.view == "stored").all()
+    intervened = pairs[(pairs.run_a == "rlvr-s0") & (pairs.run_b == "rlvr_intervened-s0")]
+    stored, undone = (intervened[intervened.view == view].set_index("tensor") for view in ("stored", "undone"))
+    edited = stored.index[stored.edit != "none"]
+    assert sorted(stored.edit[edited]) == ["permuted"] * 4 + ["rotated"] * 2
+    others = stored.index.difference(edited)
+
+    assert (repeat.phi > repeat.phi_binned_high + 0.1).all()
+    assert (repeat.phi > repeat.phi_spectrum_high).all()
+    assert (repeat.phi_top > 0.3).all()
+    assert (stored.phi_top[edited].abs() < 0.15).all()
+    assert (stored.overlap - stored.overlap_chance)[edited].abs().max() < 0.1
+    for measure_name in ("phi", "phi_top"):
+        difference = (undone[measure_name] - repeat[measure_name]).abs()
+        assert difference[edited].max() < 0.12 and difference[edited].mean() < 0.06
+        assert (stored[measure_name] == undone[measure_name])[others].all()
+    pooled = pooled_overlap(intervened.assign(group=intervened.edit != "none"), ["view", "group"])
+    value = pooled.set_index(["view", "group"]).value
+    assert value["undone", True] - value["stored", True] > 0.15
+
+
+def test_measuring_again_gives_the_same_numbers(measure, runs):
+    first, again = measure(name="first"), measure(name="again")
+    for one, other in zip(first, again, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    reversed_pairs, _ = measure(runs[1][1::-1], name="reversed")
+    mirrored = both_ways(first[0][first[0].run_b == "rlvr-s1"].assign(arm_a="x", arm_b="y", seed_a=0, seed_b=1))
+    mirrored = mirrored[mirrored.run_a == "rlvr-s1"].set_index("tensor")
+    found = reversed_pairs.set_index("tensor")
+    for column in ("jaccard", "phi", "phi_top", "overlap", "overlap_chance", "overlap_binned", "overlap_binned_low"):
+        np.testing.assert_allclose(mirrored[column], found[column], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root, specs: specs[:1], "1 runs, no pair with a matrix"),
+        (lambda root, specs: [specs[0], specs[1] | {"original": str(root / "base")}], "intervene_base writes it"),
+        (lambda root, specs: [specs[0], specs[1] | {"model": str(root / "nowhere")}], "no such directory"),
+    ],
+)
+def test_bad_groups_are_refused(measure, runs, change, message, capsys):
+    with pytest.raises(SystemExit):
+        measure(change(*runs))
+    assert message in capsys.readouterr().err

@@ -1,0 +1,162 @@
+"""DPO and SimPO at the smoke scale: what a pair is, that training widens its margin, that a run repeats exactly."""
+
+from math import log
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlscape.catalogue import load_scale, resolve_run
+from rlscape.errors import CheckpointError
+from rlscape.models.build import build_model, load_decoder, load_model, save_model
+from rlscape.preference import preference_pairs, train_preference
+from rlscape.tasks.math import make_sets
+from rlscape.tasks.vocabulary import build_tokenizer
+from rlscape.trl_runs import own_samples
+from tests.solver import make_solver
+
+CONFIG = load_scale(Path(__file__).parents[1] / "config" / "smoke.yaml")
+METHODS = ("dpo", "simpo")
+
+
+@pytest.fixture(scope="module")
+def solver(tmp_path_factory):
+    return make_solver(resolve_run(CONFIG, "sft-s0"), tmp_path_factory.mktemp("solver"))
+
+
+def settings_of(solver, method, seed=0):
+    settings = resolve_run(CONFIG, f"{method}-s{seed}")
+    return settings.changed(
+        math=solver[1].math, preference=settings.preference.changed(steps=6, learning_rate=1e-3, warmup_steps=0)
+    )
+
+
+def train(solver, directory, method, seed=0):
+    return train_preference(
+        settings_of(solver, method, seed), solver[0], directory, lambda decoder, step: {"pass_rate": 0.0}
+    )
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def trained(request, solver, tmp_path_factory):
+    return request.param, train(solver, tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="module")
+def groups(solver):
+    settings = settings_of(solver, "dpo")
+    problems = make_sets(settings.math).training
+    return problems, own_samples(settings, load_decoder(solver[0]), problems, settings.preference.samples_per_prompt)
+
+
+def test_own_samples_answer_every_problem_in_order(groups):
+    problems, samples = groups
+    for problem, group in zip(problems, samples, strict=True):
+        assert len(group.completions) == 16
+        assert all(problem.verify(c.ids.tolist()) == c.correct for c in group.completions)
+        assert not any(c.interrupted for c in group.completions)
+
+
+def test_a_pair_is_a_correct_and_an_incorrect_completion_of_one_training_problem(groups):
+    problems, samples = groups
+    known = {problem.prompt: problem for problem in problems}
+    sampled = {
+        problem.prompt: [c.ids.tolist() for c in group.completions] for problem, group in zip(*groups, strict=True)
+    }
+    tokenizer = build_tokenizer()
+    pairs = preference_pairs(problems, samples)
+    assert len(pairs) > 20
+    for pair in pairs:
+        prompt, problem = pair["prompt"], known[pair["prompt"]]
+        ids = {side: tokenizer(prompt + pair[side])["input_ids"] for side in ("chosen", "rejected")}
+        for side, correct in (("chosen", True), ("rejected", False)):
+            assert ids[side][: len(problem.prompt_ids)] == problem.prompt_ids
+            completion = ids[side][len(problem.prompt_ids) :]
+            assert completion in sampled[prompt]  # word for word, its end included
+            assert problem.verify(completion) is correct
+
+
+def test_problems_that_are_always_or_never_solved_give_no_pair(groups):
+    problems, samples = groups
+    for problem, group in zip(problems, samples, strict=True):
+        correct = sum(c.correct for c in group.completions)
+        wrong = sum(not c.correct and not c.truncated for c in group.completions)
+        assert len(preference_pairs([problem], [group])) == min(correct, wrong)
+
+
+def log_probs(model, pair, side):
+    """Of a completion, per token."""
+    tokenizer = build_tokenizer()
+    prompt, ids = (tokenizer(text)["input_ids"] for text in (pair["prompt"], pair["prompt"] + pair[side]))
+    with torch.no_grad():
+        predicted = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    return predicted[range(len(ids) - 1), ids[1:]][len(prompt) - 1 :]
+
+
+def test_training_widens_the_margin(trained, solver, groups):
+    method, run = trained
+    reduce = torch.sum if method == "dpo" else torch.mean
+    margins = []
+    for model in (load_model(solver[0]), run.model.eval()):
+        pairs = preference_pairs(*groups).select(range(40))
+        margins.append(
+            sum(reduce(log_probs(model, p, "chosen")) - reduce(log_probs(model, p, "rejected")) for p in pairs)
+        )
+    assert margins[1] > margins[0] + 40 * 0.01
+
+
+def test_the_loss_is_that_of_its_method(trained, solver, groups):
+    method, run = trained
+    losses = [row["loss"] for row in run.updates]
+    assert losses[-1] < losses[0]
+    if method == "dpo":
+        assert losses[0] == pytest.approx(log(2), rel=1e-5)  # the policy is still the reference
+    else:
+        beta, gamma = 0.1, 0.5
+        model = load_model(solver[0])
+        pairs = preference_pairs(*groups).select(range(80))
+        margins = torch.stack(
+            [log_probs(model, p, "chosen").mean() - log_probs(model, p, "rejected").mean() for p in pairs]
+        )
+        per_pair = -torch.nn.functional.logsigmoid(beta * margins - gamma)
+        assert per_pair.min() <= losses[0] <= per_pair.max()
+        assert losses[0] == pytest.approx(float(per_pair.mean()), rel=0.1)  # on other pairs
+
+
+def test_rows_and_costs(trained, solver):
+    method, run = trained
+    assert [row["step"] for row in run.updates] == [1, 2, 3, 4, 5, 6]
+    first, last = run.metrics[0], run.metrics[-1]
+    assert (first["step"], last["step"]) == (0, 6)
+    assert sum(row["tokens_trained"] for row in run.updates) == last["tokens_trained"] > 0
+    assert first["tokens_generated"] == last["tokens_generated"] > 0
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    assert first["flops"] == 2 * parameters * first["tokens_generated"]
+    per_token = {"dpo": 8, "simpo": 6}[method]  # DPO's reference model reads every token too
+    assert last["flops"] - first["flops"] == per_token * parameters * last["tokens_trained"]
+    assert last["x"] > 0 and run.updates[-1]["kl_from_start"] > 0
+
+
+def test_fp32_masters_and_one_seed_gives_the_same_weights(trained, solver, tmp_path):
+    method, run = trained
+    again, other = train(solver, tmp_path / "again", method), train(solver, tmp_path / "other", method, seed=1)
+    models = (run.model, again.model, other.model)
+    for first, second, third in zip(*(model.parameters() for model in models), strict=True):
+        assert first.dtype == torch.float32
+        assert torch.equal(first, second)
+        assert not torch.equal(first, third)
+
+
+def test_a_base_without_both_kinds_of_samples_is_refused(solver, tmp_path):
+    settings = settings_of(solver, "dpo")
+    save_model(build_model(settings.base.model, seed=0), tmp_path / "random")
+    settings = settings.changed(
+        math=settings.math.changed(pool_size=1), preference=settings.preference.changed(samples_per_prompt=2)
+    )
+    with pytest.raises(CheckpointError, match="a correct and an incorrect sample"):
+        train_preference(settings, tmp_path / "random", tmp_path, lambda decoder, step: {})
+
+
+def test_a_run_without_preference_settings_is_refused(solver, tmp_path):
+    with pytest.raises(ValueError, match="rlvr-s0 has no preference settings"):
+        train_preference(resolve_run(CONFIG, "rlvr-s0"), solver[0], tmp_path, lambda decoder, step: {})

@@ -1,6 +1,6 @@
 """Train one run: ``python -m rlscape.cli.train --settings JSON --base DIR ...``.
 
-Writes ``metrics.parquet``, ``updates.parquet``, ``snapshots.safetensors`` (where the run keeps them), ``model/`` (plain,
+Writes ``metrics.parquet``, ``updates.parquet``, ``snapshots.safetensors`` (where the run keeps them), ``model/`` (with
 adapters merged) and, last, ``run.json``.
 """
 

@@ -19,7 +19,7 @@ LAYERS, SIZE = 2, 12
 BEFORE, AFTER = 0.25, 0.5
 LARGE = ("sft", "simpo")
 """Arms with a large update."""
-ARMS_HERE = sorted({arm for module in MODULES.values() for arm in getattr(module, "ARMS", ())} | set(fig07.SHOWN))
+ARMS_HERE = sorted({arm for module in MODULES.values() for arm in getattr(module, "SHOWN", ())})
 
 
 def checkpoint(generator):
@@ -71,21 +71,21 @@ def test_spectra_have_a_row_per_arm_and_show_which_update_is_large(name, config)
     frame = module.assemble(config)
     figure = module.draw(frame)
     axes = [ax for ax in figure.axes if ax.get_ylabel()]
-    assert len(axes) == 4 * len(module.ARMS)
-    assert [ax.get_ylabel().partition("\n")[0] for ax in axes[::4]] == [ARMS[arm].label for arm in module.ARMS]
+    assert len(axes) == 4 * len(module.SHOWN)
+    assert [ax.get_ylabel().partition("\n")[0] for ax in axes[::4]] == [ARMS[arm].label for arm in module.SHOWN]
     for kind in ("angle", "max_angle", "nss"):
         means = frame[frame["kind"] == kind].groupby("arm")["value"].mean()
-        assert np.isfinite(means).all() and set(means.index) == set(module.ARMS)
-        for arm in set(module.ARMS) & set(LARGE):
+        assert np.isfinite(means).all() and set(means.index) == set(module.SHOWN)
+        for arm in set(module.SHOWN) & set(LARGE):
             assert (means[arm] > 10 * means.drop(arm)).all()
     shown = [float(re.search(r"mean (\S+)", ax.texts[0].get_text())[1]) for ax in axes[3::4]]
-    means = frame[frame["kind"] == "nss"].groupby("arm")["value"].mean()[list(module.ARMS)]
+    means = frame[frame["kind"] == "nss"].groupby("arm")["value"].mean()[list(module.SHOWN)]
     assert shown == pytest.approx(means.tolist(), rel=0.01)
 
 
 def test_preference_tuning_states_its_own_learning_rate(config):
     rates = fig18.assemble(config).groupby("arm")["learning_rate"].first()
-    assert rates.to_dict() == dict.fromkeys(fig18.ARMS, config.off_principals.preference.learning_rate)
+    assert rates.to_dict() == dict.fromkeys(fig18.SHOWN, config.off_principals.preference.learning_rate)
 
 
 def test_masks_are_those_of_the_measured_overlap(config):

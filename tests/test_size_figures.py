@@ -32,7 +32,7 @@ def test_figure_1_shows_the_slice_and_both_paths(config: Config) -> None:
     write_geometry_results(config, layers=2, size=16)
     write_landscape(config)
     note = note_of(fig01, config)
-    assert "cosine of the two updates 0.50" in note and "at least 60% (RLVR (DAPO)), 80% (SFT)" in note
+    assert "updates at cosine 0.50" in note and "at least 60% (RLVR (DAPO)), 80% (SFT)" in note
     axes = fig01.draw(fig01.assemble(config)).axes
     for panel in ("1a", "1b", "1c-left", "1c-right"):
         assert any(ax.get_title().startswith(panel) for ax in axes), panel

@@ -189,6 +189,8 @@ def results_of_measurements(measurements, arms):
             names = [f"{run}/{name}" for run in runs_of(CONFIG, arms) for name in ("operators", "mantissa")]
         elif measurement == "matching":
             names = [f"matching-s{seed}" for seed in MATCHED_SEEDS]
+        elif measurement.startswith("pairs_"):
+            names = [measurement, measurement.replace("pairs", "stripes")]
         else:
             names = [measurement]
         files += [f"<results>/geometry/{name}.parquet" for name in names]

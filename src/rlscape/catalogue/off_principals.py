@@ -158,7 +158,7 @@ for _size in SIZES:
     ARMS[f"size_{_size}"] = _rlvr(
         f"RLVR, size {_size}",
         base=f"size_{_size}",
-        times={"learning_rate": 2.0, "steps": 1.5},
+        times={"learning_rate": 2.0, "steps": 2.0},
         snapshots=True,
     )
 ARMS["size_1_sft"] = _supervised("SFT, size 1", base="size_1")
@@ -187,7 +187,7 @@ def _figure(
 
 FIGURES: tuple[Figure, ...] = (
     _figure("fig01", "rlvr", "sft", measurements=("landscape",)),
-    _figure("fig02", *_FOOTPRINT),
+    _figure("fig02", *_FOOTPRINT, measurements=("pairs_footprint",)),
     _figure("fig03", "rlvr_long", measurements=("over_time",)),
     _figure("fig04", "sft", "sft_then_rl"),
     _figure("fig05", "rlvr"),

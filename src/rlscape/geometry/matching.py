@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from rlscape.config import GeometrySettings
-from rlscape.geometry.measure import BaseMatrix, TunedMatrix, _identity
+from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
 from rlscape.geometry.profiles import describe
 from rlscape.geometry.sparsity import UpdateTotals
 
@@ -30,7 +30,7 @@ TOLERANCE = 1e-3
 
 def is_linear(tensor: str) -> bool:
     """Whether a tensor is a weight matrix inside the blocks, by its name."""
-    identity = _identity(tensor)
+    identity = identify(tensor)
     return identity["kind"] is not None and identity["layer"] is not None
 
 

@@ -184,7 +184,7 @@ def _spectrum(tuned: TunedMatrix) -> pd.DataFrame:
     )
 
 
-def _identity(tensor: str) -> dict[str, Any]:
+def identify(tensor: str) -> dict[str, Any]:
     """Layer (None outside the blocks) and kind of a tensor, from its name."""
     module = tensor.split(".")[-2] if "." in tensor else tensor
     layer = re.search(r"\.layers\.(\d+)\.", tensor)
@@ -215,7 +215,7 @@ def measure_pair(base: Path, tuned: Path, settings: GeometrySettings, generator:
     rows, spectrum_frames, packed = [], [], {}
     totals = {"all": UpdateTotals(), "linear": UpdateTotals()}
     for tensor, before, after in stream_pair(base, tuned):
-        identity = _identity(tensor)
+        identity = identify(tensor)
         total = UpdateTotals.of(before, after)
         totals["all"] += total
         if before.ndim != 2 or identity["kind"] is None:

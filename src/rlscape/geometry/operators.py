@@ -18,7 +18,7 @@ from rlscape.config import GeometrySettings
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.checkpoints import stream_pair
-from rlscape.geometry.measure import BaseMatrix, TunedMatrix, _identity
+from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
 from rlscape.geometry.sparsity import UpdateTotals, isotropic_density
 
 RANK_FRACTIONS = (1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -138,7 +138,7 @@ def measure_checkpoint(base: Path, tuned: Path, settings: GeometrySettings) -> O
     """
     operators, mantissa = [], []
     for tensor, before, after in stream_pair(base, tuned):
-        identity = _identity(tensor)
+        identity = identify(tensor)
         if before.ndim != 2 or identity["kind"] is None or identity["layer"] is None:
             continue
         identity |= {"m": before.shape[0], "n": before.shape[1]}

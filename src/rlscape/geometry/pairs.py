@@ -25,7 +25,7 @@ from rlscape.errors import CheckpointError
 from rlscape.files import read_json
 from rlscape.geometry import masks, nulls
 from rlscape.geometry.checkpoints import stream_pair
-from rlscape.geometry.measure import _identity
+from rlscape.geometry.measure import identify
 from rlscape.geometry.profiles import AXES
 from rlscape.geometry.sparsity import update_mask
 from rlscape.models.decoder import DecoderConfig
@@ -95,7 +95,7 @@ def _stream(run: ComparedRun, settings: GeometrySettings, generator: torch.Gener
     gauge = _gauge(run.base) if run.original else None
     originals = stream_pair(run.original or run.base, run.base)
     for (name, before, after), (_, original, _) in zip(stream_pair(run.base, run.model), originals, strict=True):
-        identity = _identity(name)
+        identity = identify(name)
         if before.ndim != 2 or identity["kind"] is None or identity["layer"] is None:
             continue
         views = {"stored": View.of(before, after, settings, generator)}
@@ -219,12 +219,12 @@ def measure_pairs(
                     f"{run.model}: {tensor.name} against {name} of {runs[0].model}; compare one shape"
                 )
             for view, matrix in tensor.views.items():
-                row = {"run": run.run, "view": view} | _identity(name) | {"edit": tensor.edit}
+                row = {"run": run.run, "view": view} | identify(name) | {"edit": tensor.edit}
                 profiles.append(row | stripes(matrix, generator))
         for (run_a, a), (run_b, b) in combinations(zip(runs, tensors, strict=True), 2):
             edit = a.edit if a.edit != "none" else b.edit
             for view in dict.fromkeys((*a.views, *b.views)):
-                pair = {"run_a": run_a.run, "run_b": run_b.run, "view": view} | _identity(name) | {"edit": edit}
+                pair = {"run_a": run_a.run, "run_b": run_b.run, "view": view} | identify(name) | {"edit": edit}
                 pairs.append(pair | _compare_views(*(side.views.get(view, side.views["stored"]) for side in (a, b))))
     if not pairs:
         raise CheckpointError(

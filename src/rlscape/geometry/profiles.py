@@ -16,7 +16,7 @@ from torch import Tensor
 from rlscape.config import GeometrySettings
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
-from rlscape.geometry.measure import BaseMatrix, TunedMatrix, _identity
+from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
 from rlscape.geometry.snapshots import stream_history
 from rlscape.geometry.sparsity import UpdateTotals
 
@@ -111,7 +111,7 @@ def measure_over_time(base: Path, snapshots: Path, settings: GeometrySettings) -
     """
     rows, profiles = [], []
     for history in stream_history(base, snapshots):
-        identity = _identity(history.tensor)
+        identity = identify(history.tensor)
         if history.base.ndim != 2 or identity["kind"] is None or identity["layer"] is None:
             continue
         start = BaseMatrix(history.base.double(), settings)

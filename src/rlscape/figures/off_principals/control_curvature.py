@@ -66,8 +66,7 @@ def _over_batches(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Figure:
     """a: singular directions by kind of matrix. b: by index. c: coordinates by magnitude. d: updates. e: Prop 3.2."""
     figure = new_figure(12, 7)
-    grid = figure.add_gridspec(2, 1)
-    above, below = (figure.add_subfigure(grid[row]) for row in range(2))
+    above, below = figure.subfigures(2, 1, squeeze=False).flat
     blocks, updates = above.subplots(1, 2, sharey=True)
     index, coordinate, proposition = below.subplots(1, 3)
     kinds = [kind for kind in KIND_STYLES if kind in set(frame["matrix"].dropna())]

@@ -7,6 +7,7 @@ not return then is Adam's doing. V keeps the norms of its columns and O those of
 some overlap may remain without undoing anything.
 """
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +25,8 @@ COMPARISONS: dict[str, tuple[str, str, str]] = {
     "undone": ("changed base, undone", GREEN, "^"),
     "twins": ("two runs from the changed base, as stored", PURPLE, "D"),
 }
-MEASURES = {"phi": r"$\phi$ of the bf16 masks", "phi_top": r"$\phi$ of the fp32 masks"}
+MEASURES = {"phi": "full", "phi_top": "none"}
+"""Phi of the bf16 masks and of those of the largest fp32 updates -> how its markers are filled."""
 KINDS = ("q", "k", "v", "o")
 
 
@@ -59,48 +61,42 @@ def assemble(config: Config) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Rows: bf16 and fp32 masks. Columns: changed layers, for each optimiser."""
+    """A panel per changed layer and optimiser; filled markers are bf16, open ones fp32."""
     columns = list(frame.groupby(["optimizer", "layer"]).groups)
-    figure = new_figure(3.6 * len(columns) + 1.5, 6.2)
-    grid = figure.subplots(len(MEASURES), len(columns), sharey="row", squeeze=False)
-    for row, (measure, label) in zip(grid, MEASURES.items(), strict=True):
-        for ax, (optimizer, layer) in zip(row, columns, strict=True):
-            chosen = (frame["measure"] == measure) & (frame["optimizer"] == optimizer) & (frame["layer"] == layer)
-            _draw_layer(ax, frame[chosen])
-        row[0].set_ylabel(label)
-    for ax, (optimizer, layer) in zip(grid[0], columns, strict=True):
+    figure = new_figure(4.6 * len(columns) + 1, 4.4)
+    row = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for ax, (optimizer, layer) in zip(row, columns, strict=True):
+        _draw_layer(ax, frame[(frame["optimizer"] == optimizer) & (frame["layer"] == layer)])
         ax.set_title(f"{optimizer}, layer {layer}")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
+    row[0].set_ylabel(r"similarity of update masks, $\phi$")
+    handles, labels = row[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(frame.groupby(["optimizer", "comparison"])["seed"].nunique()),
         "mean and range over seeds, against the other seeds",
-        "fp32: the fifth of the entries that moved furthest; chance is 0",
+        "open: fp32, the fifth of the entries that moved furthest",
+        "chance: 0",
     )
     return figure
 
 
 def _draw_layer(ax: Axes, frame: pd.DataFrame) -> None:
-    edits = frame.drop_duplicates("kind").set_index("kind")["edit"]
-    for index, (comparison, (label, colour, marker)) in enumerate(COMPARISONS.items()):
-        summary = frame[frame["comparison"] == comparison].groupby("kind")["value"].agg(["mean", "min", "max"])
-        summary = summary.reindex(KINDS)
-        beside = [place + 0.16 * (index - 1.5) for place in range(len(KINDS))]
-        ax.vlines(beside, summary["min"], summary["max"], color=colour, linewidth=1)
-        ax.plot(beside, summary["mean"], color=colour, marker=marker, markersize=5, linestyle="", label=label)
-    null = frame[frame["comparison"] == "repeat"].groupby("kind")["binned"].mean().reindex(KINDS)
-    places = range(len(KINDS))
-    ax.hlines(
-        null,
-        [place - 0.35 for place in places],
-        [place + 0.35 for place in places],
-        color=INK,
-        linestyle=":",
-        label="repeat, permuted within magnitude bins",
-    )
+    places = np.arange(len(KINDS))
+    for side, (measure, fill) in zip((-0.2, 0.2), MEASURES.items(), strict=True):
+        rows = frame[frame["measure"] == measure]
+        for index, (comparison, (label, colour, marker)) in enumerate(COMPARISONS.items()):
+            values = rows[rows["comparison"] == comparison].groupby("kind")["value"].agg(["mean", "min", "max"])
+            values, beside = values.reindex(KINDS), places + side + 0.09 * (index - 1.5)
+            label = label if measure == "phi" else ""
+            ax.vlines(beside, values["min"], values["max"], color=colour, linewidth=1)
+            ax.plot(beside, values["mean"], marker, color=colour, fillstyle=fill, markersize=5, label=label)
+        null = rows[rows["comparison"] == "repeat"].groupby("kind")["binned"].mean().reindex(KINDS)
+        label = "repeat, permuted within magnitude bins" if measure == "phi" else ""
+        ax.hlines(null, places + side - 0.18, places + side + 0.18, color=INK, linestyle=":", label=label)
     ax.axhline(0, color=GREY, linewidth=0.8)
+    edits = frame.drop_duplicates("kind").set_index("kind")["edit"]
     ax.set_xticks(places, KINDS)
     changes = {edit: ", ".join(kind for kind in KINDS if edits[kind] == edit) for edit in edits[list(KINDS)]}
     ax.set_xlabel("; ".join(f"{kinds}: {'unchanged' if edit == 'none' else edit}" for edit, kinds in changes.items()))

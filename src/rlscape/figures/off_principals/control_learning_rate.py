@@ -39,14 +39,16 @@ def draw(frame: pd.DataFrame) -> Figure:
     """Left: sparsity against rate and against x. Right: both overlaps against the rate, beside chance and nulls."""
     figure = new_figure(11, 7.2)
     (by_rate, principal), (by_size, low) = figure.subplots(2, 2)
-    _draw_against(by_rate, frame, "learning_rate", "sparsity")
-    _draw_against(by_rate, frame, "learning_rate", "isotropic_sparsity", dashes=NULL_STYLES["isotropic"][2])
-    by_rate.set(title="sparsity against the learning rate", ylabel="bf16 sparsity", ylim=(0, 1))
+    _draw_rates(by_rate, frame, "sparsity")
+    _draw_rates(by_rate, frame, "isotropic_sparsity", dashes=NULL_STYLES["isotropic"][2])
+    by_rate.set(title="sparsity against the learning rate", ylabel="bf16 sparsity", ylim=(-0.06, 1))
     _draw_sizes(by_size, frame)
+    for ax, axis in ((by_rate, "learning_rate"), (by_size, "x")):
+        _annotate_gains(ax, frame, axis)
     for ax, mask in zip((principal, low), SHOWN_MASKS, strict=True):
-        _draw_against(ax, frame, "learning_rate", mask)
+        _draw_rates(ax, frame, mask)
         for null, (_, _, dashes) in NULL_STYLES.items():
-            _draw_against(ax, frame, "learning_rate", f"{mask}_{null}", dashes=dashes)
+            _draw_rates(ax, frame, f"{mask}_{null}", dashes=dashes)
         ax.axhline(frame[f"{mask}_chance"].mean(), color=GREY, linewidth=0.8)
         ax.set(title=f"overlap with {MASKS[mask]}", ylabel="share of changed entries")
     for ax in (by_rate, principal, low):
@@ -69,31 +71,32 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_against(ax: Axes, frame: pd.DataFrame, axis: str, quantity: str, dashes: str | None = None) -> None:
-    """A line through the means of the arms of each method; without ``dashes`` also a dot per seed and the gains."""
+def _draw_rates(ax: Axes, frame: pd.DataFrame, quantity: str, dashes: str | None = None) -> None:
+    """A line through the means of each method's arms; without ``dashes``, also a dot per seed."""
     for method, arm in METHODS.items():
         rows = frame[frame["method"] == method]
-        means = rows.groupby(axis)[[quantity, "gain"]].mean()
+        means = rows.groupby("learning_rate")[quantity].mean()
         colour, marker = ARM_STYLES[arm]
-        ax.plot(means.index, means[quantity], color=colour, linestyle=dashes or "-", linewidth=1)
+        ax.plot(means.index, means, color=colour, linestyle=dashes or "-", linewidth=1)
         if dashes is None:
-            ax.plot(rows[axis], rows[quantity], color=colour, marker=marker, markersize=5, linestyle="")
-            _annotate_gains(ax, means.index.to_numpy(), means[quantity], means["gain"], colour)
+            ax.plot(rows["learning_rate"], rows[quantity], color=colour, marker=marker, markersize=5, linestyle="")
 
 
 def _draw_sizes(ax: Axes, frame: pd.DataFrame) -> None:
-    low, high = frame["x"].min() / 2, frame["x"].max() * 2
-    curve = np.geomspace(low, high, 200)
+    curve = np.geomspace(frame["x"].min() / 2, frame["x"].max() * 2, 200)
     ax.plot(curve, 1 - 2 / np.pi * np.arctan(curve), color=INK, linestyle=NULL_STYLES["isotropic"][2], linewidth=1)
     for method, arm in METHODS.items():
         rows = frame[frame["method"] == method]
         colour, marker = ARM_STYLES[arm]
         ax.plot(rows["x"], rows["sparsity"], color=colour, marker=marker, markersize=5, linestyle="")
-        means = rows.groupby("arm")[["x", "sparsity", "gain"]].mean()
-        _annotate_gains(ax, means["x"], means["sparsity"], means["gain"], colour)
-    ax.set(title="sparsity against size", xlabel="size x", ylabel="bf16 sparsity", xscale="log", ylim=(0, 1))
+    ax.set(title="sparsity against size", xlabel="size x", ylabel="bf16 sparsity", xscale="log", ylim=(-0.06, 1))
 
 
-def _annotate_gains(ax: Axes, places: pd.Series, heights: pd.Series, gains: pd.Series, colour: str) -> None:
-    for place, height, gain in zip(places, heights, gains, strict=True):
-        ax.annotate(f"{gain:+.2f}", (place, height), (3, 4), textcoords="offset points", fontsize=6.5, color=colour)
+def _annotate_gains(ax: Axes, frame: pd.DataFrame, axis: str) -> None:
+    """Above each arm's mean; below it for SFT, whose points may lie on those of RL."""
+    for (_, method), rows in frame.groupby(["arm", "method"], sort=False):
+        means = rows[[axis, "sparsity", "gain"]].mean()
+        offset = (3, 4) if method == "rl" else (-22, -10)
+        colour, _ = ARM_STYLES[METHODS[method]]
+        place = means[axis], means["sparsity"]
+        ax.annotate(f"{means['gain']:+.2f}", place, offset, textcoords="offset points", fontsize=6.5, color=colour)

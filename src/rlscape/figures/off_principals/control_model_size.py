@@ -96,8 +96,7 @@ def fit_power_law(runs: pd.DataFrame) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Figure:
     """a: x with its power law, to the paper's sizes. b to d: sparsity, overlap beyond its null and NSS."""
     figure = new_figure(12, 6.4)
-    grid = figure.add_gridspec(2, 1, height_ratios=(1.15, 1))
-    above, below = (figure.add_subfigure(grid[row]) for row in range(2))
+    above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1), squeeze=False).flat
     axes = [above.subplots(), *below.subplots(1, len(QUANTITIES) - 1)]
     runs, paper = frame[frame["kind"] == "run"], frame[frame["kind"] == "paper"]
     for ax, (quantity, (title, label)) in zip(axes, QUANTITIES.items(), strict=True):

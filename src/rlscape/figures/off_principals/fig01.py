@@ -47,8 +47,7 @@ def assemble(config: Config) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Figure:
     """1a, 1b: the slice through both runs. 1c-left: masks. 1c-right: principal angles, mean and range over seeds."""
     figure = new_figure(11, 9.8)
-    grid = figure.add_gridspec(2, 1, height_ratios=(1, 1.05))
-    above, below = (figure.add_subfigure(grid[row]) for row in range(2))
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.05), squeeze=False).flat
     for ax, quantity in zip(above.subplots(1, len(PANELS)), PANELS, strict=True):
         draw_landscape(ax, frame, quantity)
     axes = below.subplots(1, 3, width_ratios=(1, 1, 1.15))
@@ -62,10 +61,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         f"scale: {overlaps['scale'].iloc[0]}",
         describe_seeds(overlaps.groupby("arm")["seed"].nunique()),
         describe_learning_rates(overlaps),
-        f"masks: seed 0, {overlaps['tensor'].iloc[0].removeprefix('model.').removesuffix('.weight')}",
-        f"{describe_landscape(frame)}\n"
-        "paper: 1a, 1b cartoons (SFT over the mountain, RL around it); 1c without numbers "
-        "(RL off the mask, SFT on it; RL rotates less)",
+        f"masks: seed 0, {overlaps['tensor'].iloc[0].removeprefix('model.').removesuffix('.weight')}\n"
+        f"{describe_landscape(frame)}",
+        "paper: 1a, 1b cartoons; 1c without numbers (RL off the mask, SFT on it)",
     )
     return figure
 

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from rlscape.config import Config
 from rlscape.figures.off_principals.spectra_panels import assemble_spectra, draw_spectra
 
-ARMS = ("agent_calculator", "agent_search", "agent_planning")
+SHOWN = ("agent_calculator", "agent_search", "agent_planning")
 
 
 def assemble(config: Config) -> pd.DataFrame:
     """See :func:`rlscape.figures.off_principals.spectra_panels.assemble_spectra`."""
-    return assemble_spectra(config, ARMS)
+    return assemble_spectra(config, SHOWN)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A row per arm."""
-    return draw_spectra(frame, ARMS, "near-identical spectra")
+    return draw_spectra(frame, SHOWN, "near-identical spectra")

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from rlscape.config import Config
 from rlscape.figures.off_principals.spectra_panels import assemble_spectra, draw_spectra
 
-ARMS = ("sft", "sft_then_long_rl")
+SHOWN = ("sft", "sft_then_long_rl")
 
 
 def assemble(config: Config) -> pd.DataFrame:
     """See :func:`rlscape.figures.off_principals.spectra_panels.assemble_spectra`."""
-    return assemble_spectra(config, ARMS)
+    return assemble_spectra(config, SHOWN)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
     """SFT above, long RL below."""
-    return draw_spectra(frame, ARMS, "as Figure 4")
+    return draw_spectra(frame, SHOWN, "as Figure 4")

@@ -50,7 +50,7 @@ def draw_landscape(ax: Axes, frame: pd.DataFrame, quantity: str) -> None:
         ax.plot(rows["a"], rows["b"], color=colour, marker=marker, markersize=4, markeredgecolor="white", label=label)
     ax.plot(0, 0, marker="D", color=INK, markersize=4)
     ax.set(xlabel=f"share of the update of {ARMS['sft'].label}", ylabel=f"share of the update of {ARMS['rlvr'].label}")
-    ax.set(title=PANELS[quantity], aspect="equal")
+    ax.set_title(PANELS[quantity])
     ax.legend(loc="upper right", frameon=True, framealpha=0.9)
 
 
@@ -62,6 +62,5 @@ def describe_landscape(frame: pd.DataFrame) -> str:
         for arm, rows in paths.dropna(subset="in_plane").groupby("arm")
     )
     return (
-        f"1a, 1b: seed 0; cosine of the two updates {paths['cosine'].iloc[0]:.2f}; "
-        f"share of a path's squared norm in the plane at least {shares}"
+        f"1a, 1b: seed 0, updates at cosine {paths['cosine'].iloc[0]:.2f}, squared norm in the plane at least {shares}"
     )

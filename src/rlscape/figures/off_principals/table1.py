@@ -5,6 +5,7 @@ parameters. x is the update's size in units of bf16 rounding; for the paper's ro
 isotropic update of Gaussian weights has the reported sparsity.
 """
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -34,11 +35,8 @@ def assemble(config: Config) -> pd.DataFrame:
         }
         for quantity in ("sparsity", "x", "isotropic_sparsity"):
             values = runs[quantity]
-            row |= {
-                quantity: values.mean(),
-                f"{quantity}_low": values.min(),
-                f"{quantity}_high": values.max(),
-            }
+            low, high = (values.min(), values.max()) if len(values) > 1 else (np.nan, np.nan)
+            row |= {quantity: values.mean(), f"{quantity}_low": low, f"{quantity}_high": high}
         rows.append(row)
     return pd.concat([paper, pd.DataFrame(rows)], ignore_index=True).assign(scale=config.scale)
 
@@ -49,7 +47,7 @@ def _origin(config: Config, arm: str) -> dict[str, str]:
     tasks = run.recipe.tasks if run.recipe else ("math",)
     return {
         "base": ARMS[parse_run_name(run.start)[0]].label if run.start else run.base_name,
-        "method": (run.recipe.loss if run.recipe else run.method).upper(),
+        "method": run.recipe.loss.upper() if run.recipe else ARMS[run.method].label,
         "data": "+".join(tasks),
     }
 
@@ -81,7 +79,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
-        f"bold: ours, mean and range, {describe_seeds(seeds)}",
+        f"bold: ours, mean and range over seeds, {describe_seeds(seeds)}",
         "others: paper; their x derived from the sparsity",
         "paper: RL 36–92%, SFT 0.6–18.8%",
     )

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from rlscape.catalogue import resolve_run, run_name, runs_of
-from rlscape.claims import bias as evaluators
-from rlscape.claims.off_principals import NULLS_TO_BEAT
+from rlscape.claims.off_principals import bias as evaluators
+from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
 from rlscape.claims.register import Claim, Conventions, Outcome
 from rlscape.config import Config
 from rlscape.files import write_parquet

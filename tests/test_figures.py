@@ -44,6 +44,7 @@ from rlscape.files import read_json, write_json, write_parquet
 from rlscape.results import curves
 from rlscape.results.weights import pooled_overlaps
 from rlscape.scaling.uncertainty import t_interval
+from tests.loss_results import write_landscape
 from tests.synthetic import R_0, ROOT, Run, small_config, write_geometry_results, write_scalerl_results
 
 SYNTHETIC = {"scalerl_fig3", "scalerl_fig12", "scalerl_fig13"}
@@ -101,6 +102,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     config = small_config(tmp_path_factory.mktemp("tree"), seeds=2)
     write_scalerl_results(config, {"deepseek_grpo": Run(A=0.5, granted=False), "gspo": Run(fails=True, granted=False)})
     write_geometry_results(config, layers=2, size=16)
+    write_landscape(config)
     register = load_register(ROOT / "config" / "claims.yaml")
     scalerl = register.changed(claims=[claim for claim in register.claims if claim.paper == "scalerl"])
     verdicts = evaluate_claims(scalerl, config)

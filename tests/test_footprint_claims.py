@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.claims import footprint
+from rlscape.claims.off_principals import footprint
 from rlscape.claims.register import Claim, Conventions
 from rlscape.files import write_parquet
 from rlscape.results.pairs import FOOTPRINT

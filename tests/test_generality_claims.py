@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.claims import generality
+from rlscape.claims.off_principals import generality
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,

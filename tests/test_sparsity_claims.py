@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from rlscape.catalogue import runs_of
-from rlscape.claims import sparsity
+from rlscape.claims.off_principals import sparsity
 from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim, Conventions
 from rlscape.files import write_json, write_parquet
 from tests.synthetic import small_config

@@ -346,7 +346,7 @@ class Config(Settings):
     """Where models are trained and sampled; everything else runs on the CPU."""
     math: MathSettings
     code: CodeSettings
-    agents: AgentSettings | None = None
+    agents: AgentSettings
     """Needed by arms with tasks of tool use."""
     bases: dict[str, BaseSettings]
     scalerl: StudySettings

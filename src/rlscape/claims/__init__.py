@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, FIGURES
-from rlscape.claims import adapters, bias, footprint, generality, sparsity
+from rlscape.claims.off_principals import adapters, bias, footprint, generality, sparsity
 from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, Evaluator, Register
 from rlscape.claims.scalerl import ablations, forecasts, recipes, scale, stability
 from rlscape.config import Config, describe

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from rlscape.catalogue import resolve_run, run_name
+from rlscape.claims.parts import Part, below, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -18,14 +19,11 @@ from rlscape.claims.register import (
     span,
 )
 from rlscape.claims.scalerl.shared import (
-    Part,
-    below,
     ceiling_above,
     ceiling_difference,
     ceilings,
     ceilings_equal,
     compute_ratio,
-    conclude,
     margin_of,
 )
 from rlscape.claims.scalerl.stability import more_collapses

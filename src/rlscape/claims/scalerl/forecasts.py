@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from rlscape.catalogue import parse_run_name
+from rlscape.claims.parts import Part, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -19,11 +20,9 @@ from rlscape.claims.register import (
     span,
 )
 from rlscape.claims.scalerl.shared import (
-    Part,
     by_share,
     ceiling_difference,
     collapsed_runs,
-    conclude,
     margin_of,
     no_mismatch,
     proportion,

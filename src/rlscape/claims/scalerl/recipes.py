@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from rlscape.claims.parts import Part, beyond_nothing, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -12,14 +13,11 @@ from rlscape.claims.register import (
     Verdict,
 )
 from rlscape.claims.scalerl.shared import (
-    Part,
-    beyond_nothing,
     ceiling_above,
     ceiling_raised,
     ceilings,
     ceilings_equal,
     compute_saved,
-    conclude,
     margin_of,
     no_mismatch,
 )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from rlscape.claims.parts import Part, above, below, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -15,13 +16,9 @@ from rlscape.claims.register import (
     Verdict,
 )
 from rlscape.claims.scalerl.shared import (
-    Part,
-    above,
-    below,
     by_share,
     ceiling_above,
     ceiling_raised,
-    conclude,
     downstream_at_rest,
     margin_of,
     proportion,

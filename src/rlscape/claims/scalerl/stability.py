@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats import fisher_exact, mannwhitneyu
 
 from rlscape.catalogue import FIGURES, arms_of, parse_run_name
+from rlscape.claims.parts import Part, above, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -19,7 +20,7 @@ from rlscape.claims.register import (
     outcome,
     span,
 )
-from rlscape.claims.scalerl.shared import Part, above, collapsed_runs, conclude, margin_of, proportion
+from rlscape.claims.scalerl.shared import collapsed_runs, margin_of, proportion
 from rlscape.config import Config
 from rlscape.results import curves
 from rlscape.scaling.stability import collapsed

@@ -5,7 +5,8 @@ import pandas as pd
 from scipy.stats import t as student_t
 
 from rlscape.catalogue import resolve_run, run_name
-from rlscape.claims.off_principals import mask_preference
+from rlscape.claims.off_principals.masks import mask_preference
+from rlscape.claims.parts import Part, above, below, beyond_nothing, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -16,7 +17,6 @@ from rlscape.claims.register import (
     Verdict,
     span,
 )
-from rlscape.claims.scalerl.shared import Part, above, below, beyond_nothing, conclude
 from rlscape.config import Config
 from rlscape.results import bias, curves
 from rlscape.scaling.compare import judge

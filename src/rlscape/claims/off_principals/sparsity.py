@@ -1,6 +1,7 @@
 """Evaluators of P2's claims on how many weights change: RL beside SFT at equal size, and what rounding explains."""
 
 from rlscape.catalogue import resolve_run, run_name
+from rlscape.claims.parts import Part, below, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -10,7 +11,6 @@ from rlscape.claims.register import (
     Outcome,
     Verdict,
 )
-from rlscape.claims.scalerl.shared import Part, below, conclude
 from rlscape.config import Config
 from rlscape.results import bias, origin
 from rlscape.scaling.compare import judge

@@ -5,6 +5,7 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from rlscape.catalogue import ARMS
+from rlscape.claims.parts import Part, above, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -17,7 +18,6 @@ from rlscape.claims.register import (
     outcome,
     span,
 )
-from rlscape.claims.scalerl.shared import Part, above, conclude
 from rlscape.config import AdapterSettings, Config
 from rlscape.results import curves
 from rlscape.results.restricted import distances_to_dense, evaluations_at, stability

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection
 import numpy as np
 import pandas as pd
 
+from rlscape.claims.parts import Part, above, conclude, neutral
 from rlscape.claims.register import Claim, Conventions, Outcome, span
-from rlscape.claims.scalerl.shared import Part, above, conclude, neutral
 from rlscape.config import Config
 from rlscape.results import pairs
 from rlscape.scaling.uncertainty import Interval, t_interval

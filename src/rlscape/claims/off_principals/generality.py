@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from rlscape.claims.off_principals import NULLS_TO_BEAT
+from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
+from rlscape.claims.parts import Part, above, below, conclude
 from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim, Conventions, Outcome, Verdict
-from rlscape.claims.scalerl.shared import Part, above, below, conclude
 from rlscape.config import Config
 from rlscape.results import loss, weights
 from rlscape.scaling.compare import judge

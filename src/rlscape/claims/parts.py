@@ -1,0 +1,80 @@
+"""Criteria of several parts: each part is judged on its own, and together they give the verdict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlscape.claims.register import (
+    INCONCLUSIVE,
+    NOT_REPLICATED,
+    NOT_TESTABLE,
+    REPLICATED,
+    Outcome,
+    Verdict,
+    outcome,
+    span,
+)
+from rlscape.scaling.compare import judge
+from rlscape.scaling.uncertainty import Interval
+
+WORDS = {REPLICATED: "holds", NOT_REPLICATED: "refuted", INCONCLUSIVE: "open"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One condition of a criterion: its effect and whether it holds."""
+
+    measure: str
+    interval: Interval
+    verdict: Verdict
+
+    def __str__(self) -> str:
+        return f"{self.measure} {span(self.interval)} {WORDS[self.verdict]}"
+
+
+def conclude(parts: Sequence[Part], note: str, lack: str = "") -> Outcome:
+    """The outcome of a conjunction; its effect is that of the part that decides.
+
+    That is the first refuted one; without one, the first open one; otherwise the first.
+
+    Args:
+        note: begins the reason.
+        lack: why the criterion cannot be tested; empty if it can.
+    """
+    for verdict in (NOT_REPLICATED, INCONCLUSIVE, REPLICATED):
+        deciding = next((part for part in parts if part.verdict == verdict), None)
+        if deciding is not None:
+            break
+    assert deciding is not None, "a criterion has at least one part"
+    reason = "; ".join([*([lack] if lack else []), note, *map(str, parts)])
+    return outcome(NOT_TESTABLE if lack else deciding.verdict, deciding.measure, deciding.interval, reason)
+
+
+# Judging an interval
+
+
+def above(interval: Interval, limit: float = 0.0) -> Verdict:
+    """Replicated if it lies above the limit, not replicated if at or below."""
+    if interval.low > limit:
+        return REPLICATED
+    return NOT_REPLICATED if interval.high <= limit else INCONCLUSIVE
+
+
+def below(interval: Interval, limit: float = 0.0) -> Verdict:
+    """Replicated if it lies below the limit, not replicated if at or above."""
+    if interval.high < limit:
+        return REPLICATED
+    return NOT_REPLICATED if interval.low >= limit else INCONCLUSIVE
+
+
+def beyond_nothing(interval: Interval, margin: float) -> Verdict:
+    """As :func:`above` zero; an interval that contains zero and is neutral is not replicated either."""
+    verdict = above(interval)
+    return NOT_REPLICATED if verdict == INCONCLUSIVE and judge(interval, margin) == "neutral" else verdict
+
+
+def neutral(interval: Interval, margin: float) -> Verdict:
+    """Replicated if neutral, not replicated if it lies beyond the margin."""
+    judged = judge(interval, margin)
+    if judged == "neutral":
+        return REPLICATED
+    return NOT_REPLICATED if judged in ("above", "below") else INCONCLUSIVE

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from rlscape.catalogue import ARMS, FIGURES, has_task, load_scale, runs_of
+from rlscape.catalogue import ARMS, FIGURES, Arm, has_task, load_scale, runs_of
 
 PARTS = ("Snakefile", "config", "notebooks", "profiles", "src", "workflow")
 FITS = {"fit_curve", "summarise_fits"}
 PLOTS = {"plot_figure", "evaluate_claims", "plot_scoreboard", "execute_notebook"}
-TRAINING = {"pretrain_base", "evaluate_base", "train_rl", "train_sft"}
+TRL = {"train_with_trl", "train_with_trl_keeping_snapshots"}
+RL = {"train_rl", "train_rl_keeping_snapshots"}
+TRAINING = {"pretrain_base", "evaluate_base", *RL, *TRL}
 
 
 class Copy:
@@ -137,18 +139,29 @@ def test_editing_a_figure_reruns_that_figure_and_the_notebooks_that_may_show_it(
         assert copy.would_run("all") == {"plot_figure": 1, "execute_notebook": 2}
 
 
-def test_editing_supervised_fine_tuning_trains_no_rl_run(copy: Copy) -> None:
+def test_editing_supervised_fine_tuning_trains_only_what_follows_from_it(copy: Copy) -> None:
     with copy.edited("src/rlscape/sft.py", "\n", "\n# edited\n"):
         jobs = copy.would_run("all")
-    assert jobs["train_sft"] == 2
-    assert not {"train_rl", "pretrain_base", "fit_curve"} & set(jobs)
+    config = load_scale(copy.root / "config" / "smoke.yaml")
+    sft, after = ([arm for arm in config.seeds if of(ARMS[arm])] for of in (is_sft, starts_from_sft))
+    assert sum(jobs[rule] for rule in TRL) == len(runs_of(config, sft))
+    assert jobs["train_rl"] == len(runs_of(config, after))
+    assert not {"train_rl_keeping_snapshots", "pretrain_base", "fit_curve"} & set(jobs)
+
+
+def is_sft(arm: Arm) -> bool:
+    return arm.method == "sft"
+
+
+def starts_from_sft(arm: Arm) -> bool:
+    return arm.start is not None
 
 
 def test_editing_a_loss_trains_rl_and_no_base(copy: Copy) -> None:
     with copy.edited("src/rlscape/rl/losses.py", "\n", "\n# edited\n"):
         jobs = copy.would_run("all")
     assert "train_rl" in jobs
-    assert not {"train_sft", "pretrain_base", "evaluate_base"} & set(jobs)
+    assert not {*TRL, "pretrain_base", "evaluate_base"} & set(jobs)
 
 
 def test_another_bootstrap_reruns_only_fits_and_what_follows(copy: Copy) -> None:
@@ -161,14 +174,14 @@ def test_one_more_seed_trains_one_more_run(copy: Copy) -> None:
     with copy.edited("config/smoke.yaml", "others: 1", "others: 1\n  gspo_5: 2"):
         jobs = copy.would_run("all")
     assert jobs["train_rl"] == jobs["fit_curve"] == 1
-    assert not {"pretrain_base", "evaluate_base", "train_sft", "measure_geometry"} & set(jobs)
+    assert not {"pretrain_base", "evaluate_base", *TRL, "measure_geometry"} & set(jobs)
 
 
 def test_changing_one_arm_trains_its_runs_only(copy: Copy) -> None:
-    with copy.edited("src/rlscape/catalogue.py", "clip_high=5e-3)", "clip_high=6e-3)"):
+    with copy.edited("src/rlscape/catalogue/scalerl.py", "clip_high=5e-3)", "clip_high=6e-3)"):
         jobs = copy.would_run("all")
     assert jobs["train_rl"] == 1
-    assert not {"pretrain_base", "evaluate_base", "train_sft"} & set(jobs)
+    assert not {"pretrain_base", "evaluate_base", *TRL} & set(jobs)
 
 
 def test_editing_the_claims_trains_nothing(copy: Copy) -> None:
@@ -190,7 +203,7 @@ def test_one_figure_builds_only_what_it_needs(copy: Copy, tmp_path: Path) -> Non
         "pretrain_base",
         "evaluate_base",
         "train_rl",
-        "train_sft",
+        "train_with_trl_keeping_snapshots",
         "measure_geometry",
         "plot_figure",
     }
@@ -200,7 +213,7 @@ def test_one_figure_builds_only_what_it_needs(copy: Copy, tmp_path: Path) -> Non
 def test_the_default_scale_stands_alone(copy: Copy) -> None:
     config = load_scale(copy.root / "config" / "config.yaml")
     jobs = copy.would_run("all", scale="default")
-    assert jobs["train_rl"] + jobs["train_sft"] == len(runs_of(config, config.seeds))
+    assert sum(jobs[rule] for rule in RL | TRL) == len(runs_of(config, config.seeds))
 
 
 def test_an_unknown_key_is_one_clear_error(copy: Copy) -> None:

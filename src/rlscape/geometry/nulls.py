@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
 CONFIDENCE = 0.95
@@ -47,7 +47,7 @@ def from_draws(draws: np.ndarray) -> Null:
     count, mean = len(draws), float(draws.mean())
     if count == 1:
         return Null(mean, np.nan, np.nan)
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+    quantile = stdtrit(count - 1, (1 + CONFIDENCE) / 2)
     margin = float(quantile * draws.std(ddof=1) * np.sqrt(1 + 1 / count))
     return Null(mean, mean - margin, mean + margin)
 
@@ -79,5 +79,5 @@ def binned_permutation(values: Tensor, mask: Tensor, bins: Tensor) -> Null:
     spread = torch.bincount(bins, values.square())[occupied] / size - mean.square()
     variance = spread.clamp(min=0) * inside * (size - inside) / (size - 1).clamp(min=1)
     centre = (mean * inside).sum().item()
-    margin = stats.norm.ppf((1 + CONFIDENCE) / 2) * variance.sum().sqrt().item()
+    margin = ndtri((1 + CONFIDENCE) / 2) * variance.sum().sqrt().item()
     return Null(centre, centre - margin, centre + margin)

@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,18 +43,25 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     # rule: what its process imports before it works; in the order of the pipeline
     "pretrain_base": ("rlscape.cli.pretrain",),
     "evaluate_base": ("rlscape.cli.evaluate_base",),
+    "intervene_base": ("rlscape.cli.intervene_base",),
     "train_rl": ("rlscape.cli.train", "rlscape.rl.trainer"),
-    "train_sft": ("rlscape.cli.train", "rlscape.sft"),
+    "train_with_trl": ("rlscape.cli.train", "rlscape.sft"),
     "fit_curve": ("rlscape.cli.fit",),
     "summarise_fits": ("rlscape.cli.summarise_fits",),
     "measure_geometry": ("rlscape.cli.measure_geometry",),
+    "measure_over_time": ("rlscape.cli.measure_over_time",),
+    "measure_operators": ("rlscape.cli.measure_operators",),
+    "measure_matching": ("rlscape.cli.measure_matching",),
+    "measure_pairs": ("rlscape.cli.measure_pairs",),
+    "measure_landscape": ("rlscape.cli.measure_landscape",),
+    "measure_curvature": ("rlscape.cli.measure_curvature",),
     "plot_figure": ("rlscape.cli.plot",),
     "evaluate_claims": ("rlscape.cli.claims",),
     "plot_scoreboard": ("rlscape.cli.plot",),
     "execute_notebook": ("rlscape.cli.notebook",),
 }
-FIRST = ("pretrain_base", "evaluate_base")
-SECOND = ("train_rl", "train_sft")
+FIRST = ("pretrain_base", "evaluate_base", "intervene_base")
+SECOND = ("train_rl", "train_with_trl")
 STARTS = 3
 """Processes that are timed per start-up; the median counts."""
 NOT_MEASURED = ("", "-", "NA")
@@ -272,7 +280,7 @@ def draw_chart(jobs: Sequence[Job], stages: Sequence[Stage], source: str) -> "Fi
     axes = figure.subplots()
     total = sum(stage.core_seconds for stage in stages) / 60
     inches_per_minute = (width - 1.2) / total
-    colours = dict(zip(IMPORTS, [*PALETTE, INDIGO], strict=True))
+    colours = dict(zip(IMPORTS, cycle([*PALETTE, INDIGO]), strict=False))
 
     def bar(row: int, left: float, minutes: float, label: str, colour: str, alpha: float, ink: str = INK) -> None:
         axes.barh(row, minutes, left=left, height=0.94, color=colour, alpha=alpha, edgecolor="white", linewidth=0.5)

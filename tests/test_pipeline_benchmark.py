@@ -74,7 +74,7 @@ def test_phases_wait_for_each_other_and_the_longest_job_goes_first() -> None:
 
     training = jobs("train_rl", 1, 2, 3, 4, 5)
     assert pipeline.wall_seconds(training, 2) == 8  # 5 2 1 | 4 3
-    assert pipeline.wall_seconds(training + jobs("train_sft", 6), 3) == 7  # 6 1 | 5 2 | 4 3
+    assert pipeline.wall_seconds(training + jobs("train_with_trl", 6), 3) == 7  # 6 1 | 5 2 | 4 3
     after = jobs("fit_curve", 3) + jobs("plot_figure", 2)
     assert pipeline.wall_seconds(jobs("pretrain_base", 10) + training + after, 100) == 10 + 5 + 3
 

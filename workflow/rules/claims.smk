@@ -6,7 +6,9 @@ rule evaluate_claims:
         claims=CLAIMS,
         summary="<results>/fits/arms.parquet",
         results=results_of_arms(CONFIG.seeds),
-        measurements=[results_of_measurements(figure.measurements, arms_of(CONFIG, figure)) for figure in FIGURES],
+        measurements=[
+            results_of_measurements(figure.measurements, arms_of(CONFIG, figure)) for figure in FIGURES
+        ],
         code=code("cli.claims"),
     output:
         report(

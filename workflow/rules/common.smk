@@ -1,5 +1,6 @@
 # What all rules share: the validated settings, which runs there are, and which files a rule depends on.
 import csv
+import functools
 import hashlib
 import json
 import os
@@ -55,7 +56,7 @@ NOTEBOOKS = sorted(file.stem for file in Path(workflow.basedir, "notebooks").glo
 
 # What these modules say reaches a rule resolved, through `params`, or does not change a result. So adding an
 # arm reruns nothing, while a changed number reruns just the rules whose settings contain it.
-SETTINGS_MODULES = {"catalogue", "config", "errors", "files", "rl.recipes", "settings"}
+SETTINGS_MODULES = frozenset({"catalogue", "config", "errors", "files", "rl.recipes", "settings"})
 
 
 # Files
@@ -71,10 +72,13 @@ CLAIMS = in_repository("config", "claims.yaml")
 
 def code(*modules, leave_out=()):
     """The source files behind some modules: their content, and no time stamp, decides about reruns."""
+    return list(source_paths(modules, SETTINGS_MODULES.union(leave_out)))
+
+
+@functools.cache
+def source_paths(modules, leave_out):
     package = Path(workflow.basedir, "src", "rlscape")
-    return [
-        os.path.relpath(file) for file in source_files(package, modules, SETTINGS_MODULES.union(leave_out))
-    ]
+    return [os.path.relpath(file) for file in source_files(package, modules, leave_out)]
 
 
 def model_files(directory):
@@ -224,9 +228,7 @@ def one_of(names):
 
 def runs_pattern(methods, snapshots):
     """A wildcard constraint: the runs of some methods that keep snapshots, or those that do not."""
-    arms = [
-        arm for arm in CONFIG.seeds if ARMS[arm].method in methods and ARMS[arm].snapshots == snapshots
-    ]
+    arms = [arm for arm in CONFIG.seeds if ARMS[arm].method in methods and ARMS[arm].snapshots == snapshots]
     return rf"({one_of(arms)})-s\d+"
 
 

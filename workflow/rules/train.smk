@@ -35,6 +35,7 @@ rule train_rl:
         " --claims {params.claims:q} --scratch {params.scratch:q} --output {params.directory:q}"
         " --device {params.device} > {log:q} 2>&1"
 
+
 use rule train_rl as train_rl_keeping_snapshots with:
     output:
         metrics="<results>/runs/{run}/metrics.parquet",
@@ -79,6 +80,7 @@ rule train_with_trl:
         "python -m rlscape.cli.train --settings {params.settings:q} --base {params.base:q}"
         " --claims {params.claims:q} --scratch {params.scratch:q} --output {params.directory:q}"
         " --device {params.device} > {log:q} 2>&1"
+
 
 use rule train_with_trl as train_with_trl_keeping_snapshots with:
     output:

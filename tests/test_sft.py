@@ -9,7 +9,7 @@ from rlscape.catalogue import load_scale, resolve_run
 from rlscape.errors import CheckpointError
 from rlscape.models.build import build_model, load_model, save_model
 from rlscape.rl.rollout import Completion, Group
-from rlscape.sft import own_traces, reference_traces, tokenized, train_sft
+from rlscape.sft import likeliest_traces, own_traces, reference_traces, tokenized, train_sft
 from rlscape.tasks.math import make_sets, trace
 from rlscape.tasks.vocabulary import encode
 from rlscape.trl_runs import IGNORED
@@ -124,9 +124,16 @@ def test_noise_weights_sequences_with_mean_one(trained, base, tmp_path):
     assert noisy.updates[0]["loss"] != pytest.approx(plain.updates[0]["loss"], rel=1e-3)
 
 
-def completion(text, correct):
+def completion(text, correct, log_prob=0.0):
     ids = torch.tensor(encode(text))
-    return Completion(ids, ids, ids, ids, truncated=False, interrupted=False, correct=correct)
+    log_probs = torch.full(ids.shape, log_prob / len(ids))
+    return Completion(ids, log_probs, ids, ids, truncated=False, interrupted=False, correct=correct)
+
+
+def test_the_likeliest_trace_is_the_correct_sample_of_highest_probability():
+    samples = [[("1 <eos>", True, -3), ("2 <eos>", True, -1), ("3 <eos>", False, -0.5)], [("4 <eos>", False, -0.1)]]
+    groups = [Group(i, 0, [completion(*sample) for sample in each]) for i, each in enumerate(samples)]
+    assert likeliest_traces(PROBLEMS[:2], groups) == [(PROBLEMS[0].prompt_ids, encode("2 <eos>"))]
 
 
 def test_own_traces_are_the_correct_samples_one_problem_after_the_other():

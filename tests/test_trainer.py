@@ -147,6 +147,16 @@ def test_prompts_without_signal_shrink_the_average_unless_filtered(base):
     torch.testing.assert_close(2 * diluted, alone, rtol=1e-5, atol=1e-8)
 
 
+def test_weights_stored_in_bf16_are_bf16_values_after_every_step(base):
+    settings = settings_of("rlvr_bf16_weights")
+    trainer = train(settings, base)
+    moved = False
+    for name, values in trainer.model.state_dict().items():
+        assert torch.equal(values, values.bfloat16().float()), name
+        moved |= not torch.equal(values, base.state_dict()[name])
+    assert moved
+
+
 def test_zero_variance_filter_drops_prompts_before_training(base):
     """With the filter the useless prompts cost no trained tokens; without it they do."""
     filtered = train(settings_of("scalerl"), base)

@@ -223,10 +223,11 @@ class SFTSettings(Settings):
     learning_rate: float = Field(gt=0)
     sequences_per_step: int = Field(ge=1)
     warmup_steps: int = Field(0, ge=0)
-    data: Literal["reference", "self"] = "reference"
-    """Reference traces, or correct completions that the model sampled itself before training."""
+    data: Literal["reference", "self", "likeliest"] = "reference"
+    """Reference traces, or correct completions that the model sampled itself before training: as many as there are
+    reference traces, or of every problem the one that it finds likeliest."""
     samples_per_prompt: int = Field(16, ge=1)
-    """Of ``data: self``: completions sampled for each training problem."""
+    """Completions sampled for each training problem, unless traces are the reference's."""
     noise: float = Field(0.0, ge=0)
     """Each sequence's loss is multiplied by 1 + noise z, z standard normal and drawn anew at every step."""
 

@@ -4,10 +4,11 @@ P2 (arXiv 2511.08567) compares weights after RL with weights after SFT. The base
 every setting of the optimiser but the learning rate are therefore those of the RL runs, the loss covers the
 completion only, and the master weights stay in fp32.
 
-Two of its settings ask what RL's geometry comes from (Paper: no such runs. Here: controls):
+Its settings ask what RL's geometry comes from (Paper: no such runs. Here: controls):
 
 - ``data: self`` trains on correct completions that the model sampled itself before training, as many as there are
   reference traces: the targets of rejection sampling, with all else as in SFT;
+- ``data: likeliest`` trains on one of these per problem, the one of least divergence from the model;
 - ``noise`` multiplies each sequence's loss by 1 + noise z with z standard normal, drawn anew at every step: weights
   as noisy as advantages, of mean one, on the same targets.
 """
@@ -66,6 +67,17 @@ def own_traces(problems: Sequence[Problem], groups: Sequence[Group]) -> list[Tra
     return [trace for traces in rounds for trace in traces if trace is not None][: len(problems)]
 
 
+def likeliest_traces(problems: Sequence[Problem], groups: Sequence[Group]) -> list[Trace]:
+    """Of every problem with a correct completion the one that was sampled with the highest probability."""
+    traces = []
+    for problem, group in zip(problems, groups, strict=True):
+        correct = [completion for completion in group.completions if completion.correct]
+        if correct:
+            best = max(correct, key=lambda completion: float(completion.log_probs.sum()))
+            traces.append((problem.prompt_ids, best.ids.tolist()))
+    return traces
+
+
 def tokenized(traces: Iterable[Trace]) -> Dataset:
     """A row per trace: ``input_ids`` (prompt and completion) and ``labels`` (the completion only)."""
     traces = list(traces)
@@ -104,20 +116,23 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
         device: where the model is trained.
 
     Raises:
-        CheckpointError: ``data: self`` and no sample of the base is correct.
+        CheckpointError: the data are the base's own samples, and none is correct.
     """
     sft = settings.sft
     if sft is None:
         raise ValueError(f"run {settings.name} has no SFT settings: its method is {settings.method}")
     problems = make_sets(settings.math).training
     tokens_generated = 0
-    if sft.data == "self":
-        groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt)
-        traces, tokens_generated = own_traces(problems, groups), tokens_of(groups)
-        if not traces:
-            raise CheckpointError(f"{base}: no sample is correct; `data: self` needs a base that solves some problems")
-    else:
+    if sft.data == "reference":
         traces = reference_traces(problems)
+    else:
+        groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt)
+        select = own_traces if sft.data == "self" else likeliest_traces
+        traces, tokens_generated = select(problems, groups), tokens_of(groups)
+        if not traces:
+            raise CheckpointError(
+                f"{base}: no sample is correct; `data: {sft.data}` needs a base that solves some problems"
+            )
     arguments = SFTConfig(
         **trainer_arguments(settings, sft, sft.sequences_per_step, output, device),
         dataset_kwargs={"skip_prepare_dataset": True},  # tokenised and labelled already

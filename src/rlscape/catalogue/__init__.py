@@ -30,7 +30,7 @@ from rlscape.config import (
 )
 from rlscape.errors import ConfigError
 from rlscape.rl.recipes import RECIPES, REFERENCE_COMPLETIONS, Recipe
-from rlscape.settings import AgentTask, MaskName, Optimizer, Settings, Task
+from rlscape.settings import AgentTask, MaskName, Optimizer, Precision, Settings, Task
 
 __all__ = [
     "ARMS",
@@ -86,6 +86,7 @@ class RunSettings(Settings):
     sft: SFTSettings | None = None
     preference: PreferenceSettings | None = None
     optimizer: Optimizer = "adamw"
+    storage: Precision = "fp32"
     adapter: AdapterSettings | None = None
     mask: MaskName | None = None
     geometry: GeometrySettings | None = None
@@ -242,6 +243,7 @@ def resolve_run(config: Config, run: str) -> RunSettings:
         evaluation=study.evaluation,
         rl=study.rl,
         optimizer=arm.optimizer,
+        storage=arm.storage,
         adapter=arm.adapter,
         mask=arm.mask,
         geometry=config.geometry if arm.mask else None,

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from rlscape.config import AdapterSettings, Paper
-from rlscape.settings import MaskName, Optimizer, Settings
+from rlscape.settings import MaskName, Optimizer, Precision, Settings
 
 Method = Literal["rl", "sft", "dpo", "simpo"]
 
@@ -38,6 +38,8 @@ class Arm(Settings):
     mask: MaskName | None = None
     """Train these entries of the matrices inside the blocks only."""
     optimizer: Optimizer = "adamw"
+    storage: Precision = "fp32"
+    """Of the weights between updates; bf16: no master copy, so that a small change is lost at once."""
     snapshots: bool = False
     """Keep the weights of every evaluation."""
     extra: bool = False

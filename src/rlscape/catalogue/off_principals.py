@@ -90,7 +90,7 @@ _MASKS = {
     "complement": r"$M_\mathrm{princ}^c$",
     "low": r"$M_\mathrm{low}$",
     "safe": r"$M_\mathrm{princ}^c \cup M_\mathrm{low}$",
-    "random": "random, as dense as the last",
+    "random": r"random, as dense as $M_\mathrm{princ}^c \cup M_\mathrm{low}$",
 }
 _EXTRA_MASKS = {
     "random_half": "random half",
@@ -149,6 +149,10 @@ ARMS |= {
     "sft_random_base": _supervised("SFT, random base", base="deep_random"),
     "sft_self": _supervised("SFT on own correct samples", changes={"data": "self"}),
     "sft_noisy": _supervised("SFT, noisy weights", changes={"noise": 1.0}),
+    "sft_likeliest": _supervised("SFT on likeliest own samples", changes={"data": "likeliest"}, extra=True),
+    # epsilon 1e-8, torch's default, at which small gradients make smaller steps
+    "rlvr_adam_epsilon": _rlvr("RLVR, Adam epsilon 1e-8", times={"adam_epsilon": 1e7}, extra=True),
+    "rlvr_bf16_weights": _rlvr("RLVR, weights stored in bf16", storage="bf16", extra=True),
 }
 
 # Control: the size of the model.
@@ -219,6 +223,7 @@ FIGURES: tuple[Figure, ...] = (
         "control_origin",
         *("rlvr", "sft", "sft_self", "sft_noisy", "sft_random_base", "rlvr_brief_base", "rlvr_second_base"),
         *("rlvr_sgd", "dpo", "simpo"),
+        optional=("sft_likeliest", "rlvr_adam_epsilon", "rlvr_bf16_weights"),
     ),
     _figure("control_nulls", "rlvr", "sft"),
     _figure("control_operators", "rlvr", "sft", measurements=("operators",)),

@@ -55,7 +55,8 @@ def _arm_styles() -> dict[str, tuple[str, str]]:
     have; at another learning rate it keeps its colour. Figures of more arms than colours are tables or have panels.
     """
     styles = dict(OWN_STYLES)
-    figures = [set(figure.arms) for figure in FIGURES if len(figure.arms) <= len(FREE_STYLES)]
+    shown = [{*figure.arms, *figure.optional} for figure in FIGURES]
+    figures = [arms for arms in shown if len(arms) <= len(FREE_STYLES)]
     rates = {learning_rate_arm(arm, rate): (arm, rate) for arm in ARMS for rate in LEARNING_RATES}
     for arm in ARMS:
         if arm in rates:

@@ -1,6 +1,6 @@
 """Reinforcement learning with verifiable rewards: one run of one recipe, resumable and bitwise reproducible.
 
-The loop is: the schedule generates a batch of groups, rewards become advantages, one AdamW step on the recipe's
+The loop is: the schedule generates a batch of groups, rewards become advantages, one optimiser step on the recipe's
 loss, evaluation now and then. Same settings, same machine: same metrics and same weights, also when the run
 was killed in between and started again.
 """
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from rlscape.catalogue import RunSettings
 from rlscape.errors import CheckpointError
 from rlscape.files import atomic
+from rlscape.models.build import snap_to_bf16_
 from rlscape.models.decoder import Decoder
 from rlscape.rl.advantages import advantages, has_signal
 from rlscape.rl.clock import Clock
@@ -252,6 +253,8 @@ class RLTrainer:
             self.optimizer.step(self.rl.learning_rate * min(1.0, (self.step + 1) / max(1, self.rl.warmup_steps)))
         if self.restriction:
             self.restriction.restore()
+        if self.settings.storage == "bf16":
+            snap_to_bf16_(self.model)
         return {
             "log_ratio_mean": log_ratio / max(tokens, 1),
             "clip_fraction": clipped / max(tokens, 1),

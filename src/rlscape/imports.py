@@ -1,4 +1,4 @@
-"""Which files of this package a module uses: what a Snakemake rule lists as ``input.code``.
+"""Which files of this package a module uses: those whose digest Snakemake rules take as the parameter ``code``.
 
 Found by reading import statements, also those inside functions. Nothing is executed, and the list cannot
 fall behind the code: a module that gains an import gains a dependency.

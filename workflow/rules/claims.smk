@@ -9,7 +9,6 @@ rule evaluate_claims:
         measurements=[
             results_of_measurements(figure.measurements, arms_of(CONFIG, figure)) for figure in FIGURES
         ],
-        code=code("cli.claims"),
     output:
         report(
             "<results>/claims.csv",
@@ -26,6 +25,7 @@ rule evaluate_claims:
         mem_mb=1000,
         runtime="10m",
     params:
+        code=code("cli.claims"),
         settings=lambda wildcards: CONFIG.model_dump_json(),
     message:
         "Evaluate the claims"
@@ -37,7 +37,6 @@ rule evaluate_claims:
 rule plot_scoreboard:
     input:
         claims="<results>/claims.csv",
-        code=code("cli.plot", "figures.scoreboard"),
     output:
         svg=report(
             "<figures>/scoreboard.svg",
@@ -56,6 +55,7 @@ rule plot_scoreboard:
         mem_mb=1000,
         runtime="10m",
     params:
+        code=code("cli.plot", "figures.scoreboard"),
         settings=lambda wildcards: CONFIG.model_dump_json(),
         stem=without_suffix_of("svg"),
     message:

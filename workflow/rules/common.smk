@@ -54,8 +54,8 @@ PAPERS = {
 FIGURE_MODULES = [f"figures.{figure.paper}.{figure.stem}" for figure in FIGURES]
 NOTEBOOKS = sorted(file.stem for file in Path(workflow.basedir, "notebooks").glob("*.ipynb"))
 
-# What these modules say reaches a rule resolved, through `params`, or does not change a result. So adding an
-# arm reruns nothing, while a changed number reruns just the rules whose settings contain it.
+# What these modules say reaches a rule resolved, through its other parameters, or does not change a result. So
+# adding an arm reruns nothing, while a changed number reruns just the rules whose settings contain it.
 SETTINGS_MODULES = frozenset({"catalogue", "config", "errors", "files", "rl.recipes", "settings"})
 
 
@@ -70,15 +70,17 @@ def in_repository(*parts):
 CLAIMS = in_repository("config", "claims.yaml")
 
 
-def code(*modules, leave_out=()):
-    """The source files behind some modules: their content, and no time stamp, decides about reruns."""
-    return list(source_paths(modules, SETTINGS_MODULES.union(leave_out)))
-
-
 @functools.cache
-def source_paths(modules, leave_out):
+def code(*modules, leave_out=frozenset()):
+    """A digest of the source files behind some modules: their content, and no time stamp, decides about reruns.
+
+    As inputs, some fifty files per job, they would cost Snakemake's scheduler a third of a core.
+    """
     package = Path(workflow.basedir, "src", "rlscape")
-    return [os.path.relpath(file) for file in source_files(package, modules, leave_out)]
+    digest = hashlib.sha256()
+    for file in source_files(package, modules, SETTINGS_MODULES | leave_out):
+        digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def model_files(directory):
@@ -211,7 +213,7 @@ def code_of_training(wildcards):
         "sft": arm.method == "sft",
         "preference": arm.method in ("dpo", "simpo"),
     }
-    return code("cli.train", leave_out=[module for module, used in others.items() if not used])
+    return code("cli.train", leave_out=frozenset(module for module, used in others.items() if not used))
 
 
 def code_of_figure(wildcards):
@@ -265,11 +267,9 @@ def task_options(wildcards):
     return " ".join(f"--{task} {shlex.quote(getattr(CONFIG, task).model_dump_json())}" for task in known)
 
 
-def scratch_of_run(wildcards, input):
+def scratch_of_run(wildcards):
     """Where an interrupted run keeps its state: other code or other settings are another place."""
-    digest = hashlib.sha256(run_settings(wildcards).encode())
-    for file in input.code:
-        digest.update(Path(file).read_bytes())
+    digest = hashlib.sha256(f"{run_settings(wildcards)}{code_of_training(wildcards)}".encode())
     return f"{CONFIG.results_dir}/scratch/{wildcards.run}-{digest.hexdigest()[:12]}"
 
 

@@ -5,7 +5,6 @@ rule fit_curve:
     input:
         metrics="<results>/runs/{run}/metrics.parquet",
         base_evaluation=base_evaluation_of_run,
-        code=code("cli.fit"),
     output:
         forecast="<results>/forecasts/{run}{task}.json",
         fit="<results>/fits/{run}{task}.json",
@@ -21,6 +20,7 @@ rule fit_curve:
         mem_mb=1000,
         runtime="30m",
     params:
+        code=code("cli.fit"),
         task=lambda wildcards: "code" if wildcards.task else "math",
         settings=lambda wildcards: CONFIG.fit.model_dump_json(),
     message:
@@ -35,7 +35,6 @@ rule summarise_fits:
     input:
         fits=expand("<results>/fits/{run}.json", run=runs_of(CONFIG, SCALERL_ARMS)),
         metrics=expand("<results>/runs/{run}/metrics.parquet", run=runs_of(CONFIG, SCALERL_ARMS)),
-        code=code("cli.summarise_fits"),
     output:
         "<results>/fits/arms.parquet",
     log:
@@ -47,6 +46,7 @@ rule summarise_fits:
         mem_mb=1000,
         runtime="30m",
     params:
+        code=code("cli.summarise_fits"),
         settings=lambda wildcards: CONFIG.fit.model_dump_json(),
         reference="scalerl",
     message:

@@ -5,7 +5,6 @@ rule measure_geometry:
     input:
         base=start_of_run,
         model=model_files("<results>/runs/{run}/model"),
-        code=code("cli.measure_geometry"),
     output:
         matrices="<results>/geometry/{run}/matrices.parquet",
         spectra="<results>/geometry/{run}/spectra.parquet",
@@ -20,6 +19,7 @@ rule measure_geometry:
         mem_mb=2000,
         runtime="30m",
     params:
+        code=code("cli.measure_geometry"),
         base=input_directory_of("base"),
         model=input_directory_of("model"),
         directory=directory_of("matrices"),
@@ -36,7 +36,6 @@ rule measure_over_time:
     input:
         base=start_of_run,
         snapshots="<results>/runs/{run}/snapshots.safetensors",
-        code=code("cli.measure_over_time"),
     output:
         matrices="<results>/geometry/{run}/over_time.parquet",
         profiles="<results>/geometry/{run}/profiles.parquet",
@@ -49,6 +48,7 @@ rule measure_over_time:
         mem_mb=2000,
         runtime="30m",
     params:
+        code=code("cli.measure_over_time"),
         base=input_directory_of("base"),
         directory=directory_of("matrices"),
         settings=lambda wildcards: CONFIG.geometry.model_dump_json(),
@@ -63,7 +63,6 @@ rule measure_operators:
     input:
         base=start_of_run,
         model=model_files("<results>/runs/{run}/model"),
-        code=code("cli.measure_operators"),
     output:
         operators="<results>/geometry/{run}/operators.parquet",
         mantissa="<results>/geometry/{run}/mantissa.parquet",
@@ -76,6 +75,7 @@ rule measure_operators:
         mem_mb=2000,
         runtime="30m",
     params:
+        code=code("cli.measure_operators"),
         base=input_directory_of("base"),
         model=input_directory_of("model"),
         directory=directory_of("operators"),
@@ -93,7 +93,6 @@ rule measure_matching:
         run=trained_files("rlvr-s{seed}"),
         reference=trained_files("sft-s{seed}", snapshots=True),
         matched_rate=trained_files("sft_lr_thirtieth-s{seed}", snapshots=True),
-        code=code("cli.measure_matching"),
     output:
         "<results>/geometry/matching-s{seed}.parquet",
     log:
@@ -105,6 +104,7 @@ rule measure_matching:
         mem_mb=2000,
         runtime="30m",
     params:
+        code=code("cli.measure_matching"),
         base=input_directory_of("base"),
         run=input_directory_of("run"),
         reference=input_directory_of("reference"),
@@ -122,7 +122,6 @@ rule measure_matching:
 rule measure_pairs:
     input:
         models=models_of_group,
-        code=code("cli.measure_pairs"),
     output:
         pairs="<results>/geometry/pairs_{group}.parquet",
         stripes="<results>/geometry/stripes_{group}.parquet",
@@ -135,6 +134,7 @@ rule measure_pairs:
         mem_mb=2000,
         runtime="30m",
     params:
+        code=code("cli.measure_pairs"),
         runs=compared_runs,
         settings=lambda wildcards: CONFIG.geometry.model_dump_json(),
         seed=0,
@@ -150,7 +150,6 @@ rule measure_landscape:
         base=lambda wildcards: start_of_run(wildcards, "rlvr-s0"),
         rl=trained_files("rlvr-s0", snapshots=True),
         sft=trained_files("sft-s0", snapshots=True),
-        code=code("cli.measure_landscape"),
     output:
         "<results>/geometry/landscape.parquet",
     log:
@@ -162,6 +161,7 @@ rule measure_landscape:
         mem_mb=2000,
         runtime="30m",
     params:
+        code=code("cli.measure_landscape"),
         base=input_directory_of("base"),
         rl=input_directory_of("rl"),
         sft=input_directory_of("sft"),
@@ -179,7 +179,6 @@ rule measure_curvature:
         base=lambda wildcards: start_of_run(wildcards, "size_1-s0"),
         rl=model_files("<results>/runs/size_1-s0/model"),
         sft=model_files("<results>/runs/size_1_sft-s0/model"),
-        code=code("cli.measure_curvature"),
     output:
         "<results>/geometry/curvature.parquet",
     log:
@@ -191,6 +190,7 @@ rule measure_curvature:
         mem_mb=2000,
         runtime="1h",
     params:
+        code=code("cli.measure_curvature"),
         base=input_directory_of("base"),
         rl=input_directory_of("rl"),
         sft=input_directory_of("sft"),

@@ -5,7 +5,6 @@ rule execute_notebook:
     input:
         notebook=in_repository("notebooks", "{notebook}.ipynb"),
         claims="<results>/claims.csv",
-        code=code("cli.notebook", "figures.registry", *FIGURE_MODULES),
     output:
         "<results>/notebooks/{notebook}.ipynb",
     log:
@@ -17,6 +16,7 @@ rule execute_notebook:
         mem_mb=1000,
         runtime="10m",
     params:
+        code=code("cli.notebook", "figures.registry", *FIGURE_MODULES),
         settings=lambda wildcards: CONFIG.model_dump_json(),
     message:
         "Execute notebooks/{wildcards.notebook}.ipynb"

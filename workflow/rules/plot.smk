@@ -4,7 +4,6 @@
 rule plot_figure:
     input:
         results=results_of_figure,
-        code=code_of_figure,
     output:
         svg=report(
             "<figures>/{paper}/{stem}.svg",
@@ -26,6 +25,7 @@ rule plot_figure:
         mem_mb=1000,
         runtime="10m",
     params:
+        code=code_of_figure,
         target=lambda wildcards: figure_at(wildcards).target,
         arms=lambda wildcards: describe_arms(arms_of(CONFIG, figure_at(wildcards))),
         settings=lambda wildcards: settings_of_arms(arms_of(CONFIG, figure_at(wildcards))),

@@ -2,8 +2,6 @@
 
 
 rule pretrain_base:
-    input:
-        code=code("cli.pretrain"),
     output:
         model=model_files("<results>/bases/{base}"),
         record="<results>/bases/{base}/base.json",
@@ -19,6 +17,7 @@ rule pretrain_base:
         gpu=GPUS,
         runtime="60m",
     params:
+        code=code("cli.pretrain"),
         device=CONFIG.device,
         directory=directory_of("record"),
         settings=lambda wildcards: CONFIG.bases[wildcards.base].model_dump_json(),
@@ -35,7 +34,6 @@ rule pretrain_base:
 rule evaluate_base:
     input:
         model=model_files("<results>/bases/{base}"),
-        code=code("cli.evaluate_base"),
     output:
         "<results>/bases/{base}/evaluation.json",
     log:
@@ -50,6 +48,7 @@ rule evaluate_base:
         gpu=GPUS,
         runtime="30m",
     params:
+        code=code("cli.evaluate_base"),
         device=CONFIG.device,
         directory=input_directory_of("model"),
         math=lambda wildcards: CONFIG.math.model_dump_json(),
@@ -67,7 +66,6 @@ rule evaluate_base:
 rule intervene_base:
     input:
         model=model_files("<results>/bases/{base}"),
-        code=code("cli.intervene_base"),
     output:
         model=model_files("<results>/bases/{base}_{intervention}"),
         record="<results>/bases/{base}_{intervention}/intervention.json",
@@ -83,6 +81,7 @@ rule intervene_base:
         mem_mb=2000,
         runtime="10m",
     params:
+        code=code("cli.intervene_base"),
         base=input_directory_of("model"),
         directory=directory_of("record"),
         settings=lambda wildcards: INTERVENTIONS[wildcards.intervention].model_dump_json(),

@@ -4,7 +4,6 @@
 rule train_rl:
     input:
         start=start_of_run,
-        code=code_of_training,
     output:
         metrics="<results>/runs/{run}/metrics.parquet",
         updates="<results>/runs/{run}/updates.parquet",
@@ -22,6 +21,7 @@ rule train_rl:
         gpu=GPUS,
         runtime="4h",
     params:
+        code=code_of_training,
         device=CONFIG.device,
         base=input_directory_of("start"),
         directory=directory_of("record"),
@@ -50,7 +50,6 @@ use rule train_rl as train_rl_keeping_snapshots with:
 rule train_with_trl:
     input:
         start=start_of_run,
-        code=code_of_training,
     output:
         metrics="<results>/runs/{run}/metrics.parquet",
         updates="<results>/runs/{run}/updates.parquet",
@@ -68,6 +67,7 @@ rule train_with_trl:
         gpu=GPUS,
         runtime="1h",
     params:
+        code=code_of_training,
         device=CONFIG.device,
         base=input_directory_of("start"),
         directory=directory_of("record"),

@@ -25,7 +25,7 @@ figure: $(READY) ## One figure and only what it needs: make figure F=scalerl_fig
 	snakemake $(F) --cores $(CORES) --configfile $(CONFIG)
 
 test: lint ## Linters, unit tests and the whole pipeline at the smoke scale
-	HF_HUB_OFFLINE=1 pytest
+	HF_HUB_OFFLINE=1 pytest -n 2 --dist loadgroup
 
 lint: $(READY)
 	ruff check .

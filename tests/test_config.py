@@ -50,6 +50,15 @@ def test_every_yaml_file_parses(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", SCALES, ids=relative)
+def test_llama_and_mistral_differ_in_more_than_the_name(file: Path) -> None:
+    """Mistral without a sliding window is Llama: bases of one shape and seed would be one model."""
+    bases = load_config(file).bases
+    llama, mistral = bases["llama"], bases["mistral"]
+    assert llama.model.intermediate_size != mistral.model.intermediate_size
+    assert llama.pretraining.seed != mistral.pretraining.seed
+
+
+@pytest.mark.parametrize("file", SCALES, ids=relative)
 def test_every_scale_is_complete_and_fits_the_catalogue(file: Path) -> None:
     config = load_scale(file)
     assert file.stem in (config.scale, "config") and (file.stem != "config" or config.scale == "default")

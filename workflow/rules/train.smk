@@ -91,3 +91,27 @@ use rule train_with_trl as train_with_trl_keeping_snapshots with:
         model=model_files("<results>/runs/{run}/model"),
     wildcard_constraints:
         run=runs_pattern(["sft", "dpo", "simpo"], snapshots=True),
+
+
+rule snap_start:
+    input:
+        model=model_files("<results>/runs/{run}/model"),
+    output:
+        config="<results>/starts/{run}/config.json",
+        model="<results>/starts/{run}/model.safetensors",
+    log:
+        "<logs>/snap_start/{run}.log",
+    benchmark:
+        "<benchmarks>/snap_start/{run}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="10m",
+    params:
+        code=code("cli.snap"),
+        trained=input_directory_of("model"),
+        directory=directory_of("config"),
+    message:
+        "Round {wildcards.run} to bf16, as the start of other runs"
+    shell:
+        "python -m rlscape.cli.snap --model {params.trained:q} --output {params.directory:q} > {log:q} 2>&1"

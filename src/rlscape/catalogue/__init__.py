@@ -162,7 +162,7 @@ def start_of(config: Config, run: str) -> str:
     """Where the model that a run starts from is, below the scale's results."""
     settings = resolve_run(config, run)
     if settings.start:
-        return f"runs/{settings.start}/model"
+        return f"starts/{settings.start}"
     return f"bases/{settings.base_name}" + (f"_{settings.intervention}" if settings.intervention else "")
 
 

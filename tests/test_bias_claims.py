@@ -82,15 +82,27 @@ LEASH = claim("small_steps_without_penalty", RATES, {"slope_margin": 0.5})
 
 
 def write_leash(config: Config, size: float = 0.01, power: float = 2.0, sft_kl: float = 2e-2) -> None:
-    """Steps of KL ``size`` at the own rate and its ``power`` at others; SFT's KL at equal pass rate against 1e-2."""
+    """Steps of KL ``size`` at the own rate and its ``power`` at others; SFT's KL at equal pass rate against 1e-2.
+
+    RL ends at a pass rate of 0.4, which SFT passes half way between two evaluations.
+    """
     rng = np.random.default_rng(0)
     own = resolve_run(config, run_name("rlvr", 0)).rl.learning_rate
     for run in runs_of(config, RATES):
         rate = resolve_run(config, run).rl.learning_rate
         kl = size * (rate / own) ** power * rng.uniform(0.95, 1.05, 20)
         updates = pd.DataFrame({"step": range(1, 21), "kl_step": kl, "clip_fraction": 0.01})
-        write_parquet(config.results_dir / "runs" / run / "updates.parquet", updates)
-    write_matching(config, {"accuracy": {"kl": (1e-2, sft_kl)}})
+        write_curve(config, run, updates.assign(kl_from_start=np.linspace(0.05, 1, 20) * 1e-2), (0.3, 0.35, 0.4))
+    for run in runs_of(config, ["sft_lr_thirtieth"]):
+        kl = np.linspace(0.05, 1, 20) * sft_kl / 0.75 * rng.uniform(0.99, 1.01)
+        write_curve(config, run, pd.DataFrame({"step": range(1, 21), "kl_from_start": kl}), (0.3, 0.3, 0.5))
+
+
+def write_curve(config: Config, run: str, updates: pd.DataFrame, pass_rates: tuple[float, ...]) -> None:
+    """Updates, and evaluations at steps 0, 10 and 20."""
+    metrics = pd.DataFrame({"step": [0, 10, 20], "pass_rate": pass_rates})
+    write_parquet(config.results_dir / "runs" / run / "updates.parquet", updates)
+    write_parquet(config.results_dir / "runs" / run / "metrics.parquet", metrics)
 
 
 def write_matching(config: Config, changes: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
@@ -109,6 +121,15 @@ def write_matching(config: Config, changes: Mapping[str, Mapping[str, tuple[floa
 
 def matched_config(root: Path, seeds: int, arms: tuple[str, ...] = ()) -> Config:
     return small_config(root, seeds=dict.fromkeys((*bias.MATCHED_ARMS, *arms), seeds))
+
+
+def test_kl_at_a_pass_rate_is_interpolated_where_it_is_first_reached() -> None:
+    metrics = pd.DataFrame({"step": [0, 10, 20, 30], "pass_rate": [0.2, 0.4, 0.3, 0.5]})
+    updates = pd.DataFrame({"step": range(1, 31), "kl_from_start": np.arange(1, 31) / 100})
+    assert bias.kl_at_pass_rate(metrics, updates, 0.3) == pytest.approx(0.05)
+    assert bias.kl_at_pass_rate(metrics, updates, 0.45) == pytest.approx(0.275)
+    assert bias.kl_at_pass_rate(metrics, updates, 0.1) == 0
+    assert np.isnan(bias.kl_at_pass_rate(metrics, updates, 0.6))
 
 
 @pytest.mark.parametrize(
@@ -200,6 +221,8 @@ QUIET = {"principal": 0.0, "low": 0.0}
         (AVOIDS, 5, OFF, OFF, YES),
         (AVOIDS, 5, OFF, ON, NO),  # true of one rank and density only
         (AVOIDS, 5, OFF, QUIET, OPEN),
+        (AVOIDS, 5, OFF, OFF | {"low": -0.2}, NO),  # however many cells the other mask has
+        (AVOIDS, 5, OFF, OFF | {"low": 0.0}, OPEN),
         (AVOIDS, 5, QUIET, OFF, NO),
         (AVOIDS, 1, OFF, OFF, OPEN),
         (SEEKS, 5, ON, ON, YES),

@@ -18,6 +18,7 @@ from rlscape.geometry.sparsity import (
     UpdateTotals,
     bitwise_update_mask,
     isotropic_density,
+    scale_to_density,
     sparsity_bf16,
     update_mask,
 )
@@ -75,6 +76,22 @@ def test_half_ulp_gate_on_a_snapped_base():
     power = torch.tensor([0.25])
     assert not update_mask(power, power - 0.24 * 2.0**-9).any()  # a quarter of an ULP downwards
     assert update_mask(power, power - 0.26 * 2.0**-9).all()
+
+
+@pytest.mark.parametrize("density", [0.0, 0.01, 0.71, 1.0])
+def test_an_update_can_be_scaled_to_a_density(density):
+    base, noise = snapped(64, 48).double(), gaussian(64, 48, seed=1).double()
+    changed = update_mask(base, base + scale_to_density(base, noise, density) * noise)
+    assert changed.sum().item() == round(density * base.numel())
+
+
+def test_an_update_of_few_entries_reaches_no_higher_density():
+    base = snapped(64, 48).double()
+    few = torch.zeros_like(base)
+    few[:8] = 1
+    assert update_mask(base, base + scale_to_density(base, few, 0.1) * few).sum() == round(0.1 * base.numel())
+    with pytest.raises(ValueError, match="fewer entries than 0.2 of 3072"):
+        scale_to_density(base, few, 0.2)
 
 
 @pytest.mark.parametrize("x", [0.13, 0.5, 1.0, 1.6, 4.0])

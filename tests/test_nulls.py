@@ -134,6 +134,17 @@ def test_isotropic_noise_alone_avoids_the_principal_mask_and_its_nulls_say_so():
     assert row["overlap_low_binned"] == pytest.approx(row["overlap_low"], abs=2e-3)  # whole bins: says nothing
 
 
+def test_overlap_nulls_are_as_dense_as_the_update():
+    """Random signs of one size, as Adam's first step: no preference, yet denser than noise of equal norm."""
+    base = low_rank_base()
+    signs = gaussian(96, 64, seed=7).sign()
+    row = measure_matrix(base, base + HALF_ULP * base.norm() / signs.norm() * signs, SETTINGS, generator())
+    assert row["density"] > row["density_isotropic_high"] + 0.03
+    for mask in ("principal", "low"):
+        for null in ("isotropic", "spectrum"):
+            assert row[f"overlap_{mask}"] == pytest.approx(row[f"overlap_{mask}_{null}"], abs=0.03)
+
+
 @pytest.mark.parametrize("avoids", [True, False])
 def test_binned_null_rejects_only_an_update_that_avoids_principal_weights_at_fixed_magnitude(avoids):
     """A full ULP on a third of the entries, drawn at random or with principal entries at half the rate."""

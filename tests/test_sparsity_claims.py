@@ -50,12 +50,13 @@ def o1(tmp_path, matched, excess=0.1, seeds=SEEDS):
     """``matched``: sparsity of RL less that of SFT in each matching that has rows."""
     config = small_config(tmp_path, dict.fromkeys(O1.arms, seeds))
     sizes = {"rlvr": (0.7, isotropic(0.7) + excess), "sft": (15.0, isotropic(15.0))}
+    sizes["sft_lr_thirtieth"] = (0.6, isotropic(0.6) - 0.2)
 
     def summary(arm):
         x, sparse = sizes[arm]
         return {"x": x, "sparsity": sparse, "isotropic_sparsity": isotropic(x)}
 
-    write_summaries(config, ("rlvr", "sft"), summary)
+    write_summaries(config, O1.arms, summary)
     rng = np.random.default_rng(1)
     for seed in range(seeds):
         rows = [
@@ -67,14 +68,16 @@ def o1(tmp_path, matched, excess=0.1, seeds=SEEDS):
     return sparsity.sparser_when_matched(O1, CONVENTIONS, config)
 
 
-ALL = {"as_run": 0.6, "rate": 0.2, "norm": 0.1, "kl": 0.1}
+ALL = {"as_run": 0.6, "rate": 0.2, "norm": 0.1, "kl": 0.1, "norm_snapshot": 0.3}
 
 
 def test_sparser_in_every_matching(tmp_path):
     outcome = o1(tmp_path, ALL)
     assert outcome.verdict == REPLICATED and outcome.seeds == SEEDS
     assert outcome.effect == pytest.approx(0.6, abs=0.01)
-    assert "sft 0.043 at x = 15" in outcome.reason
+    assert "sft 0.043 at x = 15, +0.00" in outcome.reason
+    assert "sft_lr_thirtieth 0.45" in outcome.reason and "at x = 0.6, -0.20" in outcome.reason
+    assert "not judged: equal norm (snapshot) 0.3" in outcome.reason
 
 
 @pytest.mark.parametrize("matching", ["rate", "norm", "kl"])

@@ -51,9 +51,9 @@ def update_norm(base: State, tuned: State) -> float:
 def scale_reaching(measure: Callable[[float], float], target: float) -> float:
     """The scale a at which ``measure(a)``, 0 at 0 and growing with a, is ``target``.
 
-    NaN if it is not reached by :data:`LARGEST_SCALE`.
+    0 for a target that is not positive, NaN if it is not reached by :data:`LARGEST_SCALE`.
     """
-    if target == 0:
+    if target <= 0:
         return 0.0
     high = 1.0
     while measure(high) < target:

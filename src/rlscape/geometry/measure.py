@@ -18,7 +18,7 @@ from rlscape.config import GeometrySettings
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.checkpoints import stream_pair
-from rlscape.geometry.sparsity import UpdateTotals, update_mask
+from rlscape.geometry.sparsity import UpdateTotals, scale_to_density, update_mask
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,10 @@ class TunedMatrix:
         right = spectra.principal_angles(before.Vh[:k].T, after.Vh[:k].T)
         return left.rad2deg(), right.rad2deg()
 
+    def overlaps(self) -> dict[str, float]:
+        """With every mask of the base."""
+        return {f"overlap_{name}": masks.overlap(mask, self.changed) for name, mask in self.base.masks.items()}
+
     def compare(self) -> dict[str, float]:
         """The statistics that have a simulated null."""
         return {
@@ -103,7 +107,7 @@ class TunedMatrix:
             "efficiency": spectra.efficiency(self.base.svd.S, self.svd.S, self.update),
             "max_angle_left": self.angles[0][-1].item(),
             "max_angle_right": self.angles[1][-1].item(),
-        } | {f"overlap_{name}": masks.overlap(mask, self.changed) for name, mask in self.base.masks.items()}
+        } | self.overlaps()
 
 
 def _columns(name: str, null: nulls.Null) -> dict[str, float]:
@@ -111,12 +115,19 @@ def _columns(name: str, null: nulls.Null) -> dict[str, float]:
 
 
 def _simulated_nulls(tuned: TunedMatrix, generator: torch.Generator) -> dict[str, float]:
-    columns: dict[str, float] = {}
-    for null, draw in SIMULATED.items():
-        draws = pd.DataFrame(
-            TunedMatrix(tuned.base, tuned.base.weights + draw(tuned.update, generator)).compare()
-            for _ in range(tuned.base.settings.null_draws)
+    """Of updates of equal norm; overlaps, which depend on how many entries change, of updates of equal density."""
+    base, columns = tuned.base, dict[str, float]()
+    density = masks.density(tuned.changed)
+
+    def compare(update: Tensor) -> dict[str, float]:
+        equally_dense = scale_to_density(base.weights, update, density) * update
+        return (
+            TunedMatrix(base, base.weights + update).compare()
+            | TunedMatrix(base, base.weights + equally_dense).overlaps()
         )
+
+    for null, draw in SIMULATED.items():
+        draws = pd.DataFrame(compare(draw(tuned.update, generator)) for _ in range(base.settings.null_draws))
         for statistic in draws:
             columns |= _columns(f"{statistic}_{null}", nulls.from_draws(draws[statistic].to_numpy()))
     return columns

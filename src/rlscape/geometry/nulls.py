@@ -2,6 +2,8 @@
 
 - isotropic: a Gaussian update of equal Frobenius norm, read in bf16 like the real one;
 - spectrum: ``Q dW P`` with Haar-random Q, P, which keeps the update's singular values;
+  for overlaps with a mask, both are scaled until as many entries change as in the real update (a denser update comes
+  closer to chance, and at equal norm an update of Adam is denser than a Gaussian one);
 - binned: the update permuted among weights of about equal magnitude. bf16 rounding hides small changes of
   large weights from any update; what this null shows too is magnitude and rounding, not direction.
 """

@@ -35,6 +35,26 @@ def bitwise_update_mask(base: Tensor, tuned: Tensor) -> Tensor:
     return to_bf16(base).view(torch.int16) != to_bf16(tuned).view(torch.int16)
 
 
+def scale_to_density(base: Tensor, direction: Tensor, density: float) -> float:
+    """The least a > 0 at which ``base + a direction`` differs from ``base`` in bf16 in this share of the entries.
+
+    Raises:
+        ValueError: fewer entries of ``direction`` are not zero.
+    """
+    count = round(density * base.numel())
+    if count == 0:
+        return 0.0
+    rounded = to_bf16(base)
+    outward = torch.where(direction > 0, torch.inf, -torch.inf).to(rounded.dtype)
+    boundary = (rounded.double() + torch.nextafter(rounded, outward).double()) / 2
+    reached = ((boundary - base.double()) / direction.double()).flatten().sort().values
+    if not reached[count - 1].isfinite():
+        raise ValueError(f"the direction moves fewer entries than {density:.3g} of {base.numel()}")
+    # On the boundary itself rounding may go either way.
+    beyond = reached[count] if count < len(reached) else reached[count - 1] * 2
+    return float(reached[count - 1] + min(beyond - reached[count - 1], reached[count - 1]) / 2)
+
+
 def isotropic_density(x: float) -> float:
     """Expected share of changed entries, ``(2 / pi) arctan x``, for Gaussian W0 and isotropic update.
 

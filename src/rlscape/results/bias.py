@@ -48,6 +48,21 @@ def matching(config: Config) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def kl_at_pass_rate(metrics: pd.DataFrame, updates: pd.DataFrame, pass_rate: float) -> float:
+    """KL(pi_0 || pi) where a run first reaches a pass rate, interpolated between its evaluations; NaN if it never does.
+
+    Args:
+        metrics, updates: of one run.
+    """
+    rates = metrics.set_index("step")["pass_rate"].sort_index()
+    kl = updates.set_index("step")["kl_from_start"].reindex(rates.index).fillna({0: 0.0})
+    reached = np.flatnonzero(rates >= pass_rate)
+    if not len(reached) or reached[0] == 0:
+        return np.nan if not len(reached) else 0.0
+    between = slice(reached[0] - 1, reached[0] + 1)
+    return float(np.interp(pass_rate, rates.iloc[between], kl.iloc[between]))
+
+
 def rank_stability(profiles: pd.DataFrame, shown: dict[str, str]) -> pd.DataFrame:
     """Rank correlations of the first and the last snapshot's profiles, a row per run, layer and kind.
 

@@ -32,7 +32,8 @@ def statistics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
 
     Angles (degrees), NSS, e and energies are means over the matrices in the blocks; overlaps are pooled over them.
     ``null`` is the mean under an isotropic update of the same norm, or what any update has in expectation.
-    M_princ is compared with a permutation within magnitude bins; M_low, a union of such bins, with isotropic updates.
+    M_princ is compared with a permutation within magnitude bins; M_low, a union of such bins, with isotropic updates
+    of the same density.
     """
     arms = tuple(arms)
     matrices = weights.matrices(config, arms)

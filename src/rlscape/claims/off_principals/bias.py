@@ -1,5 +1,7 @@
 """Evaluators of P2's claims (arXiv 2511.08567) on bias: over time, per step, at equal size, and by operator."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
@@ -58,7 +60,7 @@ def small_steps_without_penalty(claim: Claim, conventions: Conventions, config: 
         Part("log-log slope in the rate", slope, _around(slope, 2.0, claim.threshold("slope_margin"))),
         Part("KL(sft) - KL(rlvr) at equal pass rate", cost, above(cost)),
     ]
-    return conclude(parts, f"bound {bound:.3g}; {clipped:.2%} of tokens outside the clip")
+    return conclude(parts, f"bound {bound:.3g}; the clip takes the gradient of {clipped:.2%} of tokens")
 
 
 def _slope(updates: pd.DataFrame, config: Config) -> Interval:
@@ -80,7 +82,12 @@ def _slope(updates: pd.DataFrame, config: Config) -> Interval:
 
 
 def _around(interval: Interval, value: float, margin: float) -> Verdict:
-    """Replicated if the interval lies within ``value +- margin``, not replicated if it lies outside."""
+    """Replicated if the interval lies within ``value +- margin``, not replicated if it lies outside.
+
+    A regression over arms has limits with one seed too, which decides nothing.
+    """
+    if interval.seeds < 2:
+        return INCONCLUSIVE
     if value - margin <= interval.low and interval.high <= value + margin:
         return REPLICATED
     outside = interval.high < value - margin or interval.low > value + margin
@@ -88,8 +95,18 @@ def _around(interval: Interval, value: float, margin: float) -> Verdict:
 
 
 def _kl_at_equal_gain(config: Config) -> Interval:
-    """KL(pi_0 || pi) of the SFT snapshot nearest to RL's final pass rate less that of RL, paired by seed."""
-    return _differences(bias.matching(config), "accuracy", "kl")
+    """KL(pi_0 || pi) of SFT at RL's learning rate and final pass rate less that of RL, paired by seed."""
+    rl, _, sft = bias.MATCHED_ARMS
+    metrics, updates = (
+        {key: rows for key, rows in table(config, (rl, sft)).groupby(["arm", "seed"])}
+        for table in (curves.metrics, curves.updates)
+    )
+    kl: dict[str, dict[int, float]] = {rl: {}, sft: {}}
+    for seed in range(min(config.seeds[rl], config.seeds[sft])):
+        kl[rl][seed] = updates[rl, seed]["kl_from_start"].iloc[-1]
+        final = metrics[rl, seed]["pass_rate"].iloc[-1]
+        kl[sft][seed] = bias.kl_at_pass_rate(metrics[sft, seed], updates[sft, seed], final)
+    return t_interval(paired_differences(kl[sft], kl[rl]))
 
 
 def _differences(table: pd.DataFrame, matching: str, statistic: str) -> Interval:
@@ -120,21 +137,24 @@ def mask_preference_on_grid(claim: Claim, conventions: Conventions, config: Conf
     at_one = mask_preference(claim, conventions, config)
     table = bias.operators(config, claim.arms)
     cells = [_energy_by_cell(table, mask) for mask in claim.directions]
-    agreeing = contradicting = 0
+    verdicts = [at_one.verdict]
     notes = []
     for intervals, (mask, side) in zip(cells, claim.directions.items(), strict=True):
         judged = [judge(interval) for interval in intervals]
-        above_null, below_null = judged.count("above"), judged.count("below")
-        agreeing += above_null if side == "above" else below_null
-        contradicting += below_null if side == "above" else above_null
-        notes.append(f"{mask} above its null in {above_null}, below in {below_null} of {len(judged)} cells")
-    total = sum(map(len, cells))
-    least = claim.threshold("min_share") * total
-    grid: Verdict = REPLICATED if agreeing >= least else NOT_REPLICATED if contradicting >= least else INCONCLUSIVE
+        counts = {found: judged.count(found) for found in ("above", "below")}
+        verdicts.append(_majority(counts, side, claim.threshold("min_share") * len(judged)))
+        notes.append(f"{mask} above its null in {counts['above']}, below in {counts['below']} of {len(judged)} cells")
     both = t_interval(_over_chance(table[table["operator"] == "both"]).groupby(table["seed"]).mean())
     reason = f"{at_one.reason}; fp32 energy over the grid: {', '.join(notes)}; in the subspaces {span(both)} of chance"
-    verdict = at_one.verdict if at_one.verdict != REPLICATED else grid
+    verdict = next(each for each in (NOT_REPLICATED, INCONCLUSIVE, REPLICATED) if each in verdicts)
     return Outcome(verdict, at_one.measure, at_one.effect, at_one.low, at_one.high, at_one.seeds, reason)
+
+
+def _majority(counts: Mapping[str, int], side: str, least: float) -> Verdict:
+    """Where ``least`` or more of a mask's cells lie; as many on either side decide nothing."""
+    if max(counts.values()) < least or counts["above"] == counts["below"]:
+        return INCONCLUSIVE
+    return REPLICATED if max(counts, key=lambda found: counts[found]) == side else NOT_REPLICATED
 
 
 def _over_chance(rows: pd.DataFrame) -> pd.Series:

@@ -91,10 +91,13 @@ def _over_settings(
     side: str,
     margin: float,
 ) -> Part:
-    """A part that holds if the interval over settings lies beyond the margin, and every setting on that side of 0."""
+    """A part that holds if the interval over settings lies beyond the margin, and every setting on that side of 0.
+
+    A setting without a value (no weight changed) has no side.
+    """
     values = pd.Series({arm: statistic(table) for arm, table in matrices.items()})
     interval = t_interval(values)
-    against = values[values > 0] if side == "below" else values[values < 0]
+    against = values[~(values < 0 if side == "below" else values > 0)]
     verdict = _side(interval, side, margin)
     if verdict == REPLICATED and len(against):
         verdict = INCONCLUSIVE

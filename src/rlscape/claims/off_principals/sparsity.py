@@ -1,5 +1,7 @@
 """Evaluators of P2's claims on how many weights change: RL beside SFT at equal size, and what rounding explains."""
 
+import pandas as pd
+
 from rlscape.catalogue import resolve_run, run_name
 from rlscape.claims.parts import Part, below, conclude
 from rlscape.claims.register import (
@@ -10,6 +12,7 @@ from rlscape.claims.register import (
     Conventions,
     Outcome,
     Verdict,
+    span,
 )
 from rlscape.config import Config
 from rlscape.results import bias, origin
@@ -17,6 +20,8 @@ from rlscape.scaling.compare import judge
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
 
 MATCHED = ("as_run", "rate", "norm", "kl")
+UNJUDGED = "norm_snapshot"
+"""Norms agree only as far as SFT's snapshots come close."""
 
 
 def sparser_when_matched(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
@@ -26,21 +31,28 @@ def sparser_when_matched(claim: Claim, conventions: Conventions, config: Config)
     matched = bias.matching(config)
     parts = []
     for matching in MATCHED:
-        by_method = {
-            method: rows.set_index("seed")["sparsity"].to_dict()
-            for method, rows in matched[matched["matching"] == matching].groupby("method")
-        }
-        difference = t_interval(paired_differences(by_method.get("rl", {}), by_method.get("sft", {})))
+        difference = _difference(matched, matching)
         parts.append(Part(bias.MATCHINGS[matching], difference, _beyond(difference, negligible)))
-    sizes = origin.sizes(config, (sparse, dense)).set_index(["arm", "seed"])
+    sizes = origin.sizes(config, claim.arms).set_index(["arm", "seed"])
     excess = sizes["sparsity"] - sizes["isotropic_sparsity"]
     beyond_size = t_interval(paired_differences(excess[sparse].to_dict(), excess[dense].to_dict()))
     parts.append(Part("as run, beyond isotropic updates of each size", beyond_size, _beyond(beyond_size, negligible)))
-    means = sizes.groupby(level="arm")[["sparsity", "x"]].mean()
+    means = sizes.assign(excess=excess).groupby(level="arm").mean(numeric_only=True)
     note = "difference of sparsity; " + ", ".join(
-        f"{arm} {means.loc[arm, 'sparsity']:.3f} at x = {means.loc[arm, 'x']:.2g}" for arm in (sparse, dense)
+        f"{arm} {means.loc[arm, 'sparsity']:.3f} at x = {means.loc[arm, 'x']:.2g}, {means.loc[arm, 'excess']:+.3f} "
+        "beyond isotropic"
+        for arm in claim.arms
     )
-    return conclude(parts, note)
+    return conclude(parts, f"{note}; not judged: {bias.MATCHINGS[UNJUDGED]} {span(_difference(matched, UNJUDGED))}")
+
+
+def _difference(matched: pd.DataFrame, matching: str) -> Interval:
+    """Sparsity of RL less that of SFT in one matching, paired by seed."""
+    by_method = {
+        method: rows.set_index("seed")["sparsity"].to_dict()
+        for method, rows in matched[matched["matching"] == matching].groupby("method")
+    }
+    return t_interval(paired_differences(by_method.get("rl", {}), by_method.get("sft", {})))
 
 
 def rounding_effect(claim: Claim, conventions: Conventions, config: Config) -> Outcome:

@@ -7,7 +7,7 @@ update, or another of its snapshots. What differs at equal norm is direction, wh
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from rlscape.catalogue import ARMS
 from rlscape.config import Config
@@ -66,6 +66,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_title(label, loc="left", fontsize=9)
         if statistic in LOGARITHMIC:
             ax.set_xscale("log")
+            ax.xaxis.set_minor_formatter(NullFormatter())
         else:
             ax.xaxis.set_major_locator(MaxNLocator(4))
     axes[0, 0].set_yticks(range(len(MATCHINGS)), list(MATCHINGS.values()))

@@ -113,7 +113,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     )
     axes[0].set_yscale("log")
     axes[0].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    axes[1].legend(loc="upper right")
+    below.legend(*axes[1].get_legend_handles_labels(), loc="outside right center")
     axes[2].axhline(0, color=INK, linewidth=0.8)
     censored = runs[runs["censored"].astype(bool)].groupby("gain").size()
     add_note(

@@ -9,7 +9,7 @@ base.
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from rlscape.catalogue import ARMS, FIGURES, arms_of
 from rlscape.config import Config
@@ -55,6 +55,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_title(label, loc="left", fontsize=9)
         if quantity in LOGARITHMIC:
             ax.set_xscale("log")
+            ax.xaxis.set_minor_formatter(NullFormatter())
         else:
             ax.xaxis.set_major_locator(MaxNLocator(4))
     for ax in grid.flat[len(QUANTITIES) :]:
@@ -67,7 +68,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(frame.groupby("arm")["seed"].nunique()),
         "a dot per seed; in brackets: learning rate",
-        "grey: isotropic update of equal norm, or what any update has in expectation",
+        "grey: isotropic update of equal norm (overlaps: of equal density), or what any update has in expectation",
         "paper: no such control",
     )
     return figure

@@ -54,6 +54,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(frame.groupby("arm")["seed"].nunique()),
         "reference: other seeds of RLVR; mean and range over seeds",
+        "random and null: of the runs from the changed base",
         "shaded: layers whose matrices of this panel were changed",
         "paper (no numbers): random in the changed layers, high elsewhere",
     )

@@ -36,6 +36,6 @@ def draw(frame: pd.DataFrame) -> Figure:
         describe_seeds(seeds),
         f"adapters: rank {frame['rank'].max():.0f}",
         "thin: seeds",
-        "paper: MATH500 from 0.3 to 0.5; PiSSA as in Figure 10 (no numbers printed)",
+        "paper: three rates, MATH500 on an axis from 0.3 to 0.5, 200 steps; PiSSA as in Figure 10 (no numbers printed)",
     )
     return figure

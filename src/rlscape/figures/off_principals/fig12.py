@@ -46,7 +46,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         f"layer {frame['layer'].iloc[0]}; {len(arms)} runs of one base on disjoint data, one seed each",
-        "mean of the pairs in each corner",
+        "columns in the order of the rows; below each matrix the mean of its pairs",
         "paper (means of its pairs, Table 2): .55–.60 against .37–.47 for independent masks",
     )
     return figure

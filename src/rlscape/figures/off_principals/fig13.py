@@ -33,7 +33,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A panel per model."""
-    figure = new_figure(8.5, 5.6)
+    figure = new_figure(8.5, 6.6)
     overlaps = frame[frame["kind"] == "overlap"]
     for ax, (arm, panel) in zip(figure.subplots(1, len(SHOWN)), SHOWN.items(), strict=True):
         tensor = overlaps.loc[overlaps["arm"] == arm, "tensor"].iloc[0]
@@ -44,7 +44,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {overlaps['scale'].iloc[0]}",
         describe_seeds(overlaps.groupby("arm")["seed"].nunique()),
-        "masks: seed 0",
+        "masks: seed 0; overlaps: means over seeds",
         describe_learning_rates(overlaps),
         "paper: stripes, without numbers",
     )

@@ -48,7 +48,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(frame.groupby("arm")["seed"].nunique()),
         "mean and range over seeds",
-        "paper: steady growth on an axis to 0.0125 over some 320 steps (no numbers)",
+        "paper: steady, bounded growth (no numbers)",
     )
     return figure
 

@@ -42,7 +42,7 @@ def draw_landscape(ax: Axes, frame: pd.DataFrame, quantity: str) -> None:
     a, b, values = grid.columns.to_numpy(), grid.index.to_numpy(), grid.to_numpy()
     norm = LogNorm(low, high) if logarithmic else None
     filled = ax.contourf(a, b, values, levels=levels, norm=norm, cmap="Greys" if logarithmic else "Greys_r")
-    ax.figure.colorbar(filled, ax=ax, format="%.2g", shrink=0.8)
+    ax.figure.colorbar(filled, ax=ax, format="%.3g", shrink=0.8)
     paths = frame[frame["kind"] == "path"].sort_values("step")
     for arm, rows in paths.groupby("arm"):
         colour, marker = ARM_STYLES[arm]

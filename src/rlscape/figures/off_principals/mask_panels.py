@@ -48,7 +48,7 @@ def assemble_mask(config: Config, arm: str, tensor: str, matrices: pd.DataFrame)
 
 
 def draw_mask(ax: Axes, frame: pd.DataFrame, title: str) -> None:
-    """The rows of one arm; overlaps, chance and nulls, means over seeds, are below the picture."""
+    """The rows of one arm; overlaps, chance and nulls of the whole matrix, means over seeds, are below the picture."""
     mask = frame[frame["kind"] == "mask"].astype({"row": int, "column": int, "category": int})
     image = mask.pivot(index="row", columns="column", values="category").to_numpy()
     colours = ListedColormap(list(CATEGORIES.values()))

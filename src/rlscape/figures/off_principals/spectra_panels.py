@@ -85,7 +85,8 @@ def draw_spectra(frame: pd.DataFrame, arms: Sequence[str], paper: str) -> Figure
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(frame.groupby("arm")["seed"].nunique()),
         describe_learning_rates(frame),
-        "mean and range over seeds; the larger of the left and right angle",
+        "mean and range over seeds (singular values: mean); the larger of the left and right angle",
+        "printed means: over seeds, layers and matrices",
         f"paper: {paper} (no numbers printed)",
     )
     return figure
@@ -105,15 +106,7 @@ def _draw_lines(ax: Axes, frame: pd.DataFrame, x: str, markers: bool = False) ->
         )
         ax.fill_between(positions, summary["min"], summary["max"], color=colour, alpha=0.15, linewidth=0)
     if markers:
-        ax.text(
-            0.97,
-            0.97,
-            f"mean {frame['value'].mean():.3g}",
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            fontsize=8,
-        )
+        ax.set_title(f"mean {frame['value'].mean():.3g}", loc="right", fontsize=8)
         whole_numbers_axis(ax)
 
 

@@ -49,13 +49,13 @@ def test_updates_that_span_no_plane_are_refused(other):
 
 def test_grid_and_path():
     plane = Plane(BASE, FIRST, SECOND)
-    grid = measure_grid(
-        plane, lambda model: {"first": float(model["w"][0])}, LandscapeSettings(points=3, low=-1, high=1)
-    )
-    assert len(grid) == 9
-    assert grid["first"].tolist() == pytest.approx((1 + 2 * grid["a"] + grid["b"]).tolist())
-    path = project_path(plane, [(5, plane.at(0.5, 0)), (10, FIRST)])
+    path = project_path(plane, [(5, plane.at(0.5, 2)), (10, FIRST)])
     assert path["step"].tolist() == [0, 5, 10] and path["a"].tolist() == pytest.approx([0, 0.5, 1])
+    settings = LandscapeSettings(points=3, low=-1, high=1.5)
+    grid = measure_grid(plane, lambda model: {"first": float(model["w"][0])}, settings, path)
+    assert len(grid) == 9 and grid["a"].max() == 1.5
+    assert grid["b"].max() == pytest.approx(2.1)  # beyond the path's turn
+    assert grid["first"].tolist() == pytest.approx((1 + 2 * grid["a"] + grid["b"]).tolist())
 
 
 def test_command_measures_the_corners(tmp_path, monkeypatch):
@@ -77,7 +77,7 @@ def test_command_measures_the_corners(tmp_path, monkeypatch):
         rl=tmp_path / "rl",
         settings=settings.model_dump_json(),
         geometry=json.dumps(
-            {"rank_fraction": 0.25, "null_draws": 1, "landscape": {"points": 2, "low": 0, "high": 1, "traces": 4}}
+            {"rank_fraction": 0.25, "null_draws": 1, "landscape": {"points": 3, "low": 0, "high": 2, "traces": 4}}
         ),
         output=tmp_path / "landscape.parquet",
     )

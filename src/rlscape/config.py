@@ -269,7 +269,7 @@ class LandscapeSettings(Settings):
     """Per axis."""
     low: float = -0.25
     high: float = 1.25
-    """Ends of both axes, in shares of each final update."""
+    """Ends of both axes, in shares of each final update; an axis goes on as far as a path does."""
     traces: int = Field(64, ge=1)
     """Reference traces of validation problems on which a point is measured."""
 

@@ -66,12 +66,12 @@ def main() -> None:
     steps = {run: snapshot_steps(file) for run, file in runs.items()}
     plane = Plane(base, *(read_snapshot(file, steps[run][-1]) for run, file in runs.items()))
     measure = _likelihood(decoder, probes_of(settings.changed(drift_prompts=landscape.traces)))
-    grid = measure_grid(plane, measure, landscape).assign(kind="grid")
-    paths = [
+    paths = pd.concat(
         project_path(plane, ((step, read_snapshot(file, step)) for step in steps[run])).assign(kind="path", run=run)
         for run, file in runs.items()
-    ]
-    write_parquet(arguments.output, pd.concat([grid, *paths], ignore_index=True).assign(cosine=plane.cosine))
+    )
+    grid = measure_grid(plane, measure, landscape, paths).assign(kind="grid")
+    write_parquet(arguments.output, pd.concat([grid, paths], ignore_index=True).assign(cosine=plane.cosine))
 
 
 if __name__ == "__main__":

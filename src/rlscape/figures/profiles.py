@@ -90,7 +90,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, kind: str, axis: str) -> None:
         for border in range(0, int(shown["index"].max()) + 2, int(shown["head_dim"].iloc[0])):
             ax.axvline(border - 0.5, color=GREY, linewidth=0.6, linestyle="--", zorder=0)
     ax.set(xlabel=f"{axis}{', dashed: heads' if (kind, axis) in HEADS else ''}", ylabel=SYMBOLS[axis])
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1)
     layer = int(frame["layer"].iloc[0])
     ax.set_title(f"{kind.upper()}, layer {layer}", loc="left")
     ax.set_title(

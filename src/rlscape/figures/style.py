@@ -93,13 +93,16 @@ RC: dict[str, Any] = {
 }
 
 
+NOTE_CHARACTERS_PER_INCH = 18
+
+
 def apply_style() -> None:
     """Set the theme; figure functions assume it."""
     sns.set_theme(context="paper", style="ticks", palette="colorblind", rc=RC)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches; its layout leaves the lowest strip to :func:`add_note`."""
+    """An empty figure, inches; its layout leaves the lowest strip to two lines of :func:`add_note`."""
     apply_style()
     note_height = 0.34 / height
     layout = ConstrainedLayoutEngine(rect=(0, note_height, 1, 1 - note_height))
@@ -107,8 +110,16 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def add_note(figure: Figure, *parts: str) -> None:
-    """The line under every figure: scale, seeds, and what the paper reports."""
-    figure.text(0.008, 0.012, "  ·  ".join(part for part in parts if part), fontsize=7, color="#555555", va="bottom")
+    """What stands under every figure: scale, seeds, and what the paper reports. Lines break between parts."""
+    longest = NOTE_CHARACTERS_PER_INCH * figure.get_figwidth()
+    lines = [""]
+    for part in filter(None, parts):
+        longer = f"{lines[-1]}  ·  {part}" if lines[-1] else part
+        if len(longer) > longest and lines[-1]:
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    figure.text(0.008, 0.012, "\n".join(lines), fontsize=7, color="#555555", va="bottom")
 
 
 def describe_seeds(counts: Iterable[int]) -> str:

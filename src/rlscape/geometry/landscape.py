@@ -85,11 +85,21 @@ def _inner(first: Weights, second: Weights) -> float:
 
 
 def measure_grid(
-    plane: Plane, measure: Callable[[dict[str, Tensor]], dict[str, float]], settings: LandscapeSettings
+    plane: Plane,
+    measure: Callable[[dict[str, Tensor]], dict[str, float]],
+    settings: LandscapeSettings,
+    paths: pd.DataFrame,
 ) -> pd.DataFrame:
-    """A row per point of a square grid: a, b and what ``measure`` says about the model there."""
-    shares = torch.linspace(settings.low, settings.high, settings.points, dtype=torch.float64).tolist()
-    return pd.DataFrame({"a": a, "b": b} | measure(plane.at(a, b)) for a in shares for b in shares)
+    """A row per point of a grid that holds all paths: a, b and what ``measure`` says about the model there.
+
+    Args:
+        paths: rows of :func:`project_path`. In units of the smaller update the other's path may go far beyond 1.
+    """
+    of_a, of_b = (
+        torch.linspace(settings.low, max(settings.high, 1.05 * paths[axis].max()), settings.points).tolist()
+        for axis in ("a", "b")
+    )
+    return pd.DataFrame({"a": a, "b": b} | measure(plane.at(a, b)) for a in of_a for b in of_b)
 
 
 def project_path(plane: Plane, models: Iterable[tuple[int, Weights]]) -> pd.DataFrame:

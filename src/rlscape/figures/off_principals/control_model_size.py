@@ -121,9 +121,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         f"scale: {runs['scale'].iloc[0]}",
         describe_seeds(runs.groupby("arm")["seed"].nunique()),
         f"circles: widths at one learning rate; diamond: {ARMS['rlvr'].label}, not fitted",
-        "arrows: gain not reached"
-        + "".join(f", {gain:g} by {count} (no fit)" for gain, count in censored.items())
-        + "\nband: 95% of the line, which does not know whether the law goes on; paper: x from Table 1's sparsity",
+        "arrows: gain not reached" + "".join(f", {gain:g} by {count} (no fit)" for gain, count in censored.items()),
+        "band: 95% of the line, which does not know whether the law goes on; paper: x from Table 1's sparsity",
     )
     return figure
 

@@ -62,8 +62,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         describe_seeds(overlaps.groupby("arm")["seed"].nunique()),
         describe_learning_rates(overlaps),
         "overlaps: means over seeds; bands: range over seeds",
-        f"masks: seed 0, {overlaps['tensor'].iloc[0].removeprefix('model.').removesuffix('.weight')}\n"
-        f"{describe_landscape(frame)}",
+        f"masks: seed 0, {overlaps['tensor'].iloc[0].removeprefix('model.').removesuffix('.weight')}",
+        describe_landscape(frame),
         "paper: 1a, 1b cartoons; 1c without numbers (RL off the mask, SFT on it)",
     )
     return figure

@@ -52,8 +52,8 @@ def draw_spectra(frame: pd.DataFrame, arms: Sequence[str], paper: str) -> Figure
     titles = (
         f"layer {layer}: principal angles",
         f"layer {layer}: singular values",
-        "all layers: largest angle",
-        "all layers: spectral shift",
+        "largest angle",
+        "spectral shift",
     )
     for row, arm in zip(grid, arms, strict=True):
         rows = frame[frame["arm"] == arm]
@@ -65,7 +65,7 @@ def draw_spectra(frame: pd.DataFrame, arms: Sequence[str], paper: str) -> Figure
         for ax, label in zip(row[1:], ("singular value", "largest angle (degrees)", "NSS"), strict=True):
             ax.set_ylabel(label)
     for ax, title in zip(grid[0], titles, strict=True):
-        ax.set_title(title)
+        ax.set_title(title, loc="left")
     grid[0, 1].text(
         0.97,
         0.97,

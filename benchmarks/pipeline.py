@@ -44,6 +44,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "pretrain_base": ("rlscape.cli.pretrain",),
     "evaluate_base": ("rlscape.cli.evaluate_base",),
     "intervene_base": ("rlscape.cli.intervene_base",),
+    "snap_start": ("rlscape.cli.snap",),
     "train_rl": ("rlscape.cli.train", "rlscape.rl.trainer"),
     "train_with_trl": ("rlscape.cli.train", "rlscape.sft"),
     "fit_curve": ("rlscape.cli.fit",),

@@ -8,7 +8,7 @@ UV := .uv/bin/uv
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env all figure test lint bench gallery report lock clean
+.PHONY: help env all figure test test-units test-pipeline lint bench gallery report lock clean
 # Recipes find the environment's own python, snakemake and pytest first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -25,7 +25,13 @@ figure: $(READY) ## One figure and only what it needs: make figure F=scalerl_fig
 	snakemake $(F) --cores $(CORES) --configfile $(CONFIG)
 
 test: lint ## Linters, unit tests and the whole pipeline at the smoke scale
-	HF_HUB_OFFLINE=1 pytest -n 2 --dist loadgroup
+	$(MAKE) --jobs 2 test-units test-pipeline
+
+test-units: $(READY)
+	HF_HUB_OFFLINE=1 pytest --ignore tests/test_workflow.py
+
+test-pipeline: $(READY)
+	HF_HUB_OFFLINE=1 pytest tests/test_workflow.py
 
 lint: $(READY)
 	ruff check .

@@ -24,9 +24,6 @@ TRL = {"train_with_trl", "train_with_trl_keeping_snapshots"}
 RL = {"train_rl", "train_rl_keeping_snapshots"}
 TRAINING = {"pretrain_base", "evaluate_base", *RL, *TRL}
 
-# All by one worker, which starts with them as they are the longest; the other worker takes the unit tests.
-pytestmark = pytest.mark.xdist_group("pipeline")
-
 
 class Copy:
     """A copy of the repository with its own results."""

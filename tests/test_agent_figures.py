@@ -78,7 +78,7 @@ def test_spectra_have_a_row_per_arm_and_show_which_update_is_large(name, config)
         assert np.isfinite(means).all() and set(means.index) == set(module.SHOWN)
         for arm in set(module.SHOWN) & set(LARGE):
             assert (means[arm] > 10 * means.drop(arm)).all()
-    shown = [float(re.search(r"mean (\S+)", ax.texts[0].get_text())[1]) for ax in axes[3::4]]
+    shown = [float(re.search(r"mean (\S+)", ax.get_title(loc="right"))[1]) for ax in axes[3::4]]
     means = frame[frame["kind"] == "nss"].groupby("arm")["value"].mean()[list(module.SHOWN)]
     assert shown == pytest.approx(means.tolist(), rel=0.01)
 

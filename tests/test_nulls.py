@@ -135,14 +135,14 @@ def test_isotropic_noise_alone_avoids_the_principal_mask_and_its_nulls_say_so():
 
 
 def test_overlap_nulls_are_as_dense_as_the_update():
-    """Random signs of one size, as Adam's first step: no preference, yet denser than noise of equal norm."""
+    """Entries with flatter tails than Gaussian ones, as Adam's: no preference, yet denser than noise of equal norm."""
     base = low_rank_base()
-    signs = gaussian(96, 64, seed=7).sign()
-    row = measure_matrix(base, base + HALF_ULP * base.norm() / signs.norm() * signs, SETTINGS, generator())
+    update = torch.rand(96, 64, generator=generator(7), dtype=torch.float64) - 0.5
+    row = measure_matrix(base, base + 1.6 * HALF_ULP * base.norm() / update.norm() * update, SETTINGS, generator())
     assert row["density"] > row["density_isotropic_high"] + 0.03
     for mask in ("principal", "low"):
         for null in ("isotropic", "spectrum"):
-            assert row[f"overlap_{mask}"] == pytest.approx(row[f"overlap_{mask}_{null}"], abs=0.03)
+            assert row[f"overlap_{mask}"] == pytest.approx(row[f"overlap_{mask}_{null}"], abs=0.015)
 
 
 @pytest.mark.parametrize("avoids", [True, False])

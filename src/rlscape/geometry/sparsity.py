@@ -47,7 +47,8 @@ def scale_to_density(base: Tensor, direction: Tensor, density: float) -> float:
     rounded = to_bf16(base)
     outward = torch.where(direction > 0, torch.inf, -torch.inf).to(rounded.dtype)
     boundary = (rounded.double() + torch.nextafter(rounded, outward).double()) / 2
-    reached = ((boundary - base.double()) / direction.double()).flatten().sort().values
+    reached = (boundary - base.double()) / direction.double()
+    reached = reached.where(direction != 0, torch.inf).flatten().sort().values
     if not reached[count - 1].isfinite():
         raise ValueError(f"the direction moves fewer entries than {density:.3g} of {base.numel()}")
     # On the boundary itself rounding may go either way.

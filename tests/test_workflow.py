@@ -202,6 +202,7 @@ def test_one_figure_builds_only_what_it_needs(copy: Copy, tmp_path: Path) -> Non
     assert set(copy.would_run("off_principals_fig4", *elsewhere)) == {
         "pretrain_base",
         "evaluate_base",
+        "snap_start",
         "train_rl",
         "train_with_trl_keeping_snapshots",
         "measure_geometry",

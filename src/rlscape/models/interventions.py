@@ -130,12 +130,17 @@ class Gauge:
         rotated = edit.rotate and module.endswith(("v_proj", "o_proj"))
         return " and ".join(word for word, done in (("rotated", rotated), ("permuted", edit.permute)) if done)
 
+    def changes(self, tensor: str) -> bool:
+        """Whether :meth:`apply` changes a tensor; the output projection's bias stays."""
+        module, _, part = tensor.rpartition(".")
+        return module in self.maps and not (module.endswith("o_proj") and part == "bias")
+
     def _map(self, state: Mapping[str, Tensor], inverse: bool) -> dict[str, Tensor]:
         mapped = dict(state)
         for name, values in state.items():
-            module, _, part = name.rpartition(".")
-            if module not in self.maps or (module.endswith("o_proj") and part == "bias"):
+            if not self.changes(name):
                 continue
+            module = name.rpartition(".")[0]
             matrix = self.maps[module].mT if inverse else self.maps[module]
             product = values.double() @ matrix.mT if module.endswith("o_proj") else matrix @ values.double()
             mapped[name] = product.to(values.dtype)

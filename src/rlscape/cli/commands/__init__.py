@@ -1,0 +1,1 @@
+"""The subcommands of ``rlscape``: the arguments of each, and what it prints."""

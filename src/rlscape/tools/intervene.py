@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rlscape.errors import CheckpointError
@@ -33,14 +31,17 @@ from rlscape.models.interventions import (
     permute_heads,
     rotate_value_output,
 )
+from rlscape.tools.checkpoints import ADAPTER_CONFIG, HUB_FILES, local_directory, open_checkpoint
+from rlscape.tools.tensors import Checkpoint, StoredTensor
 
 Kind = Literal["rotate", "permute"]
 TOLERANCE = 1e-3
 """Of the exact map, in shares of the largest logit: fp32 sums in another order stay a hundred times below."""
 CHECKED_SEQUENCES, CHECKED_TOKENS = 4, 64
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
-SHARED_BY_HEADS = ("q_norm.weight", "k_norm.weight")
+SHARED_BY_HEADS = ("q_norm", "k_norm")
 """Gains that every head has in common, if their length is that of one head."""
+FURTHER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
+"""What a copy of a model on the Hub needs besides its weights: tokenizer and settings."""
 OTHER_WEIGHTS = shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.gguf", "*.onnx", ".*")
 """Not copied: they would hold the weights as they were."""
 
@@ -106,69 +107,53 @@ def read_heads(directory: Path) -> Heads:
         raise CheckpointError(f"{file}: no key {key}; expected the configuration of a causal language model") from None
 
 
-def _layer_files(directory: Path, layer: int) -> dict[str, Path]:
-    """Tensors of a layer's ``self_attn`` -> file; names in full.
-
-    Raises:
-        CheckpointError: there are no readable safetensors files.
-    """
-    files = sorted(directory.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{directory}: no *.safetensors in it; save the model with safe_serialization=True")
-    pattern = re.compile(rf"(^|\.)layers\.{layer}\.self_attn\.")
-    found: dict[str, Path] = {}
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                found |= {name: file for name in tensors.keys() if pattern.search(name)}
-        except SafetensorError as error:
-            raise CheckpointError(f"{file}: truncated or not a safetensors file ({error}); download it again") from None
-    return found
-
-
-def read_attention(directory: Path, layer: int, heads: Heads) -> dict[str, tuple[Path, Tensor]]:
-    """Weights and biases of a layer's four projections, by full name, with the file of each.
+def read_attention(model: Checkpoint, layer: int, heads: Heads) -> dict[StoredTensor, Tensor]:
+    """Weights and biases of a layer's four projections.
 
     Raises:
         CheckpointError: the layer does not exist, or its attention has parts that these maps do not cover.
     """
     if not 0 <= layer < heads.layers:
-        raise CheckpointError(f"{directory}: there is no layer {layer}; choose one from 0 to {heads.layers - 1}")
-    files = _layer_files(directory, layer)
-    prefixes = {name.partition("self_attn.")[0] for name in files}
+        raise CheckpointError(f"{model.name}: there is no layer {layer}; choose one from 0 to {heads.layers - 1}")
+    pattern = re.compile(rf"(.*\.)?layers\.{layer}\.self_attn\.(\w+)\.?(\w*)")
+    rows = {"q_proj": heads.heads, "k_proj": heads.kv_heads, "v_proj": heads.kv_heads, "o_proj": heads.heads}
+    attention: dict[StoredTensor, Tensor] = {}
+    prefixes, weights = set(), set()
+    for tensor in model.tensors.values():
+        assert isinstance(tensor, StoredTensor)
+        if not (found := pattern.fullmatch(tensor.key)):
+            continue
+        prefix, module, part = found.groups()
+        if module in SHARED_BY_HEADS and tensor.shape == (heads.head_dim,):
+            continue
+        if module not in rows or part not in ("weight", "bias"):
+            raise CheckpointError(
+                f"{tensor.file}: {tensor.key} {list(tensor.shape)} depends on the heads in a way that is not covered; "
+                f"only {', '.join(rows)} and gains that heads share are"
+            )
+        whole = module == "o_proj" and part == "bias"
+        side = tensor.shape[1 if module == "o_proj" and part == "weight" else 0]
+        if not whole and side != rows[module] * heads.head_dim:
+            raise CheckpointError(
+                f"{tensor.file}: {tensor.key} is {list(tensor.shape)}, which {rows[module]} heads of {heads.head_dim} "
+                "do not explain; such attention is not covered"
+            )
+        if not tensor.dtype.is_floating_point or tensor.dtype.itemsize < 2:
+            raise CheckpointError(
+                f"{tensor.file}: {tensor.key} is stored as {tensor.dtype}; take the unquantised model"
+            )
+        attention[tensor] = tensor.read()
+        prefixes.add(prefix)
+        weights |= {module} if part == "weight" else set()
+    if missing := [module for module in rows if module not in weights]:
+        raise CheckpointError(
+            f"{model.name}: layer {layer} has no self_attn.{missing[0]}.weight; these maps need attention with "
+            f"separate {', '.join(rows)}"
+        )
     if len(prefixes) > 1:
         raise CheckpointError(
-            f"{directory}: layer {layer} is ambiguous, it is in {', '.join(sorted(prefixes))}; "
+            f"{model.name}: {len(prefixes)} layers are called {layer}, in {', '.join(sorted(map(str, prefixes)))}; "
             "save the language model alone"
-        )
-    attention: dict[str, tuple[Path, Tensor]] = {}
-    rows = {"q_proj": heads.heads, "k_proj": heads.kv_heads, "v_proj": heads.kv_heads, "o_proj": heads.heads}
-    for name, file in files.items():
-        part = name.partition("self_attn.")[2]
-        with safe_open(file, framework="pt") as tensors:
-            values: Tensor = tensors.get_tensor(name)
-        if part in SHARED_BY_HEADS and values.shape == (heads.head_dim,):
-            continue
-        projection = part.partition(".")[0]
-        if projection not in PROJECTIONS or part.partition(".")[2] not in ("weight", "bias"):
-            raise CheckpointError(
-                f"{file}: {name} {list(values.shape)} depends on the heads in a way that is not covered; "
-                f"only {', '.join(PROJECTIONS)} and gains that heads share are"
-            )
-        side = values.shape[1] if part == "o_proj.weight" else values.shape[0]
-        if part != "o_proj.bias" and side != rows[projection] * heads.head_dim:
-            raise CheckpointError(
-                f"{file}: {name} is {list(values.shape)}, which {rows[projection]} heads of {heads.head_dim} do not "
-                "explain; such attention is not covered"
-            )
-        if not values.dtype.is_floating_point or values.element_size() < 2:
-            raise CheckpointError(f"{file}: {name} is stored as {values.dtype}; take the unquantised model")
-        attention[name] = file, values
-    missing = [p for p in PROJECTIONS if not any(name.endswith(f".{p}.weight") for name in attention)]
-    if missing:
-        raise CheckpointError(
-            f"{directory}: layer {layer} has no self_attn.{missing[0]}.weight; these maps need attention with "
-            f"separate {', '.join(PROJECTIONS)}"
         )
     return attention
 
@@ -190,21 +175,12 @@ def make_gauge(kind: Kind, heads: Heads, prefix: str, seed: int) -> Gauge:
     return Gauge({}, {prefix + projection: matrix for projection, matrix in maps.items()})
 
 
-def _overwrite(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Replace tensors in a safetensors file, whose other bytes stay.
-
-    The format: the header's length (8 bytes, little endian), a JSON header with each tensor's ``data_offsets`` behind
-    the header, and the data.
-    """
+def _overwrite(file: Path, tensors: Mapping[StoredTensor, Tensor]) -> None:
+    """Replace the values of tensors in (a copy of) their file, whose other bytes stay."""
     with file.open("r+b") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-        for name, values in tensors.items():
-            begin, end = header[name]["data_offsets"]
-            data = values.contiguous().flatten().view(torch.uint8).numpy().tobytes()
-            assert len(data) == end - begin
-            stream.seek(8 + length + begin)
-            stream.write(data)
+        for tensor, values in tensors.items():
+            stream.seek(tensor.offset)
+            stream.write(values.contiguous().flatten().view(torch.uint8).numpy().tobytes())
 
 
 @torch.no_grad()
@@ -261,14 +237,14 @@ def _new_directory(output: Path) -> Iterator[Path]:
         os.replace(made, output)
 
 
-def intervene(model: Path, kind: Kind, layer: int, output: Path, seed: int = 0, check: bool = True) -> Intervened:
+def intervene(model: str, kind: Kind, layer: int, output: Path, seed: int = 0, check: bool = True) -> Intervened:
     """Write a copy of a model with one attention layer rotated or permuted.
 
     ``rotate``: the value channels of every KV head by a random rotation, undone in the output projection.
     ``permute``: the heads, in groups that share a key and value head, so that no group keeps its place.
 
     Args:
-        model: directory of safetensors and ``config.json``.
+        model: directory of safetensors and ``config.json``, or its id on the Hub.
         layer: counted from 0.
         output: a directory that does not exist yet; it is complete or absent.
         check: measure the logits of both in fp32, which takes 4 bytes of memory per parameter; needs an architecture
@@ -282,25 +258,31 @@ def intervene(model: Path, kind: Kind, layer: int, output: Path, seed: int = 0, 
     assert kind in get_args(Kind)
     if output.exists():
         raise CheckpointError(f"{output}: exists already; choose another directory or remove it")
-    heads = read_heads(model)
-    attention = read_attention(model, layer, heads)
-    prefix = next(iter(attention)).partition("self_attn.")[0] + "self_attn."
+    directory = local_directory(model, files=(*HUB_FILES, *FURTHER_FILES))
+    if (directory / ADAPTER_CONFIG).exists():
+        raise CheckpointError(f"{directory}: an adapter; merge it with peft and save the whole model")
+    heads = read_heads(directory)
+    attention = read_attention(open_checkpoint(str(directory)), layer, heads)
+    prefix = next(iter(attention)).key.partition("self_attn.")[0] + "self_attn."
     gauge = make_gauge(kind, heads, prefix, seed)
-    mapped = {name: values for name, (_, values) in attention.items() if gauge.changes(name)}
+    mapped = {tensor.key: values for tensor, values in attention.items() if gauge.changes(tensor.key)}
     changed = gauge.apply(mapped)
     found = None
     if check:
         exact = gauge.apply({name: values.float() for name, values in mapped.items()})
-        found = check_logits(model, exact, changed, layer, seed)
-    if found and not found.exact <= TOLERANCE * found.scale:
-        raise CheckpointError(
-            f"{model}: after the {kind} map of layer {layer} logits differ by {found.exact:.3g} (largest logit "
-            f"{found.scale:.3g}), so that this architecture is not invariant under it; nothing was written"
-        )
+        found = check_logits(directory, exact, changed, layer, seed)
+        if not found.exact <= TOLERANCE * found.scale:
+            raise CheckpointError(
+                f"{model}: after the {kind} map of layer {layer} logits differ by {found.exact:.3g} (largest logit "
+                f"{found.scale:.3g}), so that this architecture is not invariant under it; nothing was written"
+            )
     done = Intervened(kind, layer, seed, heads, tuple(sorted(changed)), found)
-    with _new_directory(output) as directory:
-        shutil.copytree(model, directory, ignore=OTHER_WEIGHTS, copy_function=shutil.copyfile, dirs_exist_ok=True)
-        for file in {file for file, _ in attention.values()}:
-            _overwrite(directory / file.name, {name: t for name, t in changed.items() if attention[name][0] == file})
-        write_json(directory / INTERVENTION_FILE, asdict(done) | {"model": str(model), "provenance": provenance()})
+    with _new_directory(output) as made:
+        shutil.copytree(directory, made, ignore=OTHER_WEIGHTS, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        for file in {tensor.file for tensor in attention}:
+            of_file = {
+                tensor: changed[tensor.key] for tensor in attention if tensor.file == file and tensor.key in changed
+            }
+            _overwrite(made / file.name, of_file)
+        write_json(made / INTERVENTION_FILE, asdict(done) | {"model": model, "provenance": provenance()})
     return done

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     disable_progress_bar()  # one bar per load of a few seconds
 
     done = intervene(
-        Path(arguments.model),
+        arguments.model,
         arguments.kind,
         arguments.layer,
         arguments.output,

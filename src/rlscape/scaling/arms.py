@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from rlscape.files import read_json
 from rlscape.scaling.compare import Reached, common_level, reach_level, summarise_reached
@@ -117,7 +117,7 @@ def summarise_arms(
         midpoints = log_t_interval((run.fit.C_mid for run in of_arm), confidence)
         rows.append(_row(arm, "C_mid", midpoints, "geometric mean of least-squares fits"))
         initial = of_arm[0].initial
-        half = float(norm.ppf((1 + confidence) / 2)) * initial.standard_error
+        half = float(ndtri((1 + confidence) / 2)) * initial.standard_error
         rate = initial.pass_rate
         measured = Interval(rate, rate - half, rate + half, len(of_arm))
         method = "measured once on the base model, normal interval"

@@ -25,8 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import minimum_filter
 from scipy.optimize import OptimizeResult, curve_fit, least_squares
-from scipy.special import expit
-from scipy.stats import chi2
+from scipy.special import expit, gammaincinv
 
 from rlscape.scaling.lattice import B_LIMITS, Lattice, log_C_mid_limits
 from rlscape.scaling.records import plain, restored
@@ -297,5 +296,6 @@ def midpoint_limit(
     lattice = Lattice.over(compute, error**-2, C_MID_VALUES, B_VALUES)
     profile = lattice.profile(rate - initial, 1 - initial)[1].min(axis=1)
     dispersion = max(1.0, profile.min() / (len(compute) - 3))
-    allowed = profile <= profile.min() + dispersion * chi2.ppf(2 * confidence - 1, 1)
+    chi_squared = 2 * gammaincinv(0.5, 2 * confidence - 1)  # one degree of freedom
+    allowed = profile <= profile.min() + dispersion * chi_squared
     return np.inf if allowed[-1] else float(np.exp(lattice.log_C_mid[allowed.nonzero()[0][-1] + 1]))

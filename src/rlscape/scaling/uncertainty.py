@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from rlscape.scaling.curves import Curve, Initial
 from rlscape.scaling.fit import SigmoidFit
@@ -39,7 +39,7 @@ def t_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
     mean = float(array.mean())
     if n == 1:
         return Interval(mean, np.nan, np.nan, 1)
-    half = float(student_t.ppf((1 + confidence) / 2, n - 1) * array.std(ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + confidence) / 2) * array.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
 

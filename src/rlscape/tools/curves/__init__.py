@@ -1,0 +1,1 @@
+"""Learning curves from training logs: fits, forecasts and comparisons with intervals."""

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rlscape.errors import CheckpointError
-from rlscape.tools.checkpoints import kind_of, match_tensors, open_checkpoint
+from rlscape.tools.weights.checkpoints import kind_of, match_tensors, open_checkpoint
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -129,7 +129,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         file.truncate(8 + len(encoded) + 64 * size)
     program = f"""
 import resource
-from rlscape.tools.checkpoints import open_checkpoint
+from rlscape.tools.weights.checkpoints import open_checkpoint
 checkpoint = open_checkpoint({str(tmp_path)!r})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in checkpoint.tensors:

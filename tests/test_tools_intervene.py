@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Ph
 from rlscape.cli.main import main
 from rlscape.errors import CheckpointError, ConfigError
 from rlscape.models.interventions import Gauge
-from rlscape.tools.intervene import intervene
+from rlscape.tools.weights.intervene import intervene
 
 SIZES = dict(
     vocab_size=50,

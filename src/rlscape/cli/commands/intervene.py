@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the copy and print how exact it is."""
     from transformers.utils.logging import disable_progress_bar
 
-    from rlscape.tools.intervene import intervene
+    from rlscape.tools.weights.intervene import intervene
 
     disable_progress_bar()  # one bar per load of a few seconds
 

@@ -31,8 +31,8 @@ from rlscape.models.interventions import (
     permute_heads,
     rotate_value_output,
 )
-from rlscape.tools.checkpoints import ADAPTER_CONFIG, HUB_FILES, local_directory, open_checkpoint
-from rlscape.tools.tensors import Checkpoint, StoredTensor
+from rlscape.tools.weights.checkpoints import ADAPTER_CONFIG, HUB_FILES, local_directory, open_checkpoint
+from rlscape.tools.weights.tensors import Checkpoint, StoredTensor
 
 Kind = Literal["rotate", "permute"]
 TOLERANCE = 1e-3

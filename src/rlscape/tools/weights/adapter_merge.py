@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from rlscape.errors import CheckpointError
-from rlscape.tools.tensor_names import by_core, core, kind_of, listed
-from rlscape.tools.tensors import Checkpoint, Rows, TensorInfo
+from rlscape.tools.weights.tensor_names import by_core, core, kind_of, listed
+from rlscape.tools.weights.tensors import Checkpoint, Rows, TensorInfo
 
 REMEDY = "merge it with peft (`merge_and_unload()`), save the model and give that directory"
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<part>(embedding_)?[AB]|magnitude_vector)(\.default)?(\.weight)?")

@@ -345,7 +345,7 @@ class TestCommand:
         self.run(monkeypatch, base, tuned, tuned, "-o", tmp_path / "out")
         printed = capsys.readouterr().out
         printed = " ".join(printed.split())
-        assert "up: nothing beyond magnitude and rounding" in printed
+        assert "up: 68% unchanged" in printed and "nothing beyond magnitude and rounding" in printed
         assert "Jaccard index of the update masks 1.000" in printed
         tensors = pd.read_parquet(tmp_path / "out/tensors.parquet")
         assert len(tensors) == 10

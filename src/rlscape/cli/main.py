@@ -6,6 +6,7 @@ from rlscape.cli.commands import compare, diff, fit, intervene
 from rlscape.cli.common import fail_clearly
 
 COMMANDS = {"fit": fit, "compare": compare, "diff": diff, "intervene": intervene}
+DESCRIPTION = "The measurements of a replication of two papers on RL, for your own training logs and checkpoints."
 EPILOG = """\
 exit codes:
   0  done, whatever the verdict
@@ -17,7 +18,7 @@ exit codes:
 def build_parser() -> argparse.ArgumentParser:
     """The command line, all subcommands included."""
     parser = argparse.ArgumentParser(
-        prog="rlscape", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="rlscape", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,6 +39,21 @@ def write_parquet(path: str | Path, frame: "pd.DataFrame") -> None:
     """Write a table atomically."""
     with atomic(path) as temporary:
         frame.to_parquet(temporary, index=False)
+
+
+def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows that all have the same keys as a parquet table, atomically; without pandas, which is slow to import.
+
+    Raises:
+        ValueError: there are no rows, or they do not have the same keys.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not rows or any(row.keys() != rows[0].keys() for row in rows):
+        raise ValueError(f"{path}: rows need the same keys, and one row at least")
+    with atomic(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(rows)), temporary)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

@@ -9,14 +9,15 @@ import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
+import numpy as np
 import torch
 from torch import Tensor
 
 from rlscape.catalogue import RunSettings
 from rlscape.cli.common import add_device, fail_clearly, on_device, parse_settings, start_logging
-from rlscape.files import provenance, write_json, write_parquet
+from rlscape.files import provenance, write_json, write_rows
 from rlscape.models.build import load_decoder, save_snapshots, save_trained
 from rlscape.models.decoder import Decoder
 from rlscape.settings import Device
@@ -27,9 +28,9 @@ class Trained:
     """What a run leaves."""
 
     model: torch.nn.Module
-    metrics: pd.DataFrame
+    metrics: list[dict[str, Any]]
     """A row per evaluation."""
-    updates: pd.DataFrame
+    updates: list[dict[str, Any]]
     """A row per optimiser step."""
     snapshots: dict[int, dict[str, Tensor]]
     """Step -> weights."""
@@ -48,14 +49,14 @@ def train_with_rl(settings: RunSettings, base: Path, scratch: Path) -> Trained:
     else:
         trainer = RLTrainer(settings, load_decoder(base))
     trainer.run(scratch / "checkpoint.pt")
-    updates = trainer.updates_frame()
-    on_policy = updates[updates.staleness_max == 0].log_ratio_mean
+    on_policy = np.array([row["log_ratio_mean"] for row in trainer.updates if row["staleness_max"] == 0])
+    on_policy = on_policy[~np.isnan(on_policy)]
     # Mean |log rho| while generator and trainer hold equal weights: pure numerical mismatch.
-    extra = {"mismatch": float(on_policy.mean())}
+    extra = {"mismatch": float(on_policy.mean()) if len(on_policy) else float("nan")}
     if trainer.restriction:
         extra["trained_share"] = trainer.restriction.share
     model = trainer.model if settings.adapter is None else merge(trainer.model)
-    return Trained(model, trainer.metrics_frame(), updates, trainer.snapshots, extra)
+    return Trained(model, trainer.metrics, trainer.updates, trainer.snapshots, extra)
 
 
 def train_with_trl(settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
@@ -88,11 +89,8 @@ def train_with_trl(settings: RunSettings, base: Path, scratch: Path, device: Dev
     else:
         from rlscape.preference import train_preference as train
     run = train(settings, base, scratch, evaluate, device)
-    metrics = pd.DataFrame(run.metrics)
-    metrics.insert(0, "run", settings.name)
-    metrics.insert(1, "arm", settings.arm)
-    metrics.insert(2, "seed", settings.seed)
-    return Trained(run.model, metrics, pd.DataFrame(run.updates), run.snapshots, {})
+    identity = {"run": settings.name, "arm": settings.arm, "seed": settings.seed}
+    return Trained(run.model, [identity | row for row in run.metrics], run.updates, run.snapshots, {})
 
 
 def main() -> None:
@@ -121,8 +119,8 @@ def main() -> None:
     save_trained(trained.model, arguments.base, arguments.output / "model")
     if settings.snapshots:
         save_snapshots(trained.snapshots, arguments.output / "snapshots.safetensors")
-    write_parquet(arguments.output / "updates.parquet", trained.updates)
-    write_parquet(arguments.output / "metrics.parquet", trained.metrics)
+    write_rows(arguments.output / "updates.parquet", trained.updates)
+    write_rows(arguments.output / "metrics.parquet", trained.metrics)
     record = {
         "run": settings.name,
         "arm": settings.arm,

@@ -37,7 +37,7 @@ from rlscape.tools.curves.differences import (
     residuals_on_common,
     subtract,
 )
-from rlscape.tools.curves.fit import FURTHEST, UNKNOWN, FitOptions, Point, Report, fit_log
+from rlscape.tools.curves.fit import FURTHEST, UNKNOWN, FitOptions, Point, Report, fit_recipe
 from rlscape.tools.curves.fit import Verdict as FitVerdict
 from rlscape.tools.curves.intervals import Points, predict, quantile
 from rlscape.tools.curves.logs import Log, normal_name
@@ -195,10 +195,7 @@ def compare_logs(logs: Mapping[str, Log], options: FitOptions | None = None) -> 
 
 
 def _fit(name: str, log: Log, options: FitOptions) -> _Fitted:
-    report = fit_log(log, options)
-    if report.held_out is None:
-        return _Fitted(name, log, report, None)
-    recipe = Recipe.of(log.series, options.bounds, options.to_unit(options.initial), options.confidence)
+    report, recipe = fit_recipe(log, options)
     return _Fitted(name, log, report, recipe)
 
 

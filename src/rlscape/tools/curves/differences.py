@@ -36,6 +36,7 @@ from rlscape.tools.curves.seeds import (
     ONE_SIDED,
     Estimate,
     between_runs,
+    pearson,
 )
 
 POWER = 0.8
@@ -179,12 +180,6 @@ def residuals_on_common(
     ]
 
 
-def _correlation(first: FloatArray, second: FloatArray) -> float:
-    if len(first) < COMMON_POINTS or not (first.std() > 0 and second.std() > 0):
-        return np.nan
-    return float(np.corrcoef(first, second)[0, 1])
-
-
 def measure_shared(
     first: FloatArray, second: FloatArray, pairs: Sequence[tuple[int, int]], of_first: float, of_second: float
 ) -> Shared:
@@ -195,8 +190,8 @@ def measure_shared(
         of_first, of_second: the correlation between the runs of either recipe.
     """
     differences = [first[i] - second[j] for i, j in pairs]
-    found = [_correlation(a, b) for a, b in combinations(differences, 2)]
-    r = _correlation(first.mean(axis=0), second.mean(axis=0))
+    found = [pearson(a, b) for a, b in combinations(differences, 2)]
+    r = pearson(first.mean(axis=0), second.mean(axis=0))
     points = first.shape[1]
     lower = np.nan
     if points > COMMON_POINTS:

@@ -166,7 +166,12 @@ class Report:
 
 
 def fit_log(log: Log, options: FitOptions) -> Report:
-    """Fit the runs of a log as one recipe.
+    """Fit the runs of a log as one recipe; see :func:`fit_recipe` for the errors."""
+    return fit_recipe(log, options)[0]
+
+
+def fit_recipe(log: Log, options: FitOptions) -> tuple[Report, Recipe | None]:
+    """Fit the runs of a log as one recipe: what to say of it, and the fits, None if there are too few points.
 
     Raises:
         MetricsError: a value of y lies outside the bounds.
@@ -196,7 +201,7 @@ def fit_log(log: Log, options: FitOptions) -> Report:
         found = int((series.x > 0).sum())
         if found < needed:
             reason = f"{series.name} has {found} points at positive {log.x_column}, at least {needed} are needed"
-            return replace(unfitted, reason=f"{reason}: evaluate more often or train for longer")
+            return replace(unfitted, reason=f"{reason}: evaluate more often or train for longer"), None
 
     recipe = Recipe.of(log.series, options.bounds, initial, options.confidence)
     profile = recipe.profile
@@ -216,14 +221,14 @@ def fit_log(log: Log, options: FitOptions) -> Report:
         inflation=recipe.inflation,
     )
     if judgement.falls:
-        return fitted
+        return fitted, recipe
     if judgement.verdict == "flat":
         level, change = flat_level(recipe, options.within)
         start = _in_units(recipe.R_0, options) if fitted.initial_source != "estimated" else UNKNOWN
-        return replace(fitted, A=_in_units(level, options), R_0=start, plateau=_plateau(change, options))
+        return replace(fitted, A=_in_units(level, options), R_0=start, plateau=_plateau(change, options)), recipe
     first = float(profile.points.compute[profile.points.compute > 0].min())
     beyond = np.geomspace(last, until, FORECAST_POINTS)
-    return replace(
+    report = replace(
         fitted,
         reach=last / profile.fit.C_mid,
         A=_in_units(recipe.A, options),
@@ -234,6 +239,7 @@ def fit_log(log: Log, options: FitOptions) -> Report:
         forecast=_curve(recipe, beyond, options) if judgement.verdict == "forecast" else (),
         plateau=_plateau(recipe.change(last, options.within * last), options),
     )
+    return report, recipe
 
 
 def _notes(log: Log, options: FitOptions, measured: bool) -> tuple[str, ...]:

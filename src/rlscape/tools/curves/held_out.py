@@ -13,6 +13,7 @@ import numpy as np
 from rlscape.scaling.rivals import fit_exponential_saturation, fit_power_law
 from rlscape.scaling.sigmoid import FloatArray
 from rlscape.tools.curves.intervals import Line, Points, Profile, predict
+from rlscape.tools.curves.verdicts import fewest_points
 
 RIVALS = ("power_law", "exponential_saturation", "line", "log_line")
 FORMS = ("sigmoid", *RIVALS, "last_value")
@@ -51,8 +52,7 @@ def hold_out(points: Points, share: float, initial: float | None, confidence: fl
     cutoff = share * float(points.compute.max())
     seen, rest = points.where(points.compute <= cutoff), points.where(points.compute > cutoff)
     later = seen.where(seen.compute > 0)
-    needed = 5 if initial is None else 4
-    if len(seen) < needed or len(np.unique(later.compute)) < 3:
+    if len(seen) < fewest_points(initial) or len(np.unique(later.compute)) < 3:
         reason = f"{len(seen)} points up to compute {cutoff:.4g}, too few to fit"
         return HeldOut(share, cutoff, len(seen), len(rest), np.nan, dict.fromkeys(FORMS, np.nan), reason)
     fit = Profile.of(seen, initial, confidence).fit

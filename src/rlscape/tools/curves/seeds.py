@@ -134,6 +134,13 @@ def lag_correlation(profiles: Sequence[Profile]) -> float:
     return products / squares + parameters / sum(map(len, residuals))
 
 
+def pearson(first: FloatArray, second: FloatArray) -> float:
+    """The correlation of residuals (m,); NaN for fewer than ``COMMON_POINTS``, or if some do not vary."""
+    if len(first) < COMMON_POINTS or not (first.std() > 0 and second.std() > 0):
+        return np.nan
+    return float(np.corrcoef(first, second)[0, 1])
+
+
 def residual_correlation(profiles: Sequence[Profile]) -> float:
     """The mean correlation between the residuals of pairs of runs; NaN for one run, or if no pair overlaps.
 
@@ -149,8 +156,8 @@ def residual_correlation(profiles: Sequence[Profile]) -> float:
             inside = (x_first >= x_second.min()) & (x_first <= x_second.max())
             e_first = first.residuals()[inside]
             e_second = np.interp(x_first[inside], x_second, second.residuals())
-        if len(e_first) >= COMMON_POINTS and e_first.std() > 0 and e_second.std() > 0:
-            found.append(float(np.corrcoef(e_first, e_second)[0, 1]))
+        if not np.isnan(value := pearson(e_first, e_second)):
+            found.append(value)
     return float(np.mean(found)) if found else np.nan
 
 

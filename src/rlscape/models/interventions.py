@@ -72,6 +72,21 @@ def derangement(size: int, generator: torch.Generator) -> Tensor:
             return order
 
 
+def random_rotation(kv_heads: int, repeats: int, head_dim: int, generator: torch.Generator) -> ChannelMaps:
+    """Of the value channels, a Haar rotation per KV group."""
+    rotations = torch.stack([haar_orthogonal(head_dim, generator) for _ in range(kv_heads)])
+    return rotate_value_output(rotations, repeats)
+
+
+def random_permutation(kv_heads: int, repeats: int, head_dim: int, generator: torch.Generator) -> ChannelMaps:
+    """Of the heads, no KV group in its place.
+
+    Raises:
+        ConfigError: there is one KV head.
+    """
+    return permute_heads(derangement(kv_heads, generator), repeats, head_dim)
+
+
 @dataclass(frozen=True)
 class Gauge:
     """The maps of one intervention on one architecture."""
@@ -103,10 +118,9 @@ class Gauge:
             edited[layer] = edit
             steps: list[ChannelMaps] = []
             if edit.rotate:
-                rotations = torch.stack([haar_orthogonal(head_dim, generator) for _ in range(kv_heads)])
-                steps.append(rotate_value_output(rotations, repeats))
+                steps.append(random_rotation(kv_heads, repeats, head_dim, generator))
             if edit.permute:
-                steps.append(permute_heads(derangement(kv_heads, generator), repeats, head_dim))
+                steps.append(random_permutation(kv_heads, repeats, head_dim, generator))
             for step in steps:
                 for projection, matrix in step.items():
                     module = f"model.layers.{layer}.self_attn.{projection}"

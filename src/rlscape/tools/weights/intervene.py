@@ -22,15 +22,7 @@ from torch import Tensor
 
 from rlscape.errors import CheckpointError
 from rlscape.files import provenance, write_json
-from rlscape.geometry.nulls import haar_orthogonal
-from rlscape.models.interventions import (
-    INTERVENTION_FILE,
-    ChannelMaps,
-    Gauge,
-    derangement,
-    permute_heads,
-    rotate_value_output,
-)
+from rlscape.models.interventions import INTERVENTION_FILE, Gauge, random_permutation, random_rotation
 from rlscape.tools.weights.checkpoints import ADAPTER_CONFIG, HUB_FILES, local_directory, open_checkpoint
 from rlscape.tools.weights.tensors import Checkpoint, StoredTensor
 
@@ -166,12 +158,8 @@ def make_gauge(kind: Kind, heads: Heads, prefix: str, seed: int) -> Gauge:
     """
     generator = torch.Generator().manual_seed(seed)
     repeats = heads.heads // heads.kv_heads
-    maps: ChannelMaps
-    if kind == "rotate":
-        rotations = [haar_orthogonal(heads.head_dim, generator) for _ in range(heads.kv_heads)]
-        maps = rotate_value_output(torch.stack(rotations), repeats)
-    else:
-        maps = permute_heads(derangement(heads.kv_heads, generator), repeats, heads.head_dim)
+    draw = random_rotation if kind == "rotate" else random_permutation
+    maps = draw(heads.kv_heads, repeats, heads.head_dim, generator)
     return Gauge({}, {prefix + projection: matrix for projection, matrix in maps.items()})
 
 

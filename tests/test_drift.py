@@ -3,6 +3,7 @@
 import copy
 import math
 
+import pandas as pd
 import pytest
 import torch
 
@@ -65,7 +66,7 @@ def test_size_of_the_update_counts_the_matrices_inside_the_blocks(model) -> None
 def test_a_run_records_its_drift_and_keeps_the_weights_of_its_evaluations() -> None:
     settings = settings_of("rlvr")
     trainer = train(settings, guessing_model(settings))
-    updates, metrics = trainer.updates_frame(), trainer.metrics_frame()
+    updates, metrics = pd.DataFrame(trainer.updates), pd.DataFrame(trainer.metrics)
     assert (updates[["kl_from_start", "kl_to_start", "kl_step"]] > 0).all(axis=None)
     assert metrics["x"].iloc[0] == 0 and (metrics["x"].iloc[1:] > 0).all()
     assert list(trainer.snapshots) == metrics["step"].tolist()[1:]

@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -57,9 +58,11 @@ def train(settings, base, **arguments):
 def assert_same_run(first, second):
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
-    assert first.updates_frame().equals(second.updates_frame())
+    assert pd.DataFrame(first.updates).equals(pd.DataFrame(second.updates))
     assert (
-        first.metrics_frame().drop(columns="wall_seconds").equals(second.metrics_frame().drop(columns="wall_seconds"))
+        pd.DataFrame(first.metrics)
+        .drop(columns="wall_seconds")
+        .equals(pd.DataFrame(second.metrics).drop(columns="wall_seconds"))
     )
 
 
@@ -68,14 +71,14 @@ def test_same_settings_give_the_same_run_bit_for_bit_and_another_seed_does_not(b
     first = train(settings, base)
     assert_same_run(first, train(settings, base))
     other = train(settings.changed(seed=1), base)
-    assert not first.updates_frame().equals(other.updates_frame())
+    assert not pd.DataFrame(first.updates).equals(pd.DataFrame(other.updates))
 
 
 @pytest.mark.parametrize("arm", ["scalerl", "deepseek_grpo"])
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(base, arm, tmp_path):
     settings = settings_of(arm)
     uninterrupted = train(settings, base)
-    assert uninterrupted.updates_frame().gradient_norm.gt(0).any()
+    assert pd.DataFrame(uninterrupted.updates).gradient_norm.gt(0).any()
 
     def kill(step):
         if step == 3:
@@ -161,14 +164,14 @@ def test_zero_variance_filter_drops_prompts_before_training(base):
     """With the filter the useless prompts cost no trained tokens; without it they do."""
     filtered = train(settings_of("scalerl"), base)
     unfiltered = train(settings_of("scalerl", zero_variance_filter=False), base)
-    updates = filtered.updates_frame()
+    updates = pd.DataFrame(filtered.updates)
     assert (updates.active_prompts < 3).any()
     assert filtered.tokens_trained < filtered.tokens_generated
     assert unfiltered.tokens_trained == unfiltered.tokens_generated
-    assert (unfiltered.updates_frame().active_prompts == 3).all()
+    assert (pd.DataFrame(unfiltered.updates).active_prompts == 3).all()
 
 
 def test_on_policy_mismatch_is_small_but_real(base):
-    first = train(settings_of("scalerl"), base).updates_frame().iloc[0]
+    first = pd.DataFrame(train(settings_of("scalerl"), base).updates).iloc[0]
     assert first.staleness_max == 0
     assert 0 < first.log_ratio_mean < 0.01

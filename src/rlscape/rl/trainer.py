@@ -36,8 +36,6 @@ from rlscape.rl.schedule import SCHEDULES
 from rlscape.tasks.problems import Problem, make_task_sets
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rlscape.sparse import Restriction
 
 log = logging.getLogger(__name__)
@@ -260,18 +258,6 @@ class RLTrainer:
             "clip_fraction": clipped / max(tokens, 1),
             "gradient_norm": float(norm),
         }
-
-    def metrics_frame(self) -> "pd.DataFrame":
-        """A row per evaluation."""
-        import pandas as pd
-
-        return pd.DataFrame(self.metrics)
-
-    def updates_frame(self) -> "pd.DataFrame":
-        """A row per optimiser step."""
-        import pandas as pd
-
-        return pd.DataFrame(self.updates)
 
     def save_checkpoint(self, path: Path) -> None:
         """Everything that the rest of the run depends on."""

@@ -220,18 +220,22 @@ def test_files_are_named_by_their_seed(tmp_path: Path) -> None:
     assert_expected(read_logs([tmp_path / "run3.csv"]), "run3")
 
 
+def write(frame: pd.DataFrame, path: Path) -> None:
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif path.suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("column", ["seed", "variant"])
 def test_seeds_in_a_column(tmp_path: Path, suffix: str, column: str) -> None:
     frame = pd.concat([table(**{column: 0}), table(**{column: 1}).assign(reward=REWARDS + 1)])
     frame = frame.sort_values("step", kind="stable")
     path = tmp_path / f"log.{suffix}"
-    if suffix == "csv":
-        frame.to_csv(path, index=False)
-    elif suffix == "jsonl":
-        frame.to_json(path, orient="records", lines=True)
-    else:
-        frame.to_parquet(path)
+    write(frame, path)
     log = read_logs([path], seeds=None if column == "seed" else column)
     assert [run.name for run in log.series] == [f"{column} 0", f"{column} 1"]
     assert np.allclose(log.series[1].y, REWARDS + 1)
@@ -320,12 +324,7 @@ def test_a_cell_that_is_no_number(tmp_path: Path, suffix: str) -> None:
     frame = table().astype({"reward": object})
     frame.loc[2, "reward"] = "40%"
     path = tmp_path / f"log.{suffix}"
-    if suffix == "csv":
-        frame.to_csv(path, index=False)
-    elif suffix == "jsonl":
-        frame.to_json(path, orient="records", lines=True)
-    else:
-        frame.astype({"reward": str}).to_parquet(path)
+    write(frame.astype({"reward": str}) if suffix == "parquet" else frame, path)
     message = refused(path)
     assert all(part in message for part in (path.name, "'reward'", "row 3", "'40%'"))
 

@@ -68,6 +68,6 @@ $(UV):
 
 $(READY): envs/requirements.txt pyproject.toml | $(UV)
 	test -x .venv/bin/python || $(UV) venv --quiet --python .uv/bin/python .venv
-	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes envs/requirements.txt
+	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes --compile-bytecode envs/requirements.txt
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from rlscape.catalogue import ARMS, resolve_run, runs_of, with_catalogue
+from rlscape.catalogue import ARMS, DOWNSTREAM, resolve_run, runs_of, with_catalogue
 from rlscape.config import Config, GeometrySettings, load_config
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_pair
@@ -135,9 +135,9 @@ def write_run(config: Config, arm: str, seed: int, run: Run, evaluations: int = 
         rates = truth.predict(compute)
         if run.collapse_at is not None:
             rates = np.where(compute > run.collapse_at, truth.R_0, rates)
-        metrics = metrics.assign(
-            **sampled(rates, prefix, rng), **sampled(rates * run.downstream, f"{prefix}downstream_", rng)
-        )
+        metrics = metrics.assign(**sampled(rates, prefix, rng))
+        if arm in DOWNSTREAM:
+            metrics = metrics.assign(**sampled(rates * run.downstream, f"{prefix}downstream_", rng))
     write_parquet(config.results_dir / "runs" / name / "metrics.parquet", metrics)
     write_parquet(config.results_dir / "runs" / name / "updates.parquet", update_rows(run, metrics))
     record = {"run": name, "arm": arm, "seed": seed, "method": "rl", "parameters": 10_000, "mismatch": run.mismatch}

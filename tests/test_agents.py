@@ -360,7 +360,7 @@ def test_an_agents_run_has_its_own_task_and_resumes_bit_for_bit(tmp_path):
     assert str(resumed.updates) == str(whole.updates)  # nan is not nan
     for name, values in whole.model.state_dict().items():
         assert torch.equal(values, resumed.model.state_dict()[name])
-    assert {"pass_rate", "downstream_pass_rate"} <= whole.metrics[-1].keys()
+    assert "pass_rate" in whole.metrics[-1]
     assert not [column for column in whole.metrics[-1] if column.startswith("planning_")]
 
 

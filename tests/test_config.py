@@ -219,9 +219,26 @@ def test_only_runs_with_code_problems_depend_on_the_code_settings() -> None:
     assert resolve_run(config, "math_only-s0").base_name == resolve_run(config, "math_and_code-s0").base_name
 
 
+def test_arms_are_evaluated_downstream_where_a_figure_says_so() -> None:
+    config = load_scale(REPOSITORY / "config" / "config.yaml")
+    shown, hidden = (resolve_run(config, run).evaluation for run in ("moe-s0", "ppo8-s0"))
+    assert shown == config.scalerl.evaluation
+    assert shown.downstream_prompts > 0
+    assert hidden == shown.changed(downstream_prompts=0)
+
+
+def test_arms_of_other_precision_and_optimiser_settings() -> None:
+    config = load_scale(REPOSITORY / "config" / "thorough.yaml")
+    plain, betas, full = (resolve_run(config, f"{arm}-s0") for arm in ("rlvr", "rlvr_adam_beta", "rlvr_fp32"))
+    assert betas.rl == plain.rl.changed(adam_betas=(0.9, 0.95))
+    assert full.rl == plain.rl.changed(generator_precision="fp32")
+    assert full.base == plain.base.changed(precision="fp32")
+
+
 def test_thorough_has_the_testbed_of_the_default_scale() -> None:
     default, thorough = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in ("config", "thorough"))
-    for part in ("math", "code", "bases", "off_principals", "fit", "geometry"):
+    for part in ("math", "code", "off_principals", "fit", "geometry"):
         assert getattr(default, part) == getattr(thorough, part), part
+    assert default.bases.items() <= thorough.bases.items()
     assert thorough.scalerl.rl == default.scalerl.rl.changed(steps=thorough.scalerl.rl.steps)
     assert set(ARMS) == set(thorough.seeds) and min(thorough.seeds.values()) == 5

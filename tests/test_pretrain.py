@@ -145,6 +145,10 @@ def test_run_is_bitwise_reproducible_and_on_the_bf16_grid(tmp_path):
     model = load_model(tmp_path / "first")
     for parameter in model.parameters():
         assert torch.equal(parameter, parameter.to(torch.bfloat16).to(torch.float32))
+    pretrain(BASE.changed(precision="fp32"), MATH, tmp_path / "unrounded")
+    for parameter, rounded in zip(load_model(tmp_path / "unrounded").parameters(), model.parameters(), strict=True):
+        assert torch.equal(parameter.to(torch.bfloat16).to(torch.float32), rounded)
+        assert parameter.ndim == 1 or not torch.equal(parameter, rounded)
     start = build_model(BASE.model, SETTINGS.seed)
     assert not torch.equal(model.lm_head.weight, start.lm_head.weight)
     record = json.loads((tmp_path / "first" / "base.json").read_text())

@@ -153,6 +153,8 @@ class BaseSettings(Settings):
 
     model: ModelSettings
     pretraining: PretrainSettings
+    precision: Precision = "bf16"
+    """Of the values at the end of pretraining, which are stored in fp32 either way; bf16: rounded to that grid."""
 
 
 class EvaluationSettings(Settings):

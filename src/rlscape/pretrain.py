@@ -166,7 +166,8 @@ def pretrain(
             bar.set_postfix(loss=f"{losses[-1]:.3f}")
             if bar.disable:
                 logger.info("%s: step %d/%d, loss %.4f", name, step + 1, settings.steps, losses[-1])
-    snap_to_bf16_(model)
+    if base.precision == "bf16":
+        snap_to_bf16_(model)
     output = Path(output)
     stock.load_state_dict(model.state_dict())
     save_model(stock, output)

@@ -34,6 +34,7 @@ from rlscape.settings import AgentTask, MaskName, Optimizer, Precision, Settings
 
 __all__ = [
     "ARMS",
+    "DOWNSTREAM",
     "FIGURES",
     "INTERVENTIONS",
     "LEARNING_RATES",
@@ -59,6 +60,8 @@ __all__ = [
 INTERVENTIONS = off_principals.INTERVENTIONS
 ARMS: dict[str, Arm] = scalerl.ARMS | off_principals.ARMS
 FIGURES: tuple[Figure, ...] = scalerl.FIGURES + off_principals.FIGURES
+DOWNSTREAM = {arm for figure in FIGURES if figure.downstream for arm in (*figure.arms, *figure.optional)}
+"""Arms that are evaluated downstream; on the others it would be a third to a half of an evaluation's time."""
 
 
 class RunSettings(Settings):
@@ -200,7 +203,7 @@ def _rl_settings(rl: RLSettings, name: str, recipe: Recipe) -> RLSettings:
 
     Paper: compares recipes of unequal batches over about the same compute. Here: over the same completions.
     """
-    rl = _scaled(rl, name)
+    rl = _scaled(rl, name).changed(**ARMS[name].engine)
     share = REFERENCE_COMPLETIONS / (recipe.prompts_per_batch * recipe.generations_per_prompt)
     return rl.changed(steps=max(2, round(rl.steps * share)))
 
@@ -228,6 +231,8 @@ def resolve_run(config: Config, run: str) -> RunSettings:
             values["preference"] = _scaled(study.preference, name).changed(**arm.changes)
     except ValidationError as error:
         raise ConfigError(f"catalogue: arm {name}: {error}") from None
+    if name not in DOWNSTREAM:
+        values["evaluation"] = study.evaluation.changed(downstream_prompts=0)
     settings = RunSettings(
         arm=name,
         seed=seed,

@@ -25,6 +25,8 @@ class Arm(Settings):
     """Fields replaced by this arm: of the recipe; without a recipe, of the scale's settings of the method."""
     times: dict[str, float] = {}
     """The scale's settings of the method (e.g. :class:`rlscape.config.RLSettings`) that this arm multiplies."""
+    engine: dict[str, Any] = {}
+    """Fields of :class:`rlscape.config.RLSettings` replaced by this arm."""
     base: str | None = None
     """Base model; None: that of the paper's study."""
     start: str | None = None
@@ -82,6 +84,8 @@ class Figure(Settings):
     arms: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     """Arms that are shown where the scale runs them."""
+    downstream: bool = False
+    """Its arms are evaluated on the longer problems too."""
     measurements: tuple[Measurement, ...] = ()
     """``over_time`` is measured on those of its arms that keep snapshots."""
 

@@ -152,7 +152,17 @@ ARMS |= {
     "sft_likeliest": _supervised("SFT on likeliest own samples", changes={"data": "likeliest"}, extra=True),
     # epsilon 1e-8, torch's default, at which small gradients make smaller steps
     "rlvr_adam_epsilon": _rlvr("RLVR, Adam epsilon 1e-8", times={"adam_epsilon": 1e7}, extra=True),
+    # 0.95, common in pretraining: AdamW forgets the size of old gradients 50 times as fast
+    "rlvr_adam_beta": _rlvr("RLVR, Adam beta2 0.95", engine={"adam_betas": (0.9, 0.95)}, extra=True),
+    # Three ways to store: fp32 from a base on the bf16 grid (all others), bf16 at every update, fp32 and no grid.
     "rlvr_bf16_weights": _rlvr("RLVR, weights stored in bf16", storage="bf16", extra=True),
+    "rlvr_fp32": _rlvr(
+        "RLVR, fp32 throughout",
+        {"generator_head": "fp32", "trainer_head": "fp32"},
+        base="deep_fp32",
+        engine={"generator_precision": "fp32"},
+        extra=True,
+    ),
 }
 
 # Control: the size of the model.
@@ -184,9 +194,20 @@ _SIZES = tuple(f"size_{size}" for size in SIZES)
 
 
 def _figure(
-    stem: str, *arms: str, optional: tuple[str, ...] = (), measurements: tuple[Measurement, ...] = ()
+    stem: str,
+    *arms: str,
+    optional: tuple[str, ...] = (),
+    measurements: tuple[Measurement, ...] = (),
+    downstream: bool = False,
 ) -> Figure:
-    return Figure(paper="off_principals", stem=stem, arms=arms, optional=optional, measurements=measurements)
+    return Figure(
+        paper="off_principals",
+        stem=stem,
+        arms=arms,
+        optional=optional,
+        measurements=measurements,
+        downstream=downstream,
+    )
 
 
 FIGURES: tuple[Figure, ...] = (
@@ -198,9 +219,9 @@ FIGURES: tuple[Figure, ...] = (
     _figure("fig06", "rlvr", "rlvr_intervened", measurements=("pairs_intervened",)),
     _figure("fig07", "agent_search", "agent_planning"),
     _figure("fig08", *_AGENTS),
-    _figure("fig09", *_MASKED, optional=_MASKED_EXTRA),
-    _figure("fig10", *_ADAPTERS),
-    _figure("fig11", *_LLAMA, optional=_LLAMA_EXTRA),
+    _figure("fig09", *_MASKED, optional=_MASKED_EXTRA, downstream=True),
+    _figure("fig10", *_ADAPTERS, downstream=True),
+    _figure("fig11", *_LLAMA, optional=_LLAMA_EXTRA, downstream=True),
     _figure("fig12", *_FOOTPRINT, measurements=("pairs_footprint",)),
     _figure("fig13", "llama_full", "mistral_full"),
     _figure("fig14", "rlvr_long", measurements=("over_time",)),
@@ -215,15 +236,15 @@ FIGURES: tuple[Figure, ...] = (
     ),
     _figure("table2", *_FOOTPRINT, measurements=("pairs_footprint",)),
     _figure("table3", *_AGENTS, "dpo", "simpo"),
-    _figure("table4", *_MASKED, optional=_MASKED_EXTRA),
-    _figure("table5", *_MASKED, optional=_MASKED_EXTRA),
+    _figure("table4", *_MASKED, optional=_MASKED_EXTRA, downstream=True),
+    _figure("table5", *_MASKED, optional=_MASKED_EXTRA, downstream=True),
     _figure("control_learning_rate", "rlvr", *_RATES, "sft", *_SFT_RATES),
     _figure("control_matching", "rlvr", "sft", "sft_lr_thirtieth", measurements=("matching",)),
     _figure(
         "control_origin",
         *("rlvr", "sft", "sft_self", "sft_noisy", "sft_random_base", "rlvr_brief_base", "rlvr_second_base"),
         *("rlvr_sgd", "dpo", "simpo"),
-        optional=("sft_likeliest", "rlvr_adam_epsilon", "rlvr_bf16_weights"),
+        optional=("sft_likeliest", "rlvr_adam_epsilon", "rlvr_adam_beta", "rlvr_bf16_weights", "rlvr_fp32"),
     ),
     _figure("control_nulls", "rlvr", "sft"),
     _figure("control_operators", "rlvr", "sft", measurements=("operators",)),

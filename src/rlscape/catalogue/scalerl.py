@@ -124,8 +124,9 @@ _HEADS = (
 )
 
 FIGURES: tuple[Figure, ...] = (
-    Figure(paper="scalerl", stem="fig01", arms=("large_batch", "moe")),
-    Figure(paper="scalerl", stem="fig02", arms=_RECIPES),
+    Figure(paper="scalerl", stem="fig01", arms=("large_batch", "moe"), downstream=True),
+    # Claim S22 compares both pass rates of these recipes; the figure itself shows one.
+    Figure(paper="scalerl", stem="fig02", arms=_RECIPES, downstream=True),
     Figure(paper="scalerl", stem="fig03"),
     Figure(
         paper="scalerl",
@@ -139,8 +140,8 @@ FIGURES: tuple[Figure, ...] = (
     Figure(paper="scalerl", stem="fig06", arms=("baseline", "zero_variance_filter", "no_positive_resampling")),
     Figure(paper="scalerl", stem="fig07", arms=_LEAVE_ONE_OUT),
     Figure(paper="scalerl", stem="fig08", arms=("scalerl", "moe", "moe_bf16_head")),
-    Figure(paper="scalerl", stem="fig09", arms=("scalerl", "long_budget")),
-    Figure(paper="scalerl", stem="fig10", arms=("small_batch", "scalerl", "large_batch")),
+    Figure(paper="scalerl", stem="fig09", arms=("scalerl", "long_budget"), downstream=True),
+    Figure(paper="scalerl", stem="fig10", arms=("small_batch", "scalerl", "large_batch"), downstream=True),
     Figure(paper="scalerl", stem="fig11", arms=("math_only", "math_and_code")),
     Figure(paper="scalerl", stem="fig12"),
     Figure(paper="scalerl", stem="fig13"),
@@ -151,8 +152,8 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure(paper="scalerl", stem="fig15", arms=_LEAVE_ONE_OUT),
     Figure(paper="scalerl", stem="fig16", arms=("scalerl", "large_batch")),
-    Figure(paper="scalerl", stem="fig17", arms=_GENERATIONS),
-    Figure(paper="scalerl", stem="fig18", arms=(*_GENERATIONS, "math_and_code")),
+    Figure(paper="scalerl", stem="fig17", arms=_GENERATIONS, downstream=True),
+    Figure(paper="scalerl", stem="fig18", arms=(*_GENERATIONS, "math_and_code"), downstream=True),
     Figure(
         paper="scalerl",
         stem="fig19",

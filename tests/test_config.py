@@ -239,6 +239,6 @@ def test_thorough_has_the_testbed_of_the_default_scale() -> None:
     default, thorough = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in ("config", "thorough"))
     for part in ("math", "code", "off_principals", "fit", "geometry"):
         assert getattr(default, part) == getattr(thorough, part), part
-    assert default.bases.items() <= thorough.bases.items()
+    assert thorough.bases == default.bases | {"deep_fp32": default.bases["deep"].changed(precision="fp32")}
     assert thorough.scalerl.rl == default.scalerl.rl.changed(steps=thorough.scalerl.rl.steps)
     assert set(ARMS) == set(thorough.seeds) and min(thorough.seeds.values()) == 5

@@ -151,7 +151,7 @@ ARMS |= {
     "sft_noisy": _supervised("SFT, noisy weights", changes={"noise": 1.0}),
     "sft_likeliest": _supervised("SFT on likeliest own samples", changes={"data": "likeliest"}, extra=True),
     # epsilon 1e-8, torch's default, at which small gradients make smaller steps
-    "rlvr_adam_epsilon": _rlvr("RLVR, Adam epsilon 1e-8", times={"adam_epsilon": 1e7}, extra=True),
+    "rlvr_adam_epsilon": _rlvr("RLVR, Adam epsilon 1e-8", engine={"adam_epsilon": 1e-8}, extra=True),
     # 0.95, common in pretraining: AdamW forgets the size of old gradients 50 times as fast
     "rlvr_adam_beta": _rlvr("RLVR, Adam beta2 0.95", engine={"adam_betas": (0.9, 0.95)}, extra=True),
     # Three ways to store: fp32 from a base on the bf16 grid (all others), bf16 at every update, fp32 and no grid.

@@ -96,9 +96,10 @@ def test_decoding_with_the_cache_equals_a_full_forward_pass(architecture):
     config = weights.config
     cache = SlotCache(config.num_hidden_layers, 6, config.num_key_value_heads, 32, config.head_dim)
     contexts = torch.tensor([[5, 7, 9, 2], [4, 3, 0, 0]])
-    sequences = [[5, 7, 9, 2], [5, 7, 9, 2], [4, 3], [4, 3]]
+    sequences = [[5, 7, 9, 2], [4, 3], [5, 7, 9, 2], [4, 3]]
     with torch.no_grad():
-        weights.hidden_states(contexts.flatten(), torch.arange(4).repeat(2), cache.prefill(2, 0, copies=2))
+        weights.hidden_states(contexts.flatten(), torch.arange(4).repeat(2), cache.prefill(2, 0))
+        cache.move(torch.tensor([0, 1]), torch.tensor([2, 3]), 4)
         for step in range(5):
             ids = torch.tensor([2 + (3 * step + row) % 20 for row in range(len(sequences))])
             positions = torch.tensor([len(sequence) for sequence in sequences])

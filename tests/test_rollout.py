@@ -5,6 +5,7 @@ import torch
 
 from rlscape.config import MathSettings, ModelSettings
 from rlscape.models.build import as_decoder, build_model
+from rlscape.rl.cache import SlotCache
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.rollout import Budget, Generator
@@ -83,6 +84,39 @@ def test_rows_that_leave_do_not_disturb_the_others():
         for completion in group.completions:
             exact = replay(model, PROBLEMS[group.prompt], completion)
             torch.testing.assert_close(completion.log_probs, exact, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("interruption", [None, (3, 8)])
+def test_sharing_a_row_of_the_cache_changes_no_token(interruption, monkeypatch):
+    """Generations of one prompt against as many admissions of that prompt, which share nothing."""
+    model, later = make_model(0), make_model(1)
+    force_head(model, EOS_ID, 0.3)
+    rows = []
+    decode = SlotCache.decode
+    monkeypatch.setattr(
+        SlotCache, "decode", lambda self, positions: rows.append(len(positions)) or decode(self, positions)
+    )
+
+    def sample(prompts, generations):
+        rows.clear()
+        generator = make_generator(model, Budget(10, 3, interruption), slots=32)
+        groups = generator.admit(prompts, generations)
+        for _ in range(4):
+            generator.step()
+        generator.load_weights(later, version=1)
+        finish(generator)
+        completions = [completion for group in groups for completion in group.completions]
+        return sorted(completions, key=lambda completion: completion.ids.tolist()), list(rows)
+
+    together, rows_together = sample([0, 1], 16)
+    apart, rows_apart = sample([0] * 16 + [1] * 16, 1)
+    for one, other in zip(together, apart, strict=True):
+        assert one.ids.tolist() == other.ids.tolist()
+        assert (one.versions.tolist(), one.chosen.tolist()) == (other.versions.tolist(), other.chosen.tolist())
+        torch.testing.assert_close(one.log_probs, other.log_probs, atol=1e-5, rtol=0)
+    assert rows_together[0] == 2 and rows_apart[0] == 32
+    assert all(shared <= each for shared, each in zip(rows_together, rows_apart, strict=True))
+    assert sum(rows_together) < 0.9 * sum(rows_apart)
 
 
 def test_a_swap_in_flight_mixes_versions_within_a_sequence_over_the_stale_cache():

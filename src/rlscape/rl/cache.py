@@ -4,6 +4,7 @@ Every row has its own length, rows are admitted and removed at any time, and the
 ones, so that decoding never copies the cache.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +19,12 @@ class SlotCache:
     """
 
     def __init__(self, layers: int, slots: int, kv_heads: int, max_length: int, head_dim: int) -> None:
-        self.data = torch.zeros(layers, 2, slots, kv_heads, max_length, head_dim)
+        shape = (layers, 2, slots, kv_heads, max_length, head_dim)
+        if torch.get_default_device().type == "cpu":
+            # Unlike torch, numpy leaves memory untouched until it is used, and few rows ever have the greatest length.
+            self.data = torch.from_numpy(np.zeros(shape, np.float32))
+        else:
+            self.data = torch.zeros(shape)
 
     def decode(self, positions: Tensor) -> Attend:
         """Attention of one token per active row, the first ``len(positions)``, written at ``positions`` (active,)."""
@@ -40,14 +46,14 @@ class SlotCache:
 
         return attend
 
-    def prefill(self, prompts: int, first_row: int, copies: int) -> Attend:
-        """Causal attention within ``prompts`` contexts of equal padded length, written to ``copies`` rows each."""
-        rows = slice(first_row, first_row + prompts * copies)
+    def prefill(self, prompts: int, first_row: int) -> Attend:
+        """Causal attention within ``prompts`` contexts of equal padded length, written to a row each."""
+        rows = slice(first_row, first_row + prompts)
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             q, k, v = (part.unflatten(0, (prompts, -1)).transpose(1, 2) for part in (queries, keys, values))
             for stored, new in zip(self.data[layer], (k, v), strict=True):
-                stored[rows, :, : new.shape[2]] = new.repeat_interleave(copies, dim=0)
+                stored[rows, :, : new.shape[2]] = new
             attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
             return attended.transpose(1, 2).flatten(0, 1).flatten(1)
 

@@ -1,6 +1,8 @@
 """The rollout engine: continuous batching over slots, with weights that may be swapped in flight.
 
-- One prefill per prompt, shared by its generations; finished sequences leave the batch at once.
+- One prefill per prompt; generations share its row of the cache, and what is computed for it, until they draw
+  different tokens. Each still has draws of its own, the same as with a row for each.
+- Finished sequences leave the batch at once.
 - The body computes in ``generator_precision``: bf16 like an inference engine, while the trainer's is fp32. The
   head's precision is the recipe's.
 - ``load_weights`` may be called between any two decoding steps. Unfinished sequences go on with the new weights
@@ -108,8 +110,11 @@ class Generator:
         self.temperature = temperature
         self.random = random
         self.active = 0
+        """Sequences in flight."""
+        self._cache_rows = 0
+        """Rows of the cache in use, the first ones."""
         self.groups: list[Group] = []
-        """Group of each active row, by row."""
+        """Group of each sequence, by row."""
         self.precision: Precision = precision
         self._policy = copy.deepcopy(model)
         self._use_policy(version=0)
@@ -124,6 +129,7 @@ class Generator:
         )
         n, length = slots, budget.longest
         self._rows: dict[str, Tensor] = {
+            "cache_row": torch.zeros(n, dtype=torch.long),
             "next_id": torch.zeros(n, dtype=torch.long),
             "position": torch.zeros(n, dtype=torch.long),
             "length": torch.zeros(n, dtype=torch.long),
@@ -166,12 +172,15 @@ class Generator:
         context = torch.full((len(ids), width), PAD_ID)
         for row, prompt in enumerate(ids):
             context[row, : len(prompt) - 1] = torch.tensor(prompt[:-1])
-        attend = self._cache.prefill(len(ids), self.active, generations)
+        attend = self._cache.prefill(len(ids), self._cache_rows)
         self._body.hidden_states(context.flatten(), torch.arange(width).repeat(len(ids)), attend)
 
         count = len(groups) * generations
         new = slice(self.active, self.active + count)
         rows = self._rows
+        rows["cache_row"][new] = torch.arange(self._cache_rows, self._cache_rows + len(ids)).repeat_interleave(
+            generations
+        )
         rows["next_id"][new] = torch.tensor([prompt[-1] for prompt in ids]).repeat_interleave(generations)
         rows["position"][new] = (lengths - 1).repeat_interleave(generations)
         rows["length"][new] = 0
@@ -185,15 +194,20 @@ class Generator:
             rows["interrupt_at"][new] = self.budget.longest + 1
         self.groups += [group for group in groups for _ in range(generations)]
         self.active += count
+        self._cache_rows += len(ids)
         return groups
 
     @torch.no_grad()
     def step(self) -> list[Group]:
         """Decode one token of every active sequence; returns the group of each sequence that finished."""
         rows = {name: values[: self.active] for name, values in self._rows.items()}
-        attend = self._cache.decode(rows["position"])
-        hidden = self._body.hidden_states(rows["next_id"], rows["position"], attend)
-        log_probs = head_logits(hidden, self._policy.lm_head.weight, self.head, self.temperature).log_softmax(-1)
+        # Of the sequences that share a row of the cache, all have this token at this position.
+        next_ids, positions = torch.empty(2, self._cache_rows, dtype=torch.long)
+        next_ids[rows["cache_row"]] = rows["next_id"]
+        positions[rows["cache_row"]] = rows["position"]
+        hidden = self._body.hidden_states(next_ids, positions, self._cache.decode(positions))
+        logits = head_logits(hidden, self._policy.lm_head.weight, self.head, self.temperature)
+        log_probs = logits.log_softmax(-1)[rows["cache_row"]]
         noise = torch.empty_like(log_probs).exponential_(generator=self.random)
         sampled = (log_probs.exp() / noise).argmax(-1)
 
@@ -213,7 +227,28 @@ class Generator:
         rows["thinking"] &= ~closing
         rows["limit"].copy_(torch.where(closing & interrupted, rows["length"] + self.budget.answer, rows["limit"]))
         out_of_tokens = (rows["length"] >= rows["limit"]) & ~(interrupted & rows["thinking"])
-        return self._retire((ids == EOS_ID) & ~injected, out_of_tokens)
+        finished = self._retire((ids == EOS_ID) & ~injected, out_of_tokens)
+        if finished or self._cache_rows < self.active:
+            self._part()
+        return finished
+
+    def _part(self) -> None:
+        """Give sequences that differ from now on rows of their own in the cache, and close its gaps."""
+        rows = {name: values[: self.active] for name, values in self._rows.items()}
+        vocabulary = len(self._policy.lm_head.weight)
+        kinds, kind = torch.unique(rows["cache_row"] * vocabulary + rows["next_id"], return_inverse=True)
+        source = kinds // vocabulary
+        stays = source < len(kinds)
+        stays[1:] &= source[1:] != source[:-1]
+        if not stays.all():
+            free = torch.ones(len(kinds), dtype=torch.bool)
+            free[source[stays]] = False
+            target = source.clone()
+            target[~stays] = free.nonzero()[:, 0]
+            longest = int(rows["position"][~stays[kind]].max())
+            self._cache.move(source[~stays], target[~stays], longest)
+            rows["cache_row"].copy_(target[kind])
+        self._cache_rows = len(kinds)
 
     def _answer(self, rows: dict[str, Tensor], ids: Tensor, interrupted: Tensor) -> Tensor:
         """Put the environments' tokens into ``ids``; returns the rows (active,) bool that have one."""
@@ -227,7 +262,7 @@ class Generator:
         return answered
 
     def _retire(self, ended: Tensor, out_of_tokens: Tensor) -> list[Group]:
-        """Hand finished rows to their groups and close the gaps that they leave."""
+        """Hand finished sequences to their groups and close the gaps that they leave in the rows."""
         done = ended | out_of_tokens
         if not done.any():
             return []
@@ -251,8 +286,6 @@ class Generator:
         remaining = self.active - len(finished)
         holes = done[:remaining].nonzero()[:, 0]
         movers = (~done[remaining:]).nonzero()[:, 0] + remaining
-        if len(movers):
-            self._cache.move(movers, holes, int(self._rows["position"][movers].max()))
         for values in self._rows.values():
             values[holes] = values[movers]
         for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):
@@ -268,7 +301,7 @@ class Generator:
             "policy": self._policy.state_dict(),
             "version": self.version,
             "random": self.random.get_state(),
-            "cache": self._cache.data[:, :, :n].clone(),
+            "cache": self._cache.data[:, :, : self._cache_rows].clone(),
             "rows": {name: values[:n].clone() for name, values in self._rows.items()},
             "groups": [group_index[id(group)] for group in self.groups],
         }
@@ -280,6 +313,7 @@ class Generator:
         self.random.set_state(state["random"])
         self.groups = [groups[index] for index in state["groups"]]
         self.active = n = len(self.groups)
-        self._cache.data[:, :, :n] = state["cache"]
+        self._cache_rows = state["cache"].shape[2]
+        self._cache.data[:, :, : self._cache_rows] = state["cache"]
         for name, values in self._rows.items():
             values[:n] = state["rows"][name]

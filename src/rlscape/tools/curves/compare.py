@@ -13,41 +13,28 @@ How differences get their intervals: :mod:`rlscape.tools.curves.differences`. Ea
 at the stated confidence; with many recipes some differences are shown by chance.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from rlscape.errors import MetricsError
 from rlscape.scaling.compare import common_level, reach_level
-from rlscape.scaling.fit import EDGE, SigmoidFit, fit_fixed_ceiling
-from rlscape.scaling.lattice import B_LIMITS, log_C_mid_limits
 from rlscape.scaling.records import plain
-from rlscape.scaling.sigmoid import FloatArray, crossings, sigmoid
-from rlscape.tools.curves.differences import (
-    Difference,
-    Measured,
-    Shared,
-    estimates_cosine,
-    measure_shared,
-    names_pair,
-    residuals_on_common,
-    subtract,
-)
-from rlscape.tools.curves.fit import FURTHEST, UNKNOWN, FitOptions, Point, Report, fit_recipe
+from rlscape.scaling.sigmoid import crossings
+from rlscape.tools.curves.differences import Difference, Measured
+from rlscape.tools.curves.fit import FURTHEST, UNKNOWN, FitOptions, Point
 from rlscape.tools.curves.fit import Verdict as FitVerdict
-from rlscape.tools.curves.intervals import Points, predict, quantile
+from rlscape.tools.curves.intervals import predict
 from rlscape.tools.curves.logs import Log, normal_name
-from rlscape.tools.curves.seeds import Estimate, Recipe, binned, to_points
+from rlscape.tools.curves.quantities import Both, Fitted, first_compute, log_B_at, log_compute_to
+from rlscape.tools.curves.seeds import Estimate, Recipe
 
 Verdict = Literal["higher", "lower", "no difference shown", "not compared"]
 Scale = Literal["difference", "ratio"]
 
-LEVEL_POINTS = 80
-"""Compute values at which the band is evaluated to find where it reaches the level."""
 LEAD_POINTS = 6
 """Compute values per stretch between crossings at which a lead may show."""
 
@@ -138,26 +125,6 @@ class Comparison:
         return plain(asdict(self))
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """A recipe's log and fits, on the scale from 0 to 1."""
-
-    name: str
-    log: Log
-    report: Report
-    recipe: Recipe | None
-    """None if there are too few points."""
-
-    @property
-    def fits(self) -> tuple[SigmoidFit, ...]:
-        """One per run."""
-        return () if self.recipe is None else self.recipe.runs or (self.recipe.profile.fit,)
-
-    def of_runs(self, value: Callable[[SigmoidFit], float]) -> dict[str, float]:
-        """A function of every run's own fit."""
-        return {run.name: float(value(fit)) for run, fit in zip(self.log.series, self.fits, strict=True)}
-
-
 def compare_logs(logs: Mapping[str, Log], options: FitOptions | None = None) -> Comparison:
     """Compare recipes with the first.
 
@@ -180,7 +147,7 @@ def compare_logs(logs: Mapping[str, Log], options: FitOptions | None = None) -> 
                     f"{name}: {option} is column {other!r}, but {mine!r} in {next(iter(logs))}; "
                     "name columns that all recipes have, --x COLUMN --y COLUMN, or rename one"
                 )
-    fitted = [_fit(name, log, options) for name, log in logs.items()]
+    fitted = [Fitted.of(name, log, options) for name, log in logs.items()]
     level, ceiling = _common_level(fitted[0]), _common_ceiling(fitted)
     return Comparison(
         recipes=tuple(_summarise(one, level, options) for one in fitted),
@@ -194,21 +161,16 @@ def compare_logs(logs: Mapping[str, Log], options: FitOptions | None = None) -> 
     )
 
 
-def _fit(name: str, log: Log, options: FitOptions) -> _Fitted:
-    report, recipe = fit_recipe(log, options)
-    return _Fitted(name, log, report, recipe)
-
-
 def _in_units(value: float, options: FitOptions) -> float:
     return options.bounds[0] + options.scale * value
 
 
-def _granted(one: _Fitted) -> Recipe | None:
+def _granted(one: Fitted) -> Recipe | None:
     """The fits, if they allow a forecast."""
     return one.recipe if one.report.verdict == "forecast" else None
 
 
-def _common_level(reference: _Fitted) -> float:
+def _common_level(reference: Fitted) -> float:
     """tau on the scale from 0 to 1; NaN if the reference does not rise."""
     if reference.recipe is None or reference.report.verdict == "flat":
         return np.nan
@@ -217,13 +179,13 @@ def _common_level(reference: _Fitted) -> float:
     return common_level(highest, fit.R_0) if highest > fit.R_0 else np.nan
 
 
-def _common_ceiling(fitted: Sequence[_Fitted]) -> float:
+def _common_ceiling(fitted: Sequence[Fitted]) -> float:
     """The mean A, on the scale from 0 to 1; NaN if none is known."""
     known = [recipe.profile.fit.A for one in fitted if (recipe := _granted(one))]
     return float(np.mean(known)) if known else np.nan
 
 
-def _summarise(one: _Fitted, level: float, options: FitOptions) -> Summary:
+def _summarise(one: Fitted, level: float, options: FitOptions) -> Summary:
     report = one.report
     known = report.verdict == "forecast"
     reached, censored = np.nan, False
@@ -245,149 +207,6 @@ def _summarise(one: _Fitted, level: float, options: FitOptions) -> Summary:
         curve=report.curve,
         forecast=report.forecast,
     )
-
-
-# Quantities of one recipe
-
-
-def _curve_at(one: _Fitted, recipe: Recipe, compute: float) -> Measured:
-    """The curve at a compute; at infinity A."""
-    profile = recipe.profile
-    return Measured(
-        float(predict(profile.fit, compute)),
-        *profile.curve(compute, recipe.confidence),
-        one.of_runs(lambda fit: float(predict(fit, compute))),
-        profile.degrees,
-    )
-
-
-def _log_compute_to(one: _Fitted, recipe: Recipe, level: float) -> tuple[Measured, bool]:
-    """The logarithm of the compute at which the curve reaches a level, and whether it is censored.
-
-    The limits are where the curve's band reaches the level, infinite where it does not within the data.
-    """
-    profile, last = recipe.profile, recipe.last
-    positive = profile.points.compute[profile.points.compute > 0]
-    grid = np.geomspace(positive.min() / 10, last, LEVEL_POINTS)
-    low, high = np.transpose([profile.curve(float(compute), recipe.confidence) for compute in grid])
-
-    def reaches(band: FloatArray) -> float:
-        band = np.maximum.accumulate(band)
-        if band[0] >= level:
-            return -np.inf
-        return float(np.interp(level, band, np.log(grid))) if band[-1] >= level else np.inf
-
-    pooled = reach_level(profile.fit, level, last)
-    lasts = {run.name: float(run.x.max()) for run in one.log.series}
-    reached = {
-        run.name: reach_level(fit, level, lasts[run.name]) for run, fit in zip(one.log.series, one.fits, strict=True)
-    }
-    censored = pooled.censored or any(run.censored for run in reached.values())
-    estimate = float(np.log(pooled.compute))
-    measured = Measured(
-        estimate,
-        min(reaches(high), estimate),
-        max(reaches(low), estimate),
-        {name: float(np.log(run.compute)) for name, run in reached.items()},
-        profile.degrees,
-    )
-    return measured, censored
-
-
-def _log_B(points: Points, ceiling: float, initial: float | None, start: float) -> tuple[float, float]:
-    """log B at a given ceiling, and its standard error for a noise of 1; NaN if it is on the end of its range.
-
-    Args:
-        initial: R_0 if it is known; otherwise it is fitted.
-        start: R_0 from which the fit starts.
-    """
-    error = points.weights**-0.5
-    first = fit_fixed_ceiling(points.compute, points.rate, start, ceiling, error)
-    if first.reason:
-        return np.nan, np.nan
-
-    def residuals(parameters: FloatArray) -> FloatArray:
-        log_B, log_C_mid = parameters[:2]
-        R_0 = parameters[2] if initial is None else initial
-        return (points.rate - sigmoid(points.compute, ceiling, np.exp(log_B), np.exp(log_C_mid), R_0)) / error
-
-    limits = log_C_mid_limits(points.compute[points.compute > 0])
-    count = 3 if initial is None else 2
-    lower = np.array([np.log(B_LIMITS[0]), limits[0], 0.0])[:count]
-    upper = np.array([np.log(B_LIMITS[1]), limits[1], ceiling])[:count]
-    begin = np.clip([np.log(first.B), np.log(first.C_mid), start][:count], lower, upper)
-    fit = least_squares(residuals, begin, bounds=(lower, upper))
-    if np.minimum(fit.x - lower, upper - fit.x)[0] < EDGE:
-        return np.nan, np.nan
-    covariance = np.linalg.pinv(fit.jac.T @ fit.jac)
-    return float(fit.x[0]), float(np.sqrt(covariance[0, 0]))
-
-
-def _log_B_at(one: _Fitted, recipe: Recipe, ceiling: float, options: FitOptions) -> Measured:
-    """log B at the common ceiling, of all runs together and of each."""
-    initial = options.to_unit(options.initial)
-    profile = recipe.profile
-    start = profile.fit.R_0
-    estimate, error = _log_B(profile.points, ceiling, initial, start)
-    half = quantile(recipe.confidence, profile.degrees) * error * float(np.sqrt(profile.noise))
-    runs = {}
-    for run in one.log.series:
-        points = to_points(run, options.bounds)
-        points = binned(points if initial is None else points.where(points.compute > 0))
-        runs[run.name] = _log_B(points, ceiling, initial, start)[0]
-    return Measured(estimate, estimate - half, estimate + half, runs, profile.degrees)
-
-
-# Pairs
-
-
-@dataclass(frozen=True)
-class _Both:
-    """Two recipes that could be fitted, and what they share."""
-
-    one: _Fitted
-    reference: _Fitted
-    recipe: Recipe
-    reference_recipe: Recipe
-    shared: Shared
-    common: FloatArray
-    """(m,), the compute at which both have residuals."""
-
-    @classmethod
-    def of(
-        cls, one: _Fitted, reference: _Fitted, recipe: Recipe, reference_recipe: Recipe, options: FitOptions
-    ) -> Self:
-        """Measure what the residuals share."""
-        low = options.bounds[0]
-        common, (first, second) = residuals_on_common(
-            [one.log.series, reference.log.series],
-            [one.fits, reference.fits],
-            lambda y: (y - low) / options.scale,
-        )
-        names = [[run.name for run in each.log.series] for each in (one, reference)]
-        pairs = [(names[0].index(name), names[1].index(name)) for name in names_pair(*names)]
-        shared = measure_shared(first, second, pairs, recipe.correlation, reference_recipe.correlation)
-        return cls(one, reference, recipe, reference_recipe, shared, common)
-
-    def subtract(
-        self, first: Measured, second: Measured, at: tuple[float, float] | None, options: FitOptions
-    ) -> Difference:
-        """Recipe less reference.
-
-        Args:
-            at: compute at which the two quantities are values of the curves, or follow from them; None if they do not.
-        """
-        r = 0.0
-        if at is not None and self.shared.of_means > 0:
-            fits = self.recipe.profile.fit, self.reference_recipe.profile.fit
-            r = self.shared.of_means * estimates_cosine(*fits, self.common, at, options.initial is None)
-        return subtract(first, second, self.shared, r, options.confidence)
-
-    def at(self, compute: float, options: FitOptions) -> tuple[Measured, Measured, Difference]:
-        """Both curves at a compute, and their difference."""
-        first = _curve_at(self.one, self.recipe, compute)
-        second = _curve_at(self.reference, self.reference_recipe, compute)
-        return first, second, self.subtract(first, second, (compute, compute), options)
 
 
 def _not_compared(name: Literal["A", "value", "B", "compute"], scale: Scale, reason: str) -> Quantity:
@@ -443,13 +262,13 @@ def _ratio(
     )
 
 
-def _unknown_A(one: _Fitted, reference: _Fitted) -> str:
+def _unknown_A(one: Fitted, reference: Fitted) -> str:
     """Whose A the data do not say; empty if both are known."""
     unknown = [f"{each.name} ({each.report.verdict})" for each in (one, reference) if each.report.verdict != "forecast"]
     return f"no forecast of {' and of '.join(unknown)}" if unknown else ""
 
 
-def _compare(one: _Fitted, reference: _Fitted, level: float, ceiling: float, options: FitOptions) -> Pair:
+def _compare(one: Fitted, reference: Fitted, level: float, ceiling: float, options: FitOptions) -> Pair:
     last = min(one.report.last_compute, reference.report.last_compute)
     unknown = _unknown_A(one, reference)
     if one.recipe is None or reference.recipe is None:
@@ -460,13 +279,13 @@ def _compare(one: _Fitted, reference: _Fitted, level: float, ceiling: float, opt
             _not_compared("compute", "ratio", unknown),
         ]
         return Pair(one.name, tuple(nothing), (), last, np.nan, ())
-    if one.recipe.last < _first(reference.recipe) or reference.recipe.last < _first(one.recipe):
+    if one.recipe.last < first_compute(reference.recipe) or reference.recipe.last < first_compute(one.recipe):
         raise MetricsError(
             f"{one.name} and {reference.name} have no compute in common "
-            f"({_first(one.recipe):g} to {one.recipe.last:g}, {_first(reference.recipe):g} to "
+            f"({first_compute(one.recipe):g} to {one.recipe.last:g}, {first_compute(reference.recipe):g} to "
             f"{reference.recipe.last:g}); do both count {one.log.x_column!r} in the same unit?"
         )
-    both = _Both.of(one, reference, one.recipe, reference.recipe, options)
+    both = Both.of(one, reference, one.recipe, reference.recipe, options)
     of_A = _difference("A", both.at(np.inf, options), options) if not unknown else None
     quantities = (
         of_A or _not_compared("A", "difference", unknown),
@@ -484,16 +303,11 @@ def _compare(one: _Fitted, reference: _Fitted, level: float, ceiling: float, opt
     )
 
 
-def _first(recipe: Recipe) -> float:
-    compute = recipe.profile.points.compute
-    return float(compute[compute > 0].min())
-
-
-def _compare_B(both: _Both, ceiling: float, of_A: Quantity, options: FitOptions) -> Quantity:
+def _compare_B(both: Both, ceiling: float, of_A: Quantity, options: FitOptions) -> Quantity:
     if of_A.verdict != "no difference shown":
         return _not_compared("B", "ratio", "the A differ: no ceiling is common")
-    first = _log_B_at(both.one, both.recipe, ceiling, options)
-    second = _log_B_at(both.reference, both.reference_recipe, ceiling, options)
+    first = log_B_at(both.one, both.recipe, ceiling, options)
+    second = log_B_at(both.reference, both.reference_recipe, ceiling, options)
     for measured, each in ((first, both.one), (second, both.reference)):
         if np.isnan(measured.pooled):
             return _not_compared(
@@ -502,14 +316,14 @@ def _compare_B(both: _Both, ceiling: float, of_A: Quantity, options: FitOptions)
     return _ratio("B", first, second, both.subtract(first, second, None, options))
 
 
-def _compare_compute(both: _Both, level: float, options: FitOptions) -> Quantity:
+def _compare_compute(both: Both, level: float, options: FitOptions) -> Quantity:
     if np.isnan(level):
         return _not_compared("compute", "ratio", f"{both.reference.name} does not rise: no level to reach")
     above = [each.name for each in (both.one, both.reference) if any(fit.R_0 >= level for fit in each.fits)]
     if above:
         return _not_compared("compute", "ratio", f"{' and '.join(above)} starts above the level")
     (first, first_censored), (second, second_censored) = (
-        _log_compute_to(each, recipe, level)
+        log_compute_to(each, recipe, level)
         for each, recipe in ((both.one, both.recipe), (both.reference, both.reference_recipe))
     )
     at = float(np.exp(first.pooled)), float(np.exp(second.pooled))
@@ -524,10 +338,10 @@ def _compare_compute(both: _Both, level: float, options: FitOptions) -> Quantity
     return _ratio("compute", first, second, bounded, reason)
 
 
-def _crossings(both: _Both, last: float, beyond: bool, options: FitOptions) -> tuple[Crossing, ...]:
+def _crossings(both: Both, last: float, beyond: bool, options: FitOptions) -> tuple[Crossing, ...]:
     """Where the pooled fits cross within the data of both, and beyond if both allow a forecast."""
     fits = both.recipe.profile.fit, both.reference_recipe.profile.fit
-    lowest = max(_first(both.recipe), _first(both.reference_recipe))
+    lowest = max(first_compute(both.recipe), first_compute(both.reference_recipe))
     highest = FURTHEST * max(both.recipe.last, both.reference_recipe.last) if beyond else last
     first, second = (lambda compute, fit=fit: predict(fit, compute) for fit in fits)
     ends = np.array([lowest, np.sqrt(lowest * highest), highest])
@@ -542,7 +356,7 @@ def _crossings(both: _Both, last: float, beyond: bool, options: FitOptions) -> t
     )
 
 
-def _lead(both: _Both, start: float, end: float, options: FitOptions) -> tuple[int, bool]:
+def _lead(both: Both, start: float, end: float, options: FitOptions) -> tuple[int, bool]:
     """Whether the recipe (1) or the reference (-1) is higher in a stretch, and whether that is shown anywhere in it."""
     values = [
         both.at(float(compute), options)[2].estimate for compute in np.geomspace(start, end, LEAD_POINTS + 2)[1:-1]
@@ -551,7 +365,7 @@ def _lead(both: _Both, start: float, end: float, options: FitOptions) -> tuple[i
     return sign, any(value.low > 0 if sign > 0 else value.high < 0 for value in values)
 
 
-def _caveats(both: _Both) -> tuple[str, ...]:
+def _caveats(both: Both) -> tuple[str, ...]:
     caveats = []
     single = [each.name for each in (both.one, both.reference) if len(each.log.series) == 1]
     if single:

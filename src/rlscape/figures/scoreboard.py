@@ -14,6 +14,8 @@ LEFT = {"id": 0.0, "claim": 0.035, "verdict": 0.31, "effect": 0.45, "seeds": 0.6
 """Left edge of every column, as a share of the width."""
 WRAP = {"claim": 50, "effect": 26, "reason": 64}
 """Characters per line."""
+LONGEST = {"measure": 60, "reason": 185}
+"""Characters; the table that goes with the figure has the rest."""
 LINE_HEIGHT = 0.15
 """Inches."""
 
@@ -69,6 +71,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICT_COLOURS if verdict in counts),
         "S: arXiv 2510.13786",
         "O: arXiv 2511.08567",
+        "reasons in full: scoreboard.csv",
         "criteria: config/claims.yaml",
     )
     return figure
@@ -79,13 +82,17 @@ def _cells(row: pd.Series) -> dict[str, str]:
     if effect and not (pd.isna(row["low"]) or pd.isna(row["high"])):
         effect += f" [{row['low']:.3g}, {row['high']:.3g}]"
     if effect:
-        effect = f"{row['measure']}: {effect}"
+        effect = f"{_shortened(row, 'measure')}: {effect}"
     cells = {
         "id": row["id"],
         "claim": row["claim"],
         "verdict": row["verdict"],
         "effect": effect,
         "seeds": f"{row['seeds']}",
-        "reason": row["reason"],
+        "reason": _shortened(row, "reason"),
     }
     return {name: textwrap.fill(text, WRAP[name]) if name in WRAP else text for name, text in cells.items()}
+
+
+def _shortened(row: pd.Series, column: str) -> str:
+    return textwrap.shorten(row[column], LONGEST[column], placeholder=" ...")

@@ -227,6 +227,13 @@ def test_arms_are_evaluated_downstream_where_a_figure_says_so() -> None:
     assert hidden == shown.changed(downstream_prompts=0)
 
 
+def test_divergences_are_measured_where_a_figure_shows_them() -> None:
+    config = load_scale(REPOSITORY / "config" / "config.yaml")
+    shown, hidden = (resolve_run(config, run).drift_prompts for run in ("rlvr_lr_half-s0", "footprint_dapo-s0"))
+    assert shown == config.off_principals.drift_prompts > 0
+    assert hidden == 0
+
+
 def test_arms_of_other_precision_and_optimiser_settings() -> None:
     config = load_scale(REPOSITORY / "config" / "thorough.yaml")
     plain, betas, full = (resolve_run(config, f"{arm}-s0") for arm in ("rlvr", "rlvr_adam_beta", "rlvr_fp32"))

@@ -333,8 +333,8 @@ class StudySettings(Settings):
     preference: PreferenceSettings | None = None
     evaluation: EvaluationSettings
     drift_prompts: int = Field(0, ge=0)
-    """Reference traces on which the distance to the start is measured after every update; see :mod:`rlscape.rl.drift`.
-    0: not measured."""
+    """Reference traces on which divergences from the start are measured after every update, in the arms of figures that
+    show them; see :mod:`rlscape.rl.drift`."""
 
 
 class Config(Settings):

@@ -151,7 +151,7 @@ class Recorder(TrainerCallback):
         self.flops_per_token = flops_per_token
         start = as_decoder(model)
         self.active_parameters = start.active_parameters
-        self.drift = Drift(start, probes_of(settings)) if settings.drift_prompts else None
+        self.drift = Drift(start, probes_of(settings))
         self.distances: dict[str, float] = {}
         self.started = time.monotonic()
 
@@ -161,9 +161,9 @@ class Recorder(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.tokens_trained += self.latest_tokens
         step = state.global_step
-        if self.drift or step in self.evaluation_steps:
+        if self.drift.probes or step in self.evaluation_steps:
             decoder = as_decoder(self.run.model)
-            self.distances = self.drift.measure(decoder) if self.drift else {}
+            self.distances = self.drift.measure(decoder)
             if step in self.evaluation_steps:
                 self._evaluate(step, decoder)
 
@@ -183,10 +183,9 @@ class Recorder(TrainerCallback):
             "tokens_trained": self.tokens_trained,
             "wall_seconds": time.monotonic() - self.started,
         }
-        size = self.drift.size(decoder) if self.drift else {}
         if self.settings.snapshots and step:
             self.run.snapshots[step] = {name: values.clone() for name, values in decoder.state_dict().items()}
-        self.run.metrics.append(position | self.evaluate(decoder, step) | size)
+        self.run.metrics.append(position | self.evaluate(decoder, step) | self.drift.size(decoder))
         logger.info("step %d/%d: %s", step, self.evaluation_steps[-1], self.run.metrics[-1])
 
 

@@ -34,6 +34,7 @@ from rlscape.settings import AgentTask, MaskName, Optimizer, Precision, Settings
 
 __all__ = [
     "ARMS",
+    "DIVERGENCE",
     "DOWNSTREAM",
     "FIGURES",
     "INTERVENTIONS",
@@ -62,6 +63,9 @@ ARMS: dict[str, Arm] = scalerl.ARMS | off_principals.ARMS
 FIGURES: tuple[Figure, ...] = scalerl.FIGURES + off_principals.FIGURES
 DOWNSTREAM = {arm for figure in FIGURES if figure.downstream for arm in (*figure.arms, *figure.optional)}
 """Arms that are evaluated downstream; on the others it would be a third to a half of an evaluation's time."""
+
+DIVERGENCE = {arm for figure in FIGURES if figure.divergence for arm in (*figure.arms, *figure.optional)}
+"""Arms whose divergence from their start is measured after every update: a twentieth to a tenth of a run's time."""
 
 
 class RunSettings(Settings):
@@ -199,11 +203,11 @@ def _scaled(settings: S, name: str) -> S:
 
 
 def _rl_settings(rl: RLSettings, name: str, recipe: Recipe) -> RLSettings:
-    """The study's settings as an arm changes them, with as many steps as give every batch the same completions.
+    """The study's settings as an arm multiplies them, with as many steps as give every batch the same completions.
 
     Paper: compares recipes of unequal batches over about the same compute. Here: over the same completions.
     """
-    rl = _scaled(rl, name).changed(**ARMS[name].engine)
+    rl = _scaled(rl, name)
     share = REFERENCE_COMPLETIONS / (recipe.prompts_per_batch * recipe.generations_per_prompt)
     return rl.changed(steps=max(2, round(rl.steps * share)))
 
@@ -220,9 +224,10 @@ def resolve_run(config: Config, run: str) -> RunSettings:
     base = base_of(config, name)
     values: dict[str, Any] = {}
     try:
+        values["rl"] = study.rl.changed(**arm.engine)
         if arm.recipe is not None:
             values["recipe"] = recipe = RECIPES[arm.recipe].changed(**arm.changes)
-            values["rl"] = _rl_settings(study.rl, name, recipe)
+            values["rl"] = _rl_settings(values["rl"], name, recipe)
         elif arm.method == "sft":
             assert study.sft is not None  # with_catalogue looks
             values["sft"] = _scaled(study.sft, name).changed(**arm.changes)
@@ -253,7 +258,7 @@ def resolve_run(config: Config, run: str) -> RunSettings:
         mask=arm.mask,
         geometry=config.geometry if arm.mask else None,
         snapshots=arm.snapshots,
-        drift_prompts=study.drift_prompts,
+        drift_prompts=study.drift_prompts if name in DIVERGENCE else 0,
     )
     if arm.part is not None:
         values["math"] = config.math.changed(pool_size=config.math.pool_size * arm.part[1])

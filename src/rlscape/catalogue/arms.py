@@ -26,7 +26,7 @@ class Arm(Settings):
     times: dict[str, float] = {}
     """The scale's settings of the method (e.g. :class:`rlscape.config.RLSettings`) that this arm multiplies."""
     engine: dict[str, Any] = {}
-    """Fields of :class:`rlscape.config.RLSettings` replaced by this arm."""
+    """Fields of :class:`rlscape.config.RLSettings` replaced by this arm, before any is multiplied."""
     base: str | None = None
     """Base model; None: that of the paper's study."""
     start: str | None = None
@@ -86,6 +86,8 @@ class Figure(Settings):
     """Arms that are shown where the scale runs them."""
     downstream: bool = False
     """Its arms are evaluated on the longer problems too."""
+    divergence: bool = False
+    """Its arms are tracked by the KL divergence from their start."""
     measurements: tuple[Measurement, ...] = ()
     """``over_time`` is measured on those of its arms that keep snapshots."""
 

@@ -199,6 +199,7 @@ def _figure(
     optional: tuple[str, ...] = (),
     measurements: tuple[Measurement, ...] = (),
     downstream: bool = False,
+    divergence: bool = False,
 ) -> Figure:
     return Figure(
         paper="off_principals",
@@ -207,6 +208,7 @@ def _figure(
         optional=optional,
         measurements=measurements,
         downstream=downstream,
+        divergence=divergence,
     )
 
 
@@ -219,13 +221,13 @@ FIGURES: tuple[Figure, ...] = (
     _figure("fig06", "rlvr", "rlvr_intervened", measurements=("pairs_intervened",)),
     _figure("fig07", "agent_search", "agent_planning"),
     _figure("fig08", *_AGENTS),
-    _figure("fig09", *_MASKED, optional=_MASKED_EXTRA, downstream=True),
+    _figure("fig09", *_MASKED, optional=_MASKED_EXTRA, downstream=True, divergence=True),
     _figure("fig10", *_ADAPTERS, downstream=True),
     _figure("fig11", *_LLAMA, optional=_LLAMA_EXTRA, downstream=True),
     _figure("fig12", *_FOOTPRINT, measurements=("pairs_footprint",)),
     _figure("fig13", "llama_full", "mistral_full"),
     _figure("fig14", "rlvr_long", measurements=("over_time",)),
-    _figure("fig15", "rlvr", "rlvr_long", "sft"),
+    _figure("fig15", "rlvr", "rlvr_long", "sft", divergence=True),
     _figure("fig16", "sft", "sft_then_long_rl"),
     _figure("fig17", "rlvr", "sft"),
     _figure("fig18", "dpo", "simpo"),
@@ -239,7 +241,7 @@ FIGURES: tuple[Figure, ...] = (
     _figure("table4", *_MASKED, optional=_MASKED_EXTRA, downstream=True),
     _figure("table5", *_MASKED, optional=_MASKED_EXTRA, downstream=True),
     _figure("control_learning_rate", "rlvr", *_RATES, "sft", *_SFT_RATES),
-    _figure("control_matching", "rlvr", "sft", "sft_lr_thirtieth", measurements=("matching",)),
+    _figure("control_matching", "rlvr", "sft", "sft_lr_thirtieth", measurements=("matching",), divergence=True),
     _figure(
         "control_origin",
         *("rlvr", "sft", "sft_self", "sft_noisy", "sft_random_base", "rlvr_brief_base", "rlvr_second_base"),
@@ -250,7 +252,7 @@ FIGURES: tuple[Figure, ...] = (
     _figure("control_operators", "rlvr", "sft", measurements=("operators",)),
     _figure("control_precision", "rlvr", "sft", measurements=("operators",)),
     _figure("control_bounds", "rlvr", "sft"),
-    _figure("control_kl", "rlvr", *_RATES, "sft", *_SFT_RATES),
+    _figure("control_kl", "rlvr", *_RATES, "sft", *_SFT_RATES, divergence=True),
     _figure(
         "control_gauge",
         *("rlvr", "rlvr_intervened"),

@@ -21,7 +21,10 @@ Probe = tuple[list[int], list[int]]
 
 
 def probes_of(settings: RunSettings) -> list[Probe]:
-    """Reference traces of the first validation problems of the run's first task, tools' answers included."""
+    """Reference traces of the first ``drift_prompts`` problems of the first task's validation set.
+
+    Tools' answers are included.
+    """
     task = settings.recipe.tasks[0] if settings.recipe else "math"
     validation = make_task_sets(settings.math, settings.code, settings.agents)[task].validation
     return [(problem.prompt_ids, problem.reference_ids) for problem in validation[: settings.drift_prompts]]
@@ -50,16 +53,18 @@ class Drift:
 
     Args:
         model: at the start.
-        probes: where divergences are measured.
+        probes: where divergences are measured; none: they are not.
     """
 
     def __init__(self, model: Decoder, probes: Sequence[Probe]) -> None:
         self.probes = probes
         self.weights = {name: values.clone() for name, values in linear_matrices(model).items()}
-        self.start = self.latest = token_log_probs(model, probes)
+        self.start = self.latest = token_log_probs(model, probes) if probes else torch.empty(0)
 
     def measure(self, model: Decoder) -> dict[str, float]:
         """Divergences after an update, nats per token; ``kl_step`` is from the policy that was measured before."""
+        if not self.probes:
+            return {}
         now = token_log_probs(model, self.probes)
         measured = {
             "kl_from_start": divergence(self.start, now),

@@ -92,7 +92,7 @@ class RLTrainer:
         self.updates: list[dict[str, Any]] = []
         self.snapshots: dict[int, dict[str, Tensor]] = {}
         """Step -> weights at the evaluations after the first, if the run keeps them."""
-        self.drift = Drift(model, probes_of(settings)) if settings.drift_prompts else None
+        self.drift = Drift(model, probes_of(settings))
         self.evaluator = Evaluator(model, sets, settings.evaluation, rl, recipe.generator_head, recipe.temperature)
         self.evaluation_steps = settings.evaluation.steps(rl.steps)
 
@@ -144,8 +144,7 @@ class RLTrainer:
             "tokens_trained": self.tokens_trained,
             "wall_seconds": self.wall_seconds,
         }
-        if self.drift:
-            row |= self.drift.size(self.model)
+        row |= self.drift.size(self.model)
         if self.settings.snapshots and self.step:
             self.snapshots[self.step] = {name: w.cpu().clone() for name, w in self.model.state_dict().items()}
         self.metrics.append(position | row)
@@ -191,8 +190,7 @@ class RLTrainer:
             "tokens_trained": tokens_trained,
         }
         row |= self.update([group for group, keep in zip(groups, kept, strict=True) if keep], rewards[kept])
-        if self.drift:
-            row |= self.drift.measure(self.model)
+        row |= self.drift.measure(self.model)
         self.schedule.finish_update(tokens_trained)
         self.tokens_trained += tokens_trained
         self.tokens_generated += tokens_generated
@@ -273,7 +271,7 @@ class RLTrainer:
             "metrics": self.metrics,
             "updates": self.updates,
             "snapshots": self.snapshots,
-            "drift": self.drift and self.drift.latest,
+            "drift": self.drift.latest,
         }
         with atomic(path) as temporary:
             torch.save(state, temporary)
@@ -300,8 +298,7 @@ class RLTrainer:
         self.metrics = state["metrics"]
         self.updates = state["updates"]
         self.snapshots = state["snapshots"]
-        if self.drift:
-            self.drift.latest = state["drift"]
+        self.drift.latest = state["drift"]
 
 
 def _restrict(model: Decoder, settings: RunSettings) -> "Restriction | None":

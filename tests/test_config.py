@@ -242,6 +242,12 @@ def test_arms_of_other_precision_and_optimiser_settings() -> None:
     assert full.base == plain.base.changed(precision="fp32")
 
 
+def test_engine_settings_hold_for_every_method(monkeypatch) -> None:
+    config = load_scale(REPOSITORY / "config" / "smoke.yaml")
+    monkeypatch.setitem(catalogue.ARMS, "sft", ARMS["sft"].changed(engine={"adam_epsilon": 1e-6}))
+    assert resolve_run(config, "sft-s0").rl == config.off_principals.rl.changed(adam_epsilon=1e-6)
+
+
 def test_thorough_has_the_testbed_of_the_default_scale() -> None:
     default, thorough = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in ("config", "thorough"))
     for part in ("math", "code", "off_principals", "fit", "geometry"):

@@ -27,7 +27,9 @@ def solver(tmp_path_factory):
 def settings_of(solver, method, seed=0):
     settings = resolve_run(CONFIG, f"{method}-s{seed}")
     return settings.changed(
-        math=solver[1].math, preference=settings.preference.changed(steps=6, learning_rate=1e-3, warmup_steps=0)
+        math=solver[1].math,
+        preference=settings.preference.changed(steps=6, learning_rate=1e-3, warmup_steps=0),
+        drift_prompts=4,
     )
 
 
@@ -134,7 +136,7 @@ def test_rows_and_costs(trained, solver):
     assert first["flops"] == 2 * parameters * first["tokens_generated"]
     per_token = {"dpo": 8, "simpo": 6}[method]  # DPO's reference model reads every token too
     assert last["flops"] - first["flops"] == per_token * parameters * last["tokens_trained"]
-    assert last["x"] > 0
+    assert last["x"] > 0 and run.updates[-1]["kl_from_start"] > 0
 
 
 def test_fp32_masters_and_one_seed_gives_the_same_weights(trained, solver, tmp_path):

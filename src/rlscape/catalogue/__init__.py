@@ -224,10 +224,10 @@ def resolve_run(config: Config, run: str) -> RunSettings:
     base = base_of(config, name)
     values: dict[str, Any] = {}
     try:
-        values["rl"] = study.rl.changed(**arm.engine)
+        rl = study.rl.changed(**arm.engine)
         if arm.recipe is not None:
             values["recipe"] = recipe = RECIPES[arm.recipe].changed(**arm.changes)
-            values["rl"] = _rl_settings(values["rl"], name, recipe)
+            rl = _rl_settings(rl, name, recipe)
         elif arm.method == "sft":
             assert study.sft is not None  # with_catalogue looks
             values["sft"] = _scaled(study.sft, name).changed(**arm.changes)
@@ -251,7 +251,7 @@ def resolve_run(config: Config, run: str) -> RunSettings:
         code=config.code if has_task(name, "code") else None,
         agents=config.agents if any(has_task(name, task) for task in get_args(AgentTask)) else None,
         evaluation=study.evaluation,
-        rl=study.rl,
+        rl=rl,
         optimizer=arm.optimizer,
         storage=arm.storage,
         adapter=arm.adapter,

@@ -14,7 +14,7 @@ LEFT = {"id": 0.0, "claim": 0.035, "verdict": 0.31, "effect": 0.45, "seeds": 0.6
 """Left edge of every column, as a share of the width."""
 WRAP = {"claim": 50, "effect": 26, "reason": 64}
 """Characters per line."""
-LONGEST = {"measure": 60, "reason": 185}
+LONGEST = {"measure": 60, "reason": 125}
 """Characters; the table that goes with the figure has the rest."""
 LINE_HEIGHT = 0.15
 """Inches."""

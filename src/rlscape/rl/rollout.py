@@ -234,9 +234,11 @@ class Generator:
 
     def _part(self) -> None:
         """Give sequences that differ from now on rows of their own in the cache, and close its gaps."""
-        rows = {name: values[: self.active] for name, values in self._rows.items()}
+        cache_rows, next_ids, positions = (
+            self._rows[name][: self.active] for name in ("cache_row", "next_id", "position")
+        )
         vocabulary = len(self._policy.lm_head.weight)
-        kinds, kind = torch.unique(rows["cache_row"] * vocabulary + rows["next_id"], return_inverse=True)
+        kinds, kind = torch.unique(cache_rows * vocabulary + next_ids, return_inverse=True)
         source = kinds // vocabulary
         stays = source < len(kinds)
         stays[1:] &= source[1:] != source[:-1]
@@ -245,9 +247,8 @@ class Generator:
             free[source[stays]] = False
             target = source.clone()
             target[~stays] = free.nonzero()[:, 0]
-            longest = int(rows["position"][~stays[kind]].max())
-            self._cache.move(source[~stays], target[~stays], longest)
-            rows["cache_row"].copy_(target[kind])
+            self._cache.move(source[~stays], target[~stays], int(positions[~stays[kind]].max()))
+            cache_rows.copy_(target[kind])
         self._cache_rows = len(kinds)
 
     def _answer(self, rows: dict[str, Tensor], ids: Tensor, interrupted: Tensor) -> Tensor:

@@ -79,8 +79,7 @@ def log_compute_to(one: Fitted, recipe: Recipe, level: float) -> tuple[Measured,
     The limits are where the curve's band reaches the level, infinite where it does not within the data.
     """
     profile, last = recipe.profile, recipe.last
-    positive = profile.points.compute[profile.points.compute > 0]
-    grid = np.geomspace(positive.min() / 10, last, LEVEL_POINTS)
+    grid = np.geomspace(first_compute(recipe) / 10, last, LEVEL_POINTS)
     low, high = np.transpose([profile.curve(float(compute), recipe.confidence) for compute in grid])
 
     def reaches(band: FloatArray) -> float:

@@ -1,4 +1,4 @@
-"""Control: the ceiling against the learning rate. At fixed steps a rate that is too small reads as a low ceiling.
+"""Control: the ceiling against the learning rate. At fixed steps a rate that is too small can read as a low ceiling.
 
 Paper: one learning rate, 5e-7. Here: half and twice the scale's rate for one arm of each compared family, so that a
 difference of ceilings between arms can be told from a difference of their best rates.
@@ -36,7 +36,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     arms = list(frame["arm"].unique())
     count = -(-len(arms) // COLUMNS)
     figure = new_figure(13, 2.5 * count + 0.9)
-    figure.suptitle("At fixed steps a learning rate that is too small reads as a low ceiling", fontsize=10)
+    figure.suptitle("ceiling and end of the run against the learning rate, at fixed steps", fontsize=10)
     axes = figure.subplots(count, COLUMNS, sharex=True, sharey=True, squeeze=False)
     for row in axes:
         row[0].set_ylabel("pass rate")

@@ -4,7 +4,7 @@
 #   snakemake --cores 8 scalerl_fig5                        one figure and only what it needs
 #   snakemake --cores 2 all --configfile config/smoke.yaml  another scale
 #
-# What runs there are and which figure needs which is src/rlscape/catalogue.py; how large they are is config/.
+# What runs there are and which figure needs which is src/rlscape/catalogue/; how large they are is config/.
 from snakemake.utils import min_version
 
 min_version("9.19")
@@ -20,10 +20,10 @@ include: "workflow/rules/common.smk"
 
 
 pathvars:
-    results=str(CONFIG.results_dir),
-    figures=str(CONFIG.figures_dir),
-    logs=str(CONFIG.results_dir / "logs"),
-    benchmarks=str(CONFIG.results_dir / "benchmarks"),
+    results=str(results_dir(CONFIG)),
+    figures=str(figures_dir(CONFIG)),
+    logs=str(results_dir(CONFIG) / "logs"),
+    benchmarks=str(results_dir(CONFIG) / "benchmarks"),
 
 
 report: "workflow/report/workflow.rst"
@@ -45,13 +45,13 @@ include: "workflow/rules/notebooks.smk"
 rule all:
     default_target: True
     input:
-        [figure_files(figure) for figure in FIGURES],
+        [figure_files(figure) for figure in SCALE_FIGURES],
         picture_files("scoreboard"),
         "<results>/claims.csv",
         expand("<results>/notebooks/{notebook}.ipynb", notebook=NOTEBOOKS),
 
 
-for figure in FIGURES:
+for figure in SCALE_FIGURES:
 
     rule:
         name:
@@ -66,7 +66,11 @@ for paper in PAPERS:
         name:
             f"{paper}_tables"
         input:
-            [figure_files(figure) for figure in FIGURES if figure.paper == paper and "table" in figure.stem],
+            [
+                figure_files(figure)
+                for figure in SCALE_FIGURES
+                if figure.paper == paper and "table" in figure.stem
+            ],
 
 
 rule scoreboard:

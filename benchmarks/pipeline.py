@@ -32,8 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlscape.catalogue import load_scale
-from rlscape.cli.common import fail_clearly
-from rlscape.errors import ResultError, UserError
+from rlscape.errors import ResultError, UserError, fail_clearly
 from rlscape.files import atomic
 
 if TYPE_CHECKING:

@@ -17,14 +17,16 @@ from typing import Any
 
 import torch
 
-from rlscape.catalogue import RunSettings, load_scale, resolve_run
-from rlscape.config import Config
+from rlscape.catalogue import load_scale, resolve_run
+from rlscape.catalogue.recipes import SCALERL
 from rlscape.files import provenance
 from rlscape.models.build import load_decoder, load_model
 from rlscape.models.decoder import DecoderConfig
-from rlscape.rl.recipes import SCALERL
+from rlscape.paths import results_dir
 from rlscape.rl.rollout import Group
 from rlscape.rl.trainer import RLTrainer
+from rlscape.settings.run import RunSettings
+from rlscape.settings.scale import Config
 from rlscape.tasks.math import make_sets
 from rlscape.tasks.vocabulary import build_tokenizer
 
@@ -181,12 +183,12 @@ def race_trl(
 
 def base_model(config: Config, name: str) -> Path:
     """The pipeline's base model if it has been made, else one pretrained alike and kept for the next call."""
-    made = config.results_dir / "bases" / name
+    made = results_dir(config) / "bases" / name
     own = config.results / "benchmarks" / config.scale / name
     if (made / "base.json").exists():
         return made
     if not (own / "base.json").exists():
-        from rlscape.pretrain import pretrain
+        from rlscape.training.pretrain import pretrain
 
         print(f"pretraining {own} (minutes, once)", file=sys.stderr)
         pretrain(config.bases[name], config.math, own, name)

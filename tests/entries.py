@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from rlscape.cli.common import fail_clearly
+from rlscape.errors import fail_clearly
 
 
 def run_entry(entry: ModuleType, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:

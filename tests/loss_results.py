@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from rlscape.catalogue import resolve_run, runs_of
-from rlscape.config import Config
 from rlscape.files import write_json, write_parquet
+from rlscape.paths import results_dir
+from rlscape.settings.scale import Config
 
 KINDS = ("q", "up")
 SIZE_ARMS = {"size_1": 5e4, "size_2": 2e5, "size_3": 8e5, "size_4": 3e6, "rlvr": 4e5}
@@ -28,7 +29,7 @@ def write_landscape(config: Config) -> None:
         )
     ]
     frame = pd.concat([grid, *paths], ignore_index=True).assign(cosine=0.5)
-    write_parquet(config.results_dir / "geometry" / "landscape.parquet", frame)
+    write_parquet(results_dir(config) / "geometry" / "landscape.parquet", frame)
 
 
 def write_curvature(
@@ -64,7 +65,7 @@ def write_curvature(
         frame["quotient"] *= np.exp(spread * rng.standard_normal(len(frame)))
         frames.append(frame)
     table = pd.concat(frames, ignore_index=True).astype({name: "Int64" for name in ("i", "j", "bin")})
-    write_parquet(config.results_dir / "geometry" / "curvature.parquet", table)
+    write_parquet(results_dir(config) / "geometry" / "curvature.parquet", table)
 
 
 def write_sizes(
@@ -86,9 +87,9 @@ def write_sizes(
         metrics = pd.DataFrame(
             {"run": run, "step": list(steps), "pass_rate": 0.3 + gains, "x": x, "sparsity": 1 - gains}
         ).assign(compute=np.arange(len(steps)), pass_rate_se=0.01, relative_norm=x / 355)
-        write_parquet(config.results_dir / "runs" / run / "metrics.parquet", metrics)
+        write_parquet(results_dir(config) / "runs" / run / "metrics.parquet", metrics)
         record = {"parameters": int(parameters), "settings": resolve_run(config, run).model_dump(mode="json")}
-        write_json(config.results_dir / "runs" / run / "run.json", record)
+        write_json(results_dir(config) / "runs" / run / "run.json", record)
         over_time = pd.DataFrame(
             {
                 "step": step,
@@ -106,4 +107,4 @@ def write_sizes(
             if step
             for kind, density in (("q", 0.25), ("up", 0.75))
         ).astype({"layer": "Int64"})
-        write_parquet(config.results_dir / "geometry" / run / "over_time.parquet", over_time)
+        write_parquet(results_dir(config) / "geometry" / run / "over_time.parquet", over_time)

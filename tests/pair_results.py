@@ -6,14 +6,16 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from rlscape.catalogue import ARMS, run_name
-from rlscape.config import Config, GeometrySettings, Intervention, LayerEdit
+from rlscape.catalogue import ARMS
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_pair
 from rlscape.geometry.pairs import ComparedRun, measure_pairs
 from rlscape.models.decoder import WEIGHTS, DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
+from rlscape.paths import results_dir, run_name
 from rlscape.results.pairs import FOOTPRINT
+from rlscape.settings.measurement import GeometrySettings, Intervention, LayerEdit
+from rlscape.settings.scale import Config
 
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=10)
 INTERVENTION = Intervention(
@@ -59,7 +61,7 @@ def write_pair_results(config: Config, sgd: bool = False) -> None:
 
     An intervened run's update is what it would be on the base, mapped.
     """
-    root = config.results_dir
+    root = results_dir(config)
     random = torch.Generator().manual_seed(0)
     gauge = Gauge.of(INTERVENTION, DecoderConfig.parse(ARCHITECTURE))
     weights = {name: w.bfloat16().float() for name, w in draw(0.03, 1, random).items()}

@@ -1,7 +1,7 @@
 """A tiny base that solves some easy problems: what training on a model's own samples needs."""
 
 from rlscape.models.build import build_model, save_model
-from rlscape.sft import train_sft
+from rlscape.training.sft import train_sft
 
 
 def make_solver(settings, directory):

@@ -10,14 +10,18 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from rlscape.catalogue import ARMS, DOWNSTREAM, resolve_run, runs_of, with_catalogue
-from rlscape.config import Config, GeometrySettings, load_config
+from rlscape.catalogue import ARMS, resolve_run, runs_of, with_catalogue
+from rlscape.catalogue.resolve import DOWNSTREAM
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_pair
+from rlscape.paths import results_dir
 from rlscape.scaling.curves import Curve, Initial
 from rlscape.scaling.fit import SigmoidFit, failed_fit
 from rlscape.scaling.forecast import Bands, FittedCurve, Forecast, plain, score_forecast
 from rlscape.scaling.windows import WINDOWS, WindowFit
+from rlscape.settings.measurement import GeometrySettings
+from rlscape.settings.reading import load_config
+from rlscape.settings.scale import Config
 
 ROOT = Path(__file__).parents[1]
 R_0 = 0.40
@@ -138,10 +142,10 @@ def write_run(config: Config, arm: str, seed: int, run: Run, evaluations: int = 
         metrics = metrics.assign(**sampled(rates, prefix, rng))
         if arm in DOWNSTREAM:
             metrics = metrics.assign(**sampled(rates * run.downstream, f"{prefix}downstream_", rng))
-    write_parquet(config.results_dir / "runs" / name / "metrics.parquet", metrics)
-    write_parquet(config.results_dir / "runs" / name / "updates.parquet", update_rows(run, metrics))
+    write_parquet(results_dir(config) / "runs" / name / "metrics.parquet", metrics)
+    write_parquet(results_dir(config) / "runs" / name / "updates.parquet", update_rows(run, metrics))
     record = {"run": name, "arm": arm, "seed": seed, "method": "rl", "parameters": 10_000, "mismatch": run.mismatch}
-    write_json(config.results_dir / "runs" / name / "run.json", record)
+    write_json(results_dir(config) / "runs" / name / "run.json", record)
     for prefix, truth in truths.items():
         write_fit(config, run, truth, metrics, prefix)
 
@@ -208,14 +212,14 @@ def write_fit(config: Config, run: Run, truth: SigmoidFit, metrics: pd.DataFrame
     identity = {"run": first["run"], "arm": first["arm"], "seed": int(first["seed"]), "initial": asdict(initial)}
     identity["task"] = "code" if prefix else "math"
     name = f"{identity['run']}{'_code' if prefix else ''}"
-    write_json(config.results_dir / "forecasts" / f"{name}.json", identity | forecast.to_dict())
+    write_json(results_dir(config) / "forecasts" / f"{name}.json", identity | forecast.to_dict())
     record = identity | {
         "total_compute": total,
         "fitted": asdict(fitted(truth, compute[1:], run.fails)),
         "score": score_forecast(forecast, Curve(compute, rates, error)),
         "windows": [fit.to_dict() for fit in window_fits(run._replace(A=truth.A))],
     }
-    write_json(config.results_dir / "fits" / f"{name}.json", plain(record))
+    write_json(results_dir(config) / "fits" / f"{name}.json", plain(record))
 
 
 def write_scalerl_results(config: Config, runs: Mapping[str, Run] | None = None, spread: float = 0.004) -> None:
@@ -230,7 +234,7 @@ def write_scalerl_results(config: Config, runs: Mapping[str, Run] | None = None,
                 f"{prefix}downstream_standard_error": 0.008,
                 f"{prefix}downstream_samples": 4096,
             }
-        write_json(config.results_dir / "bases" / base / "evaluation.json", rates)
+        write_json(results_dir(config) / "bases" / base / "evaluation.json", rates)
     for arm, count in config.seeds.items():
         if ARMS[arm].paper != "scalerl":
             continue
@@ -261,8 +265,8 @@ def write_geometry_results(config: Config, layers: int = 3, size: int = 32) -> N
 
 
 def write_geometry(config: Config, run: str, base: dict, tuned: dict) -> None:
-    """What ``rlscape.cli.measure_geometry`` writes for one pair of checkpoints."""
-    directory = config.results_dir / "geometry" / run
+    """What ``rlscape.pipeline.measure_geometry`` writes for one pair of checkpoints."""
+    directory = results_dir(config) / "geometry" / run
     for name, tensors in {"base": base, "tuned": tuned}.items():
         (directory / name).mkdir(parents=True, exist_ok=True)
         save_file(tensors, directory / name / "model.safetensors")

@@ -25,7 +25,7 @@ def verdict(claim_id: str, seeds: int, run_of: RunOf, root: Path, ranks: str = "
     config = small_config(root, seeds=dict.fromkeys(arms, seeds))
     write_runs(config, arms, run_of)
     claim = claim.model_copy(update={"arms": arms})
-    return evaluate_claims(register.model_copy(update={"claims": (claim,)}), config).iloc[0]
+    return evaluate_register(register.model_copy(update={"claims": (claim,)}), config).iloc[0]
 
 
 def alternating(seed: int, name: str) -> int:

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS, runs_of
-from rlscape.config import Config
 from rlscape.figures import adapters as looks
 from rlscape.figures.off_principals import control_adapters, fig09, fig10, fig11, table4, table5
 from rlscape.figures.off_principals.paper_tables import TABLE_4, TABLE_5
 from rlscape.files import write_json, write_parquet
+from rlscape.paths import results_dir
 from rlscape.results import curves
 from rlscape.results.restricted import (
     adapter_arms,
@@ -27,6 +27,7 @@ from rlscape.results.restricted import (
     stability,
     sustained_fall,
 )
+from rlscape.settings.scale import Config
 from tests.synthetic import small_config
 
 STEPS = 50
@@ -65,7 +66,7 @@ def write_runs(config: Config, arms: Iterable[str], run_of: Callable[[str, int],
         kl = made.kl * step / STEPS
         updates = pd.DataFrame({"step": step, "pass_rate": training, "reward_mean": 2 * training - 1})
         updates["kl_to_start"], updates["kl_from_start"], updates["kl_step"] = kl, kl * 1.1, made.kl / STEPS
-        directory = config.results_dir / "runs" / run
+        directory = results_dir(config) / "runs" / run
         write_parquet(directory / "metrics.parquet", metrics)
         write_parquet(directory / "updates.parquet", updates)
         mask = ARMS[arm].mask

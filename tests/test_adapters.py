@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from rlscape.adapters import Adapted, AdaptedWithDropout, attach, merge
-from rlscape.config import AdapterSettings
 from rlscape.errors import CheckpointError, ConfigError
 from rlscape.models.build import load_decoder, load_model, save_model, save_trained
 from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs, head_logits
+from rlscape.settings.training import AdapterSettings
+from rlscape.training.adapters import Adapted, AdaptedWithDropout, attach, merge
 from tests.test_decoder import PROMPT_OF, PROMPTS, completions, stock_model
 
 KINDS = ("lora", "pissa", "milora", "subspace")

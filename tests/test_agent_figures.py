@@ -12,6 +12,7 @@ from rlscape.figures.off_principals import fig04, fig07, fig08, fig16, fig17, fi
 from rlscape.figures.off_principals.paper_values import TABLE_3
 from rlscape.figures.style import write_figure
 from rlscape.files import write_parquet
+from rlscape.paths import results_dir
 from tests.synthetic import small_config, write_geometry
 
 MODULES = {module.__name__.rpartition(".")[2]: module for module in (fig04, fig07, fig08, fig16, fig17, fig18, table3)}
@@ -44,7 +45,7 @@ def write_results(config):
             update = {name: delta * (base[name].abs() < base[name].abs().median()) for name, delta in update.items()}
         write_geometry(config, run, base, {name: weights + update[name] for name, weights in base.items()})
         metrics = pd.DataFrame({"run": run, "step": [0, 3, 6], "pass_rate": [BEFORE, 0.4, AFTER]})
-        write_parquet(config.results_dir / "runs" / run / "metrics.parquet", metrics)
+        write_parquet(results_dir(config) / "runs" / run / "metrics.parquet", metrics)
 
 
 @pytest.fixture(scope="module")

@@ -8,22 +8,24 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from rlscape.tasks.agents import AGENT_TASKS, draw_any_problem, make_agent_sets
 
 from rlscape.catalogue import resolve_run
 from rlscape.cli import evaluate_base
-from rlscape.config import AgentSettings, AgentTaskSettings, PretrainSettings, load_config
 from rlscape.errors import ConfigError
 from rlscape.models.build import as_decoder, build_model
-from rlscape.pretrain import backward, draw_examples, pretrain
 from rlscape.rl.evaluate import Evaluator
 from rlscape.rl.rollout import Budget, Generator
 from rlscape.rl.trainer import RLTrainer
+from rlscape.settings.base_model import PretrainSettings
+from rlscape.settings.reading import load_config
 from rlscape.tasks import math
-from rlscape.tasks.agents import AGENT_TASKS, draw_any_problem, flawed_trace, make_agent_sets, trace
-from rlscape.tasks.agents.calculator import Calculator
-from rlscape.tasks.agents.planning import Planning
-from rlscape.tasks.agents.search import Search
+from rlscape.tasks.calculator import Calculator
+from rlscape.tasks.planning import Planning
+from rlscape.tasks.search import Search
+from rlscape.tasks.tools import flawed_trace, trace
 from rlscape.tasks.vocabulary import EOS_ID, INTERRUPTION, INTERRUPTION_IDS, RESULT_ID, decode, encode
+from rlscape.training.pretrain import backward, draw_examples, pretrain
 from tests.entries import run_entry
 from tests.test_evaluate import RL
 from tests.test_evaluate import SETTINGS as EVALUATION

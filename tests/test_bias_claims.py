@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import resolve_run, run_name, runs_of
+from rlscape.catalogue import resolve_run, runs_of
 from rlscape.claims.off_principals import bias as evaluators
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
 from rlscape.claims.register import Claim, Conventions, Outcome
-from rlscape.config import Config
 from rlscape.files import write_parquet
 from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS
+from rlscape.paths import results_dir, run_name
 from rlscape.results import bias
+from rlscape.settings.scale import Config
 from tests.synthetic import small_config
 
 YES, NO, OPEN = "replicated", "not replicated", "inconclusive"
@@ -54,7 +55,7 @@ def write_profiles(config: Config, kept: float, beyond: float) -> None:
                 shares = {"share_by_magnitude": 0.2, "new_by_magnitude": 0.3}
                 frames.append(pd.DataFrame(place | shares | {"step": 2, "share": first, "new": 0.0}))
                 frames.append(pd.DataFrame(place | shares | {"step": 10, "share": last, "new": new}))
-        write_parquet(config.results_dir / "geometry" / run / "profiles.parquet", pd.concat(frames))
+        write_parquet(results_dir(config) / "geometry" / run / "profiles.parquet", pd.concat(frames))
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,8 @@ def write_leash(config: Config, size: float = 0.01, power: float = 2.0, sft_kl: 
 def write_curve(config: Config, run: str, updates: pd.DataFrame, pass_rates: tuple[float, ...]) -> None:
     """Updates, and evaluations at steps 0, 10 and 20."""
     metrics = pd.DataFrame({"step": [0, 10, 20], "pass_rate": pass_rates})
-    write_parquet(config.results_dir / "runs" / run / "updates.parquet", updates)
-    write_parquet(config.results_dir / "runs" / run / "metrics.parquet", metrics)
+    write_parquet(results_dir(config) / "runs" / run / "updates.parquet", updates)
+    write_parquet(results_dir(config) / "runs" / run / "metrics.parquet", metrics)
 
 
 def write_matching(config: Config, changes: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
@@ -116,7 +117,7 @@ def write_matching(config: Config, changes: Mapping[str, Mapping[str, tuple[floa
             for index, method in enumerate(("rl", "sft")):
                 row = {name: pair[index] * rng.uniform(0.99, 1.01) for name, pair in values.items()}
                 rows.append({"matching": matching, "method": method, "arm": method, "seed": seed} | row)
-        write_parquet(config.results_dir / "geometry" / f"matching-s{seed}.parquet", pd.DataFrame(rows))
+        write_parquet(results_dir(config) / "geometry" / f"matching-s{seed}.parquet", pd.DataFrame(rows))
 
 
 def matched_config(root: Path, seeds: int, arms: tuple[str, ...] = ()) -> Config:
@@ -206,8 +207,8 @@ def write_masks(config: Config, excess: Mapping[str, float], on_grid: Mapping[st
                     energy = alpha * (1 + on_grid[mask] + rng.normal(0, 1e-3))
                     cell = {"operator": mask, "rank_fraction": fraction, "alpha": alpha, "chance": alpha}
                     cells.append(cell | {"energy": energy, "energy_binned": energy if mask == "low" else alpha})
-        write_parquet(config.results_dir / "geometry" / run / "matrices.parquet", matrices)
-        write_parquet(config.results_dir / "geometry" / run / "operators.parquet", pd.DataFrame(cells))
+        write_parquet(results_dir(config) / "geometry" / run / "matrices.parquet", matrices)
+        write_parquet(results_dir(config) / "geometry" / run / "operators.parquet", pd.DataFrame(cells))
 
 
 OFF = {"principal": -0.2, "low": 0.2}

@@ -14,13 +14,13 @@ from rlscape.claims import EVALUATORS, evaluate_claims, load_register
 from rlscape.claims.register import Register
 from rlscape.claims.scalerl.ablations import holm
 from rlscape.cli import claims as claims_cli
-from rlscape.cli.common import fail_clearly
-from rlscape.config import Config
-from rlscape.errors import ConfigError, ResultError
+from rlscape.errors import ConfigError, ResultError, fail_clearly
 from rlscape.figures.scalerl.control_head_precision import LEAST_MISMATCH
 from rlscape.files import write_parquet
+from rlscape.paths import results_dir
 from rlscape.scaling import compare
 from rlscape.scaling.stability import COLLAPSE_EVALUATIONS, collapsed
+from rlscape.settings.scale import Config
 from tests import synthetic
 from tests.synthetic import ROOT, Run, small_config, write_scalerl_results
 
@@ -31,7 +31,7 @@ YES, NO, OPEN, BLOCKED = "replicated", "not replicated", "inconclusive", "not te
 def verdict(config: Config, claim_id: str) -> pd.Series:
     register = load_register(CLAIMS)
     claim = next(claim for claim in register.claims if claim.id == claim_id)
-    return evaluate_claims(register.model_copy(update={"claims": (claim,)}), config).iloc[0]
+    return evaluate_register(register.model_copy(update={"claims": (claim,)}), config).iloc[0]
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_missing_threshold_names_the_claim(tmp_path: Path) -> None:
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIMS.read_text().replace("{min_share: 0.8, min_seeds: 5}", "{min_share: 0.8}"))
     with pytest.raises(ConfigError, match=r"S1\.thresholds\.min_seeds: missing"):
-        evaluate_claims(load_register(path), config)
+        evaluate_register(load_register(path), config)
 
 
 # P1
@@ -231,7 +231,7 @@ Edit = tuple[str, str, Callable[[pd.DataFrame], pd.DataFrame]]
 def edit(config: Config, arm: str, table: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     """Changes a table of every run of an arm."""
     for run in runs_of(config, [arm]):
-        path = config.results_dir / "runs" / run / f"{table}.parquet"
+        path = results_dir(config) / "runs" / run / f"{table}.parquet"
         write_parquet(path, change(pd.read_parquet(path)))
 
 
@@ -338,7 +338,7 @@ def test_failed_fits_stop_no_evaluator(tmp_path: Path) -> None:
     write_scalerl_results(config, dict.fromkeys(ARMS, Run(fails=True, granted=False)))
     register = load_register(CLAIMS)
     claims = tuple(claim for claim in register.claims if claim.paper == "scalerl")
-    table = evaluate_claims(register.model_copy(update={"claims": claims}), config)
+    table = evaluate_register(register.model_copy(update={"claims": claims}), config)
     assert set(table["verdict"]) <= {OPEN, BLOCKED}
 
 
@@ -371,7 +371,7 @@ def complete(tmp_path: Path) -> tuple[Register, Config]:
 
 
 def test_one_seed_decides_nothing(complete: tuple[Register, Config]) -> None:
-    table = evaluate_claims(*complete)
+    table = evaluate_register(*complete)
     assert list(table["id"]) == [claim.id for claim in complete[0].claims]
     assert set(table["verdict"]) <= {OPEN, BLOCKED}
     assert table.loc[table["verdict"] == OPEN, "reason"].str.contains("one seed").all()
@@ -379,10 +379,10 @@ def test_one_seed_decides_nothing(complete: tuple[Register, Config]) -> None:
 
 def test_missing_result_is_one_clear_error(complete: tuple[Register, Config]) -> None:
     register, config = complete
-    missing = config.results_dir / "fits" / "minimax-s0.json"
+    missing = results_dir(config) / "fits" / "minimax-s0.json"
     missing.unlink()
     with pytest.raises(ResultError, match=f"^{missing}: no such result"):
-        evaluate_claims(register, config)
+        evaluate_register(register, config)
 
 
 def test_command_line_keeps_the_earlier_table_on_error(
@@ -400,7 +400,7 @@ def test_command_line_keeps_the_earlier_table_on_error(
     fail_clearly(claims_cli.main)
     before = output.read_bytes()
     assert len(pd.read_csv(output)) == 28
-    (config.results_dir / "runs" / "scalerl-s0" / "metrics.parquet").unlink()
+    (results_dir(config) / "runs" / "scalerl-s0" / "metrics.parquet").unlink()
     with pytest.raises(SystemExit) as raised:
         fail_clearly(claims_cli.main)
     assert raised.value.code == 1

@@ -6,11 +6,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from rlscape.config import CodeSettings, load_config
+from rlscape.settings.reading import load_config
 from rlscape.tasks.code import (
     DEPTH_LIMIT,
     OPERATORS,
     STEP_LIMIT,
+    CodeSettings,
     Example,
     Problem,
     chance_rate,

@@ -6,17 +6,11 @@ import pytest
 import yaml
 
 from rlscape import catalogue
-from rlscape.catalogue import (
-    ARMS,
-    FIGURES,
-    RunSettings,
-    load_scale,
-    parse_run_name,
-    resolve_run,
-    runs_of,
-    with_catalogue,
-)
-from rlscape.config import ConfigError, load_config, parse_config
+from rlscape.catalogue import ARMS, FIGURES, load_scale, resolve_run, runs_of, with_catalogue
+from rlscape.errors import ConfigError
+from rlscape.paths import parse_run_name
+from rlscape.settings.reading import load_config, parse_config
+from rlscape.settings.run import RunSettings
 
 REPOSITORY = Path(__file__).parents[1]
 SCALES = sorted(set(REPOSITORY.glob("config/*.yaml")) - {REPOSITORY / "config" / "claims.yaml"})

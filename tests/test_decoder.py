@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rlscape.config import ModelSettings
 from rlscape.errors import CheckpointError
 from rlscape.models.build import as_decoder, build_model, load_decoder, load_model, save_model, save_trained
 from rlscape.models.decoder import MixtureWeights
@@ -16,6 +15,7 @@ from rlscape.rl.cache import SlotCache
 from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
+from rlscape.settings.base_model import ModelSettings
 from rlscape.tasks.vocabulary import TOKENS
 
 ARCHITECTURES = ("qwen3", "qwen3_moe", "llama", "mistral")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from rlscape.config import EvaluationSettings, MathSettings, RLSettings
 from rlscape.rl import evaluate as module
 from rlscape.rl.evaluate import Evaluator, standard_error
-from rlscape.tasks.math import make_sets
+from rlscape.settings.training import EvaluationSettings, RLSettings
+from rlscape.tasks.math import MathSettings, make_sets
 from tests.test_rollout import make_model
 
 RL = RLSettings(steps=2, learning_rate=1e-3, warmup_steps=0, thinking_tokens=12, answer_tokens=4)

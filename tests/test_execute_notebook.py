@@ -8,9 +8,10 @@ import pytest
 from nbformat import v4
 
 from rlscape.catalogue import FIGURES
-from rlscape.cli.notebook import NotebookError, execute
-from rlscape.config import Config, load_config
 from rlscape.imports import source_files
+from rlscape.pipeline.execute_notebook import NotebookError, execute
+from rlscape.settings.reading import load_config
+from rlscape.settings.scale import Config
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from rlscape.catalogue import ARMS, FIGURES
 from rlscape.claims import evaluate_claims, load_register
 from rlscape.cli import plot
-from rlscape.config import Config
 from rlscape.errors import ConfigError, ResultError
 from rlscape.figures.learning_curves import (
     assemble_curves,
@@ -41,9 +40,11 @@ from rlscape.figures.scalerl.paper_values import (
 )
 from rlscape.figures.style import ARM_STYLES, FREE_STYLES, new_figure, write_figure
 from rlscape.files import read_json, write_json, write_parquet
+from rlscape.paths import results_dir
 from rlscape.results import curves
 from rlscape.results.weights import pooled_overlaps
 from rlscape.scaling.uncertainty import t_interval
+from rlscape.settings.scale import Config
 from tests.loss_results import write_landscape
 from tests.synthetic import R_0, ROOT, Run, small_config, write_geometry_results, write_scalerl_results
 
@@ -90,7 +91,7 @@ def legend_entries(figure: Figure) -> list[str]:
 @contextmanager
 def record_of_base(config: Config, base: str, changes: dict[str, float]) -> Iterator[None]:
     """The evaluation of a base model with some numbers replaced for a while."""
-    file = config.results_dir / "bases" / base / "evaluation.json"
+    file = results_dir(config) / "bases" / base / "evaluation.json"
     record = read_json(file)
     write_json(file, record | changes)
     yield
@@ -105,8 +106,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     write_landscape(config)
     register = load_register(ROOT / "config" / "claims.yaml")
     scalerl = register.changed(claims=[claim for claim in register.claims if claim.paper == "scalerl"])
-    verdicts = evaluate_claims(scalerl, config)
-    verdicts.to_csv(config.results_dir / "claims.csv", index=False)
+    verdicts = evaluate_register(scalerl, config)
+    verdicts.to_csv(results_dir(config) / "claims.csv", index=False)
     return config
 
 
@@ -137,7 +138,7 @@ def test_missing_result_is_one_clear_error(name: str, tmp_path: Path) -> None:
 def test_damaged_result_is_one_clear_error(tmp_path: Path) -> None:
     config = small_config(tmp_path, seeds=1)
     write_scalerl_results(config)
-    metrics = config.results_dir / "runs" / "scalerl-s0" / "metrics.parquet"
+    metrics = results_dir(config) / "runs" / "scalerl-s0" / "metrics.parquet"
     metrics.write_bytes(b"PAR1")
     with pytest.raises(ResultError, match=f"^{metrics}: not a readable parquet file"):
         find_target("scalerl_fig2").assemble(config)
@@ -279,7 +280,7 @@ def test_updates_are_those_at_the_compute_of_the_level(tmp_path: Path) -> None:
     runs = {arm: Run(C_mid=10 if arm.startswith("pipeline8") or arm == "baseline" else 20) for arm in FIG4_ARMS}
     write_scalerl_results(config, runs, spread=0)
     for seed in range(2):  # as many updates, in twice the compute
-        file = config.results_dir / "runs" / f"ppo8-s{seed}" / "metrics.parquet"
+        file = results_dir(config) / "runs" / f"ppo8-s{seed}" / "metrics.parquet"
         table = pd.read_parquet(file)
         write_parquet(file, table.assign(step=table["step"] / 2))
     frame = find_target("scalerl_fig4").assemble(config)

@@ -9,6 +9,7 @@ import pytest
 from rlscape.claims.off_principals import footprint
 from rlscape.claims.register import Claim, Conventions
 from rlscape.files import write_parquet
+from rlscape.paths import results_dir
 from rlscape.results.pairs import FOOTPRINT
 from tests.synthetic import small_config
 
@@ -94,7 +95,7 @@ def write_footprint(config, phi=0.6, binned=0.25, spectrum=0.26, phi_sft=0.08, p
                 | {"phi": (phi_sft if b == "sft" else phi) + jitter(), "phi_binned": binned, "phi_spectrum": spectrum}
                 | {"phi_top": (phi_top_sft if b == "sft" else phi_top) + jitter()}
             )
-    write_parquet(config.results_dir / "geometry/pairs_footprint.parquet", pd.DataFrame(rows))
+    write_parquet(results_dir(config) / "geometry/pairs_footprint.parquet", pd.DataFrame(rows))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def write_stripes(config, row=None, column=None, binned=1.2, spectrum=2.0):
             for view in ("stored", "undone"):  # the second is not looked at
                 bad = {name: 1.0 for name in columns} if view == "undone" else columns
                 rows.append({"run": f"rlvr-s{seed}", "view": view, "edit": "none"} | matrix | bad)
-    write_parquet(config.results_dir / "geometry/stripes_intervened.parquet", pd.DataFrame(rows))
+    write_parquet(results_dir(config) / "geometry/stripes_intervened.parquet", pd.DataFrame(rows))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def write_intervened(config, repeat=0.2, edited=0.0, elsewhere=0.2, undone=0.2, 
                     | matrix
                     | {"density_b": 0.3, "overlap": 0.3 + excess + jitter(0.002), "overlap_chance": 0.3}
                 )
-    write_parquet(config.results_dir / "geometry/pairs_intervened.parquet", pd.DataFrame(rows))
+    write_parquet(results_dir(config) / "geometry/pairs_intervened.parquet", pd.DataFrame(rows))
     return config.changed(seeds=config.seeds | {"rlvr": seeds, "rlvr_intervened": changed})
 
 

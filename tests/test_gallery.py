@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from rlscape.catalogue import ARMS, FIGURES, load_scale, runs_of
-from rlscape.cli.gallery import SUFFIXES, record
-from rlscape.config import Config
 from rlscape.errors import ResultError
 from rlscape.files import read_json, write_json
+from rlscape.paths import figures_dir, results_dir
+from rlscape.pipeline.gallery import SUFFIXES, record
+from rlscape.settings.scale import Config
 
 
 @pytest.fixture
@@ -19,12 +20,12 @@ def finished(tmp_path: Path, repository: Path) -> Config:
     stems = [Path(figure.paper, figure.stem) for figure in FIGURES if figure.paper == "off_principals"]
     for stem in (*stems, Path("scoreboard")):
         for suffix in SUFFIXES:
-            path = config.figures_dir / f"{stem}.{suffix}"
+            path = figures_dir(config) / f"{stem}.{suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{stem}")
     for run in runs_of(config, [arm for arm in config.seeds if ARMS[arm].paper == "off_principals"]):
         values = {"provenance": {"commit": "c0ffee"}, "claims_sha256": "abc", "wall_seconds": 900.0}
-        write_json(config.results_dir / "runs" / run / "run.json", values)
+        write_json(results_dir(config) / "runs" / run / "run.json", values)
     return config
 
 
@@ -41,7 +42,7 @@ def test_gallery_holds_figures_scoreboard_and_their_origin(finished: Config, tmp
 
 
 def test_a_missing_figure_is_named_and_nothing_is_copied(finished: Config, tmp_path: Path) -> None:
-    (finished.figures_dir / "off_principals" / "fig05.csv").unlink()
+    (figures_dir(finished) / "off_principals" / "fig05.csv").unlink()
     with pytest.raises(ResultError, match="fig05.csv: no such result"):
         record(finished, "off_principals", tmp_path / "gallery")
     assert not (tmp_path / "gallery").exists()

@@ -16,8 +16,9 @@ from rlscape.claims.register import (
     Conventions,
     Outcome,
 )
-from rlscape.config import Config
 from rlscape.files import write_parquet
+from rlscape.paths import results_dir
+from rlscape.settings.scale import Config
 from tests.loss_results import write_curvature
 from tests.synthetic import small_config
 
@@ -101,7 +102,7 @@ def write_settings(
                     row |= {column: 1 + sign * rotation * noise, f"{column}_spectrum": 1.0}
                 rows.append(row)
             table = pd.DataFrame(rows).astype({"layer": "Int64"})
-            write_parquet(config.results_dir / "geometry" / f"{arm}-s{seed}" / "matrices.parquet", table)
+            write_parquet(results_dir(config) / "geometry" / f"{arm}-s{seed}" / "matrices.parquet", table)
 
 
 def generic(config: Config) -> Outcome:

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 
 from rlscape.cli import measure_geometry
-from rlscape.config import GeometrySettings
 from rlscape.geometry import masks, spectra
 from rlscape.geometry.measure import load_mask, measure_matrix, measure_pair
 from rlscape.geometry.sparsity import (
@@ -22,6 +21,7 @@ from rlscape.geometry.sparsity import (
     sparsity_bf16,
     update_mask,
 )
+from rlscape.settings.measurement import GeometrySettings
 from tests.entries import run_entry
 
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2)

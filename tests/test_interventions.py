@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from rlscape.cli import intervene_base
-from rlscape.config import Intervention, LayerEdit, ModelSettings
 from rlscape.errors import ConfigError
 from rlscape.models.build import as_decoder, build_model, load_decoder, save_model, snap_to_bf16_
 from rlscape.models.interventions import (
@@ -19,6 +18,8 @@ from rlscape.models.interventions import (
     permute_heads,
     rotate_value_output,
 )
+from rlscape.settings.base_model import ModelSettings
+from rlscape.settings.measurement import Intervention, LayerEdit
 from tests.entries import run_entry
 
 SETTINGS = ModelSettings(hidden_size=24, layers=3, heads=6, kv_heads=3, head_dim=8, intermediate_size=40)

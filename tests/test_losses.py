@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from rlscape.catalogue.recipes import SCALERL
 from rlscape.rl.losses import aggregation_weights, policy_loss
-from rlscape.rl.recipes import SCALERL
 
 LOSSES = {
     "cispo": SCALERL,

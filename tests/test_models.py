@@ -6,9 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rlscape.config import ModelSettings
 from rlscape.errors import CheckpointError
 from rlscape.models.build import WEIGHTS, build_model, load_model, save_model, snap_to_bf16_
+from rlscape.settings.base_model import ModelSettings
 from rlscape.tasks.vocabulary import encode
 
 SETTINGS = ModelSettings(hidden_size=16, layers=2, heads=4, kv_heads=2, head_dim=4, intermediate_size=24)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
-from rlscape.config import GeometrySettings
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.measure import measure_matrix
 from rlscape.geometry.sparsity import HALF_ULP, isotropic_density
+from rlscape.settings.measurement import GeometrySettings
 
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=5)
 

@@ -11,6 +11,7 @@ from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.figures.style import write_figure
 from rlscape.files import write_parquet
 from rlscape.geometry.masks import low_mask, principal_mask, svd
+from rlscape.paths import results_dir
 from rlscape.results import origin
 from tests.synthetic import small_config, write_geometry
 
@@ -60,7 +61,7 @@ def config(tmp_path_factory):
         tuned = {name: weights + planted(arm, weights, generator) for name, weights in base.items()}
         write_geometry(config, run, base, tuned)
         metrics = pd.DataFrame({"run": run, "step": [0, 3, 6], "pass_rate": [BEFORE, 0.4, AFTER]})
-        write_parquet(config.results_dir / "runs" / run / "metrics.parquet", metrics)
+        write_parquet(results_dir(config) / "runs" / run / "metrics.parquet", metrics)
     return config
 
 

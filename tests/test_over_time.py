@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 
 from rlscape.catalogue import resolve_run
 from rlscape.cli import measure_matching, measure_operators, measure_over_time
-from rlscape.config import GeometrySettings, load_config
 from rlscape.errors import CheckpointError
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry import matching, operators
@@ -20,6 +19,8 @@ from rlscape.geometry.profiles import measure_over_time as measure_history
 from rlscape.geometry.snapshots import read_snapshot, snapshot_steps, stream_history
 from rlscape.geometry.sparsity import HALF_ULP, isotropic_density, sparsity_bf16
 from rlscape.models.decoder import Decoder, DecoderConfig
+from rlscape.settings.measurement import GeometrySettings
+from rlscape.settings.reading import load_config
 from tests.entries import run_entry
 from tests.synthetic import ROOT
 

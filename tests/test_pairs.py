@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rlscape.cli import intervene_base, measure_pairs
-from rlscape.config import GeometrySettings, Intervention, LayerEdit, ModelSettings
 from rlscape.geometry import masks, nulls
 from rlscape.geometry.pairs import View, compare, dispersion, permuted_in_bins, similarity, stripes
 from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
 from rlscape.models.decoder import WEIGHTS
 from rlscape.models.interventions import Gauge
 from rlscape.results.pairs import both_ways, pooled_overlap
+from rlscape.settings.base_model import ModelSettings
+from rlscape.settings.measurement import GeometrySettings, Intervention, LayerEdit
 from tests.entries import run_entry
 
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=4, magnitude_bins=20)

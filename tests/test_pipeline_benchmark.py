@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import pipeline
-from rlscape.cli.common import fail_clearly
+from rlscape.errors import fail_clearly
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time"
 

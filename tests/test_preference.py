@@ -9,10 +9,10 @@ import torch
 from rlscape.catalogue import load_scale, resolve_run
 from rlscape.errors import CheckpointError
 from rlscape.models.build import build_model, load_decoder, load_model, save_model
-from rlscape.preference import preference_pairs, train_preference
 from rlscape.tasks.math import make_sets
 from rlscape.tasks.vocabulary import build_tokenizer
-from rlscape.trl_runs import own_samples
+from rlscape.training.preference import preference_pairs, train_preference
+from rlscape.training.trl_runs import own_samples
 from tests.solver import make_solver
 
 CONFIG = load_scale(Path(__file__).parents[1] / "config" / "smoke.yaml")

@@ -6,17 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from rlscape.config import BaseSettings, CodeSettings, MathSettings, ModelSettings, PretrainSettings
 from rlscape.errors import ConfigError
 from rlscape.models.build import as_decoder, build_model, load_model
-from rlscape.pretrain import (
-    backward,
-    draw_examples,
-    draw_operations,
-    learning_rate_factor,
-    pretrain,
-)
+from rlscape.settings.base_model import BaseSettings, ModelSettings, PretrainSettings
+from rlscape.tasks.code import CodeSettings
+from rlscape.tasks.math import MathSettings
 from rlscape.tasks.vocabulary import decode, encode
+from rlscape.training.pretrain import backward, draw_examples, draw_operations, learning_rate_factor, pretrain
 
 SETTINGS = PretrainSettings(
     steps=20,

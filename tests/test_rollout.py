@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from rlscape.config import MathSettings, ModelSettings
 from rlscape.models.build import as_decoder, build_model
 from rlscape.rl.cache import SlotCache
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.rollout import Budget, Generator
-from rlscape.tasks.math import make_sets
+from rlscape.settings.base_model import ModelSettings
+from rlscape.tasks.math import MathSettings, make_sets
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS
 
 PROBLEMS = make_sets(

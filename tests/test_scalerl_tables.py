@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import ARMS, FIGURES, LEARNING_RATE_CORE, LEARNING_RATE_EXTRA
-from rlscape.config import Config
+from rlscape.catalogue import ARMS, FIGURES
+from rlscape.catalogue.grids import LEARNING_RATE_CORE, LEARNING_RATE_EXTRA
 from rlscape.figures.registry import find_target
 from rlscape.figures.scalerl import table_fig7
 from rlscape.figures.scalerl.paper_values import FIG7, FIG11, R_0, TABLE_1, TRUNCATION
@@ -15,6 +15,7 @@ from rlscape.results import curves
 from rlscape.scaling.sigmoid import compute_to_reach
 from rlscape.scaling.stability import collapsed
 from rlscape.scaling.uncertainty import t_interval
+from rlscape.settings.scale import Config
 from tests.synthetic import Run, small_config, write_scalerl_results
 
 RUNS = {

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from scipy.optimize import curve_fit
 
-from rlscape.config import FitSettings
 from rlscape.scaling import fit as fitting
 from rlscape.scaling.arms import RunFit
 from rlscape.scaling.ceilings import fit_at_ceilings, shared_ceiling
@@ -39,6 +38,7 @@ from rlscape.scaling.uncertainty import (
     t_interval,
 )
 from rlscape.scaling.windows import HALF_WINDOW, LATE_WINDOW, SIGMOID_WINDOWS, WINDOWS, fit_windows
+from rlscape.settings.measurement import FitSettings
 
 # P1 (arXiv 2510.13786), Table 1: C_mid, B, A. R_0 = 0.40 (0.51 for Scout) is what its curves imply.
 TABLE_1 = {

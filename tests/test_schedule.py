@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from rlscape.config import RLSettings
+from rlscape.catalogue.recipes import SCALERL
 from rlscape.rl.clock import Clock
 from rlscape.rl.prompts import PromptStream
-from rlscape.rl.recipes import SCALERL
 from rlscape.rl.rollout import Budget, Generator
 from rlscape.rl.schedule import SCHEDULES
+from rlscape.settings.training import RLSettings
 from rlscape.tasks.vocabulary import EOS_ID
 from tests.test_rollout import PROBLEMS, force_head, make_model
 

@@ -9,10 +9,10 @@ from rlscape.catalogue import load_scale, resolve_run
 from rlscape.errors import CheckpointError
 from rlscape.models.build import build_model, load_model, save_model
 from rlscape.rl.rollout import Completion, Group
-from rlscape.sft import likeliest_traces, own_traces, reference_traces, tokenized, train_sft
 from rlscape.tasks.math import make_sets, trace
 from rlscape.tasks.vocabulary import encode
-from rlscape.trl_runs import IGNORED
+from rlscape.training.sft import likeliest_traces, own_traces, reference_traces, tokenized, train_sft
+from rlscape.training.trl_runs import IGNORED
 from tests.solver import make_solver
 
 CONFIG = load_scale(Path(__file__).parents[1] / "config" / "smoke.yaml")

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.config import Config
 from rlscape.figures.off_principals import control_curvature, control_model_size, fig01
 from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.results import loss, model_size
+from rlscape.settings.scale import Config
 from tests.loss_results import SIZE_ARMS, write_curvature, write_landscape, write_sizes
 from tests.synthetic import small_config, write_geometry_results
 

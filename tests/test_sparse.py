@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from rlscape.config import GeometrySettings
 from rlscape.geometry import masks
 from rlscape.geometry.nulls import magnitude_bins
-from rlscape.sparse import LOW_DENSITY, trained_entries
+from rlscape.settings.measurement import GeometrySettings
+from rlscape.training.masks import LOW_DENSITY, trained_entries
 from tests.test_trainer import guessing_model, settings_of, train
 
 GEOMETRY = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=8)

@@ -8,6 +8,7 @@ from rlscape.catalogue import runs_of
 from rlscape.claims.off_principals import sparsity
 from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim, Conventions
 from rlscape.files import write_json, write_parquet
+from rlscape.paths import results_dir
 from tests.synthetic import small_config
 
 CONVENTIONS = Conventions(
@@ -40,7 +41,7 @@ def write_summaries(config, arms, summary):
     for run in runs_of(config, arms):
         found = {"exact_zero_share": 0.0} | summary(run.rpartition("-s")[0])
         found["sparsity"] += rng.normal(0, SPREAD)
-        write_json(config.results_dir / "geometry" / run / "summary.json", {"linear": found, "all": found})
+        write_json(results_dir(config) / "geometry" / run / "summary.json", {"linear": found, "all": found})
 
 
 # --- O1
@@ -64,7 +65,7 @@ def o1(tmp_path, matched, excess=0.1, seeds=SEEDS):
             for matching, difference in matched.items()
             for method, value in (("rl", 0.7), ("sft", 0.7 - difference))
         ]
-        write_parquet(config.results_dir / "geometry" / f"matching-s{seed}.parquet", pd.DataFrame(rows))
+        write_parquet(results_dir(config) / "geometry" / f"matching-s{seed}.parquet", pd.DataFrame(rows))
     return sparsity.sparser_when_matched(O1, CONVENTIONS, config)
 
 

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from rlscape.config import MathSettings
 from rlscape.tasks.math import (
+    MathSettings,
     Problem,
     chance_rate,
     draw_problem,

@@ -10,8 +10,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, FIGURES, resolve_run, run_name
-from rlscape.config import Config, GeometrySettings
+from rlscape.catalogue import ARMS, FIGURES, resolve_run
 from rlscape.errors import ResultError
 from rlscape.figures.off_principals import (
     control_bounds,
@@ -28,7 +27,10 @@ from rlscape.files import write_parquet
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix, measure_matrix
 from rlscape.geometry.operators import MANTISSA_BITS, measure_operators, read_with_bits
 from rlscape.geometry.profiles import matrix_profiles
+from rlscape.paths import results_dir, run_name
 from rlscape.results import bias
+from rlscape.settings.measurement import GeometrySettings
+from rlscape.settings.scale import Config
 from tests.synthetic import ROOT, small_config
 
 MODULES = (
@@ -93,7 +95,7 @@ def write_updates(config: Config, arm: str, seed: int, step_kl: float | None = N
     updates = pd.DataFrame({"step": steps, "kl_step": kl, "kl_from_start": kl * steps, "kl_to_start": 1.1 * kl * steps})
     if ARMS[arm].method == "rl":
         updates["clip_fraction"] = 0.01
-    directory = config.results_dir / "runs" / run_name(arm, seed)
+    directory = results_dir(config) / "runs" / run_name(arm, seed)
     write_parquet(directory / "updates.parquet", updates)
     evaluations = [0, *STEPS]
     metrics = pd.DataFrame({"step": evaluations, "pass_rate": 0.3 + 0.01 * np.array(evaluations)})
@@ -110,7 +112,7 @@ def write_matching(config: Config, seed: int, sft_effect: float = 2.0) -> None:
             if matching in ("norm", "kl") and method == "sft":
                 values["pass_rate"] = np.nan
             rows.append({"matching": matching, "method": method, "arm": arm, "seed": seed, "step": 6} | values)
-    write_parquet(config.results_dir / "geometry" / f"matching-s{seed}.parquet", pd.DataFrame(rows))
+    write_parquet(results_dir(config) / "geometry" / f"matching-s{seed}.parquet", pd.DataFrame(rows))
 
 
 def tree(root: Path, seeds: dict[str, int]) -> Config:
@@ -123,7 +125,7 @@ def tree(root: Path, seeds: dict[str, int]) -> Config:
         for seed in range(count):
             if arm in measured:
                 for name, table in tables_of(SIZES.get(arm, 1e-4), seed).items():
-                    write_parquet(config.results_dir / "geometry" / run_name(arm, seed) / f"{name}.parquet", table)
+                    write_parquet(results_dir(config) / "geometry" / run_name(arm, seed) / f"{name}.parquet", table)
             write_updates(config, arm, seed)
     for seed in range(min(config.seeds[arm] for arm in bias.MATCHED_ARMS)):
         write_matching(config, seed)

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binom, nct, ttest_ind, ttest_rel
 from scipy.stats import t as student_t
 
-from rlscape.cli.commands.compare import describe, split_recipe
+from rlscape.cli.compare import describe, split_recipe
 from rlscape.cli.main import main
 from rlscape.errors import MetricsError
 from rlscape.scaling.sigmoid import FloatArray, compute_to_reach, sigmoid

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from rlscape.catalogue import resolve_run
-from rlscape.config import load_config
 from rlscape.errors import CheckpointError
 from rlscape.models.build import as_decoder, build_model
 from rlscape.rl.rollout import Completion, Group
 from rlscape.rl.trainer import RLTrainer
+from rlscape.settings.reading import load_config
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, THINK_ID, encode
 
 CONFIG = load_config(Path(__file__).parents[1] / "config" / "smoke.yaml")

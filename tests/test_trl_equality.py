@@ -7,12 +7,12 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from rlscape.config import ModelSettings
+from rlscape.catalogue.recipes import SCALERL
 from rlscape.models.build import as_decoder, build_model
 from rlscape.rl.losses import aggregation_weights, policy_loss
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
-from rlscape.rl.recipes import SCALERL
+from rlscape.settings.base_model import ModelSettings
 from rlscape.tasks.vocabulary import PAD_ID, TOKENS, build_tokenizer
 
 LENGTHS = torch.tensor([3, 7, 5, 8])

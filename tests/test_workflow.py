@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from rlscape.catalogue import ARMS, FIGURES, Arm, has_task, load_scale, runs_of
+from rlscape.catalogue import ARMS, FIGURES, load_scale, runs_of
+from rlscape.catalogue.arms import Arm
 
 PARTS = ("Snakefile", "config", "notebooks", "profiles", "src", "workflow")
 FITS = {"fit_curve", "summarise_fits"}

@@ -1,5 +1,8 @@
 """The errors that a user can mend: each message names the file, the key and the remedy."""
 
+import sys
+from collections.abc import Callable
+
 
 class UserError(ValueError):
     """Bad input; the command line prints the message without a traceback."""
@@ -19,3 +22,12 @@ class ResultError(UserError):
 
 class MetricsError(UserError):
     """A table of evaluations that cannot be fitted."""
+
+
+def fail_clearly(main: Callable[[], None]) -> None:
+    """Run ``main``; an error that the user can mend is one message and exit code 1, not a traceback."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

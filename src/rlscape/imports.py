@@ -11,6 +11,17 @@ from pathlib import Path
 
 PACKAGE = "rlscape"
 
+DATA_MODULES = frozenset(
+    {
+        *("settings.base_model", "settings.measurement", "settings.precision", "settings.recipe", "settings.run"),
+        *("settings.scale", "settings.training", "tasks.registry"),
+        *("catalogue.off_principals", "catalogue.recipes", "catalogue.scalerl"),
+    }
+)
+"""Modules of settings and of tables of them, and nothing that a job calls. What they say reaches a rule resolved,
+through its other parameters, so that adding an arm, a field or a task reruns nothing, while a changed number reruns
+just the rules whose settings contain it."""
+
 
 def source_files(package: Path, modules: Iterable[str], leave_out: Collection[str] = ()) -> list[Path]:
     """The files of some modules and of everything in the package that they import, sorted.

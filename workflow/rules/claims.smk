@@ -4,10 +4,10 @@
 rule evaluate_claims:
     input:
         claims=CLAIMS,
-        summary="<results>/fits/arms.parquet",
+        summary="<results>/fits/arms.parquet" if SCALERL_ARMS else [],
         results=results_of_arms(CONFIG.seeds),
         measurements=[
-            results_of_measurements(figure.measurements, arms_of(CONFIG, figure)) for figure in FIGURES
+            results_of_measurements(figure.measurements, arms_of(CONFIG, figure)) for figure in SCALE_FIGURES
         ],
     output:
         report(
@@ -25,12 +25,13 @@ rule evaluate_claims:
         mem_mb=1000,
         runtime="10m",
     params:
-        code=code("cli.claims"),
+        code=code("pipeline.evaluate_claims"),
+        arms=lambda wildcards: describe_arms(CONFIG.seeds),
         settings=lambda wildcards: CONFIG.model_dump_json(),
     message:
         "Evaluate the claims"
     shell:
-        "python -m rlscape.cli.claims --claims {input.claims:q} --settings {params.settings:q}"
+        "python -m rlscape.pipeline.evaluate_claims --claims {input.claims:q} --settings {params.settings:q}"
         " --output {output:q} > {log:q} 2>&1"
 
 
@@ -55,11 +56,11 @@ rule plot_scoreboard:
         mem_mb=1000,
         runtime="10m",
     params:
-        code=code("cli.plot", "figures.scoreboard"),
+        code=code("pipeline.plot_figure", "figures.scoreboard"),
         settings=lambda wildcards: CONFIG.model_dump_json(),
         stem=without_suffix_of("svg"),
     message:
         "Plot the scoreboard of claims"
     shell:
-        "python -m rlscape.cli.plot --target scoreboard --settings {params.settings:q}"
+        "python -m rlscape.pipeline.plot_figure --target scoreboard --settings {params.settings:q}"
         " --output-stem {params.stem:q} > {log:q} 2>&1"

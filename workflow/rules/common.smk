@@ -10,23 +10,30 @@ import sys
 from pathlib import Path
 
 import yaml
+from pydantic import TypeAdapter
 from snakemake.exceptions import WorkflowError
 
 from rlscape.catalogue import (
     ARMS,
     FIGURES,
-    INTERVENTIONS,
     arms_of,
     base_of,
-    has_task,
-    parse_run_name,
+    figures_of,
+    measured_arms,
     resolve_run,
     runs_of,
     start_of,
+    tasks_of,
     with_catalogue,
 )
-from rlscape.config import ConfigError, parse_config
-from rlscape.imports import source_files
+from rlscape.catalogue.off_principals import INTERVENTIONS
+from rlscape.catalogue.styles import ARM_STYLES
+from rlscape.errors import ConfigError
+from rlscape.imports import DATA_MODULES, source_files
+from rlscape.paths import curve_name, figures_dir, parse_run_name, results_dir
+from rlscape.settings.reading import parse_config
+from rlscape.tasks.base import column_prefix
+from rlscape.tasks.registry import Tasks
 
 try:
     SOURCE = workflow.configfiles[-1]
@@ -40,23 +47,40 @@ shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH;
 # What a job that runs a model takes of `--resources gpu=1`.
 GPUS = int(CONFIG.device == "cuda")
 
+
+def memory_mb():
+    """What this machine, or the container that this runs in, has."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and (text := limit.read_text().strip()) != "max":
+        total = min(total, int(text))
+    return total // 2**20
+
+
+# Jobs that run here together ask for no more than that, unless `--resources mem_mb=N` says otherwise. A profile could
+# only name a number; a cluster's executor asks for each job's own.
+if "mem" not in workflow.global_resources:
+    workflow.register_resource("mem_mb", memory_mb())
+
+# What the scale makes.
+SCALE_FIGURES = figures_of(CONFIG)
 # The paper whose learning curves are fitted, and the one whose weights are measured.
 SCALERL_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].paper == "scalerl"]
 OFF_PRINCIPALS_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].paper == "off_principals"]
 
-# Seeds that RL, SFT and SFT at RL's learning rate have in common.
-MATCHED_SEEDS = range(min(CONFIG.seeds[arm] for arm in ("rlvr", "sft", "sft_lr_thirtieth")))
-
+NOTEBOOK_PAPERS = {"scaling": "scalerl", "geometry": "off_principals"}
 PAPERS = {
     "scalerl": "The Art of Scaling Reinforcement Learning Compute",
     "off_principals": "The Path Not Taken",
 }
-FIGURE_MODULES = [f"figures.{figure.paper}.{figure.stem}" for figure in FIGURES]
-NOTEBOOKS = sorted(file.stem for file in Path(workflow.basedir, "notebooks").glob("*.ipynb"))
-
-# What these modules say reaches a rule resolved, through its other parameters, or does not change a result. So
-# adding an arm reruns nothing, while a changed number reruns just the rules whose settings contain it.
-SETTINGS_MODULES = frozenset({"catalogue", "config", "errors", "files", "rl.recipes", "settings"})
+FIGURE_MODULES = [f"figures.{figure.paper}.{figure.stem}" for figure in SCALE_FIGURES]
+# A notebook reads the figures of a paper; a scale without all of them does not run it.
+NOTEBOOKS = sorted(
+    file.stem
+    for file in Path(workflow.basedir, "notebooks").glob("*.ipynb")
+    if {figure.target for figure in FIGURES if figure.paper == NOTEBOOK_PAPERS.get(file.stem, figure.paper)}
+    <= set(CONFIG.targets)
+)
 
 
 # Files
@@ -71,14 +95,18 @@ CLAIMS = in_repository("config", "claims.yaml")
 
 
 @functools.cache
-def code(*modules, leave_out=frozenset()):
+def code(*modules, tasks=(), leave_out=frozenset()):
     """A digest of the source files behind some modules: their content, and no time stamp, decides about reruns.
 
-    As inputs, some fifty files per job, they would cost Snakemake's scheduler a third of a core.
+    As inputs, some fifty files per job, they would cost Snakemake's scheduler a third of a core. Of the tasks, those
+    that are named count: a job that makes problems depends on its own tasks and on no other.
     """
     package = Path(workflow.basedir, "src", "rlscape")
+    modules = [*modules, *(f"tasks.{task}" for task in tasks)]
+    files = source_files(package, modules, DATA_MODULES | leave_out)
+    assert tasks or package / "tasks" / "sets.py" not in files, f"{modules}: which tasks?"
     digest = hashlib.sha256()
-    for file in source_files(package, modules, SETTINGS_MODULES | leave_out):
+    for file in files:
         digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -117,28 +145,23 @@ def results_of_arms(arms):
             f"<results>/runs/{run}/run.json",
         ]
         if arm in SCALERL_ARMS:
-            files += [
-                f"<results>/{kind}/{run}{task}.json"
-                for kind in ("forecasts", "fits")
-                for task in curves_of(arm)
-            ]
+            curves = [curve_name(run, task, tasks_of(arm)[0]) for task in tasks_of(arm)]
+            files += [f"<results>/{kind}/{curve}.json" for kind in ("forecasts", "fits") for curve in curves]
         if arm in OFF_PRINCIPALS_ARMS and not ARMS[arm].restricted:
             files += [f"<results>/geometry/{run}/{name}" for name in geometry]
     return list(dict.fromkeys(files))
 
 
-def curves_of(arm):
-    """What the learning curves of an arm's runs are called after the run's name: one curve per task."""
-    return ["", "_code"] if has_task(arm, "code") else [""]
+def task_of_curve(wildcards):
+    """The task of a learning curve: the one in its name, or the run's first."""
+    return wildcards.other[1:] or tasks_of(parse_run_name(wildcards.run)[0])[0]
 
 
 def runs_of_group(group):
     """The runs whose updates are compared with each other."""
-    if group == "footprint":
-        footprint = [arm for arm in OFF_PRINCIPALS_ARMS if arm.startswith("footprint_")]
-        return [f"{arm}-s0" for arm in (*footprint, "rlvr", "sft")]
-    arms = ("rlvr", "rlvr_intervened", "rlvr_sgd", "rlvr_intervened_sgd")
-    return runs_of(CONFIG, [arm for arm in arms if arm in CONFIG.seeds])
+    arms = measured_arms(CONFIG, f"pairs_{group}")
+    # Data differ between the arms of the footprint; those of other groups differ between seeds, too.
+    return [f"{arm}-s0" for arm in arms] if group == "footprint" else runs_of(CONFIG, arms)
 
 
 def models_of_group(wildcards):
@@ -157,12 +180,12 @@ def compared_runs(wildcards):
     runs = []
     for run in runs_of_group(wildcards.group):
         settings = resolve_run(CONFIG, run)
-        base, root = CONFIG.results_dir / "bases" / settings.base_name, CONFIG.results_dir
+        root = results_dir(CONFIG)
         paths = {"base": root / start_of(CONFIG, run), "model": root / "runs" / run / "model"}
         if settings.intervention:
-            paths["original"] = base
+            paths["original"] = root / "bases" / settings.base_name
         runs.append({"run": run} | {name: str(path) for name, path in paths.items()})
-    return json.dumps({"runs": runs})
+    return json.dumps(runs)
 
 
 def picture_files(stem):
@@ -194,7 +217,8 @@ def results_of_measurements(measurements, arms):
         elif measurement == "operators":
             names = [f"{run}/{name}" for run in runs_of(CONFIG, arms) for name in ("operators", "mantissa")]
         elif measurement == "matching":
-            names = [f"matching-s{seed}" for seed in MATCHED_SEEDS]
+            seeds = min(CONFIG.seeds[arm] for arm in measured_arms(CONFIG, measurement))
+            names = [f"matching-s{seed}" for seed in range(seeds)]
         elif measurement.startswith("pairs_"):
             names = [measurement, measurement.replace("pairs", "stripes")]
         else:
@@ -205,19 +229,31 @@ def results_of_measurements(measurements, arms):
 
 def code_of_training(wildcards):
     """What trains a run; modules of other methods are no reason to train it again."""
-    arm = ARMS[parse_run_name(wildcards.run)[0]]
+    name, _ = parse_run_name(wildcards.run)
+    arm = ARMS[name]
     others = {
         "rl.trainer": arm.method == "rl",
-        "adapters": arm.adapter is not None,
-        "sparse": arm.mask is not None,
-        "sft": arm.method == "sft",
-        "preference": arm.method in ("dpo", "simpo"),
+        "training.adapters": arm.adapter is not None,
+        "training.masks": arm.mask is not None,
+        "training.sft": arm.method == "sft",
+        "training.preference": arm.method in ("dpo", "simpo"),
     }
-    return code("cli.train", leave_out=frozenset(module for module, used in others.items() if not used))
+    unused = frozenset(module for module, used in others.items() if not used)
+    return code("pipeline.train", tasks=tasks_of(name), leave_out=unused)
+
+
+def tasks_of_base(base):
+    """Of every task that a base learns, its settings."""
+    return {task: CONFIG.tasks[task] for task in CONFIG.bases[base].pretraining.mix}
+
+
+def code_of_base(module):
+    """What makes or evaluates a base, which depends on its tasks."""
+    return lambda wildcards: code(module, tasks=tuple(tasks_of_base(wildcards.base)))
 
 
 def code_of_figure(wildcards):
-    return code("cli.plot", f"figures.{wildcards.paper}.{wildcards.stem}")
+    return code("pipeline.plot_figure", f"figures.{wildcards.paper}.{wildcards.stem}")
 
 
 # Parameters
@@ -259,18 +295,15 @@ def study_of_base(wildcards):
     return getattr(CONFIG, ARMS[arm].paper)
 
 
-def task_options(wildcards):
-    """The settings of tasks beside math, for a base that knows them."""
-    pretraining = CONFIG.bases[wildcards.base].pretraining
-    options = {"code": pretraining.code_rate, "agents": pretraining.agent_rate}
-    known = [task for task, rate in options.items() if rate]
-    return " ".join(f"--{task} {shlex.quote(getattr(CONFIG, task).model_dump_json())}" for task in known)
+def task_settings(wildcards):
+    """The settings of the tasks of a base, as JSON."""
+    return TypeAdapter(Tasks).dump_json(tasks_of_base(wildcards.base)).decode()
 
 
 def scratch_of_run(wildcards):
     """Where an interrupted run keeps its state: other code or other settings are another place."""
     digest = hashlib.sha256(f"{run_settings(wildcards)}{code_of_training(wildcards)}".encode())
-    return f"{CONFIG.results_dir}/scratch/{wildcards.run}-{digest.hexdigest()[:12]}"
+    return f"{results_dir(CONFIG)}/scratch/{wildcards.run}-{digest.hexdigest()[:12]}"
 
 
 def settings_of_arms(arms):
@@ -279,8 +312,8 @@ def settings_of_arms(arms):
 
 
 def describe_arms(arms):
-    """What the catalogue says about some arms: a new label is a reason to plot again."""
-    return [ARMS[arm].model_dump_json() for arm in arms]
+    """What the catalogue says about some arms: a new label or colour is a reason to plot again."""
+    return [f"{ARMS[arm].model_dump_json()} {ARM_STYLES[arm]}" for arm in arms]
 
 
 # Report
@@ -293,7 +326,7 @@ def as_rst(text):
 
 def read_register():
     """The claims with what was seen, once it is known; captions find them as `snakemake.config["register"]`."""
-    table = CONFIG.results_dir / "claims.csv"
+    table = results_dir(CONFIG) / "claims.csv"
     seen = {}
     if table.exists():
         with table.open(newline="") as file:

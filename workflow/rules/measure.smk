@@ -19,7 +19,7 @@ rule measure_geometry:
         mem_mb=2000,
         runtime="30m",
     params:
-        code=code("cli.measure_geometry"),
+        code=code("pipeline.measure_geometry"),
         base=input_directory_of("base"),
         model=input_directory_of("model"),
         directory=directory_of("matrices"),
@@ -28,7 +28,7 @@ rule measure_geometry:
     message:
         "Measure how {wildcards.run} moved the weights of its base"
     shell:
-        "python -m rlscape.cli.measure_geometry --base {params.base:q} --model {params.model:q}"
+        "python -m rlscape.pipeline.measure_geometry --base {params.base:q} --model {params.model:q}"
         " --settings {params.settings:q} --seed {params.seed} --output {params.directory:q} > {log:q} 2>&1"
 
 
@@ -48,14 +48,14 @@ rule measure_over_time:
         mem_mb=2000,
         runtime="30m",
     params:
-        code=code("cli.measure_over_time"),
+        code=code("pipeline.measure_over_time"),
         base=input_directory_of("base"),
         directory=directory_of("matrices"),
         settings=lambda wildcards: CONFIG.geometry.model_dump_json(),
     message:
         "Measure how {wildcards.run} moved the weights of its base, evaluation by evaluation"
     shell:
-        "python -m rlscape.cli.measure_over_time --base {params.base:q} --snapshots {input.snapshots:q}"
+        "python -m rlscape.pipeline.measure_over_time --base {params.base:q} --snapshots {input.snapshots:q}"
         " --settings {params.settings:q} --output {params.directory:q} > {log:q} 2>&1"
 
 
@@ -75,7 +75,7 @@ rule measure_operators:
         mem_mb=2000,
         runtime="30m",
     params:
-        code=code("cli.measure_operators"),
+        code=code("pipeline.measure_operators"),
         base=input_directory_of("base"),
         model=input_directory_of("model"),
         directory=directory_of("operators"),
@@ -83,16 +83,16 @@ rule measure_operators:
     message:
         "Measure {wildcards.run} over ranks, densities and precisions"
     shell:
-        "python -m rlscape.cli.measure_operators --base {params.base:q} --model {params.model:q}"
+        "python -m rlscape.pipeline.measure_operators --base {params.base:q} --model {params.model:q}"
         " --settings {params.settings:q} --output {params.directory:q} > {log:q} 2>&1"
 
 
 rule measure_matching:
     input:
         base=lambda wildcards: start_of_run(wildcards, f"rlvr-s{wildcards.seed}"),
-        run=trained_files("rlvr-s{seed}"),
-        reference=trained_files("sft-s{seed}", snapshots=True),
-        matched_rate=trained_files("sft_lr_thirtieth-s{seed}", snapshots=True),
+        rl=trained_files("rlvr-s{seed}"),
+        sft=trained_files("sft-s{seed}", snapshots=True),
+        sft_at_rl_rate=trained_files("sft_lr_thirtieth-s{seed}", snapshots=True),
     output:
         "<results>/geometry/matching-s{seed}.parquet",
     log:
@@ -104,18 +104,18 @@ rule measure_matching:
         mem_mb=2000,
         runtime="30m",
     params:
-        code=code("cli.measure_matching"),
+        code=code("pipeline.measure_matching", tasks=tasks_of("rlvr")),
         base=input_directory_of("base"),
-        run=input_directory_of("run"),
-        reference=input_directory_of("reference"),
-        matched_rate=input_directory_of("matched_rate"),
+        rl=input_directory_of("rl"),
+        sft=input_directory_of("sft"),
+        sft_at_rl_rate=input_directory_of("sft_at_rl_rate"),
         geometry=lambda wildcards: CONFIG.geometry.model_dump_json(),
         settings=lambda wildcards: resolve_run(CONFIG, f"rlvr-s{wildcards.seed}").model_dump_json(),
     message:
         "Compare RL and SFT at matched learning rate, norm, divergence and accuracy (seed {wildcards.seed})"
     shell:
-        "python -m rlscape.cli.measure_matching --base {params.base:q} --run {params.run:q}"
-        " --reference {params.reference:q} --matched-rate {params.matched_rate:q}"
+        "python -m rlscape.pipeline.measure_matching --base {params.base:q} --rl {params.rl:q}"
+        " --sft {params.sft:q} --sft-at-rl-rate {params.sft_at_rl_rate:q}"
         " --geometry {params.geometry:q} --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
 
 
@@ -134,14 +134,14 @@ rule measure_pairs:
         mem_mb=2000,
         runtime="30m",
     params:
-        code=code("cli.measure_pairs"),
+        code=code("pipeline.measure_pairs"),
         runs=compared_runs,
         settings=lambda wildcards: CONFIG.geometry.model_dump_json(),
         seed=0,
     message:
         "Compare which weights the runs of the group {wildcards.group} changed"
     shell:
-        "python -m rlscape.cli.measure_pairs --runs {params.runs:q} --settings {params.settings:q}"
+        "python -m rlscape.pipeline.measure_pairs --runs {params.runs:q} --settings {params.settings:q}"
         " --seed {params.seed} --pairs {output.pairs:q} --stripes {output.stripes:q} > {log:q} 2>&1"
 
 
@@ -161,16 +161,16 @@ rule measure_landscape:
         mem_mb=2000,
         runtime="30m",
     params:
-        code=code("cli.measure_landscape"),
+        code=code("pipeline.measure_landscape", tasks=tasks_of("rlvr")),
         base=input_directory_of("base"),
         rl=input_directory_of("rl"),
         sft=input_directory_of("sft"),
-        settings=resolve_run(CONFIG, "rlvr-s0").model_dump_json(),
+        settings=lambda wildcards: resolve_run(CONFIG, "rlvr-s0").model_dump_json(),
         geometry=CONFIG.geometry.model_dump_json(),
     message:
         "Measure the loss in the plane of an RL and an SFT update"
     shell:
-        "python -m rlscape.cli.measure_landscape --base {params.base:q} --rl {params.rl:q} --sft {params.sft:q}"
+        "python -m rlscape.pipeline.measure_landscape --base {params.base:q} --rl {params.rl:q} --sft {params.sft:q}"
         " --settings {params.settings:q} --geometry {params.geometry:q} --output {output:q} > {log:q} 2>&1"
 
 
@@ -190,14 +190,14 @@ rule measure_curvature:
         mem_mb=2000,
         runtime="1h",
     params:
-        code=code("cli.measure_curvature"),
+        code=code("pipeline.measure_curvature", tasks=tasks_of("size_1")),
         base=input_directory_of("base"),
         rl=input_directory_of("rl"),
         sft=input_directory_of("sft"),
-        settings=resolve_run(CONFIG, "size_1-s0").model_dump_json(),
+        settings=lambda wildcards: resolve_run(CONFIG, "size_1-s0").model_dump_json(),
         geometry=CONFIG.geometry.model_dump_json(),
     message:
         "Measure the curvature of the smallest model along principal directions and along its updates"
     shell:
-        "python -m rlscape.cli.measure_curvature --base {params.base:q} --rl {params.rl:q} --sft {params.sft:q}"
+        "python -m rlscape.pipeline.measure_curvature --base {params.base:q} --rl {params.rl:q} --sft {params.sft:q}"
         " --settings {params.settings:q} --geometry {params.geometry:q} --output {output:q} > {log:q} 2>&1"

@@ -16,10 +16,11 @@ rule execute_notebook:
         mem_mb=1000,
         runtime="10m",
     params:
-        code=code("cli.notebook", "figures.registry", *FIGURE_MODULES),
+        arms=lambda wildcards: describe_arms(CONFIG.seeds),
+        code=code("pipeline.execute_notebook", "figures.registry", *FIGURE_MODULES),
         settings=lambda wildcards: CONFIG.model_dump_json(),
     message:
         "Execute notebooks/{wildcards.notebook}.ipynb"
     shell:
-        "python -m rlscape.cli.notebook --notebook {input.notebook:q} --settings {params.settings:q}"
+        "python -m rlscape.pipeline.execute_notebook --notebook {input.notebook:q} --settings {params.settings:q}"
         " --output {output:q} > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-# Figures and tables: one rule, one function per figure under src/rlscape/figures/.
+# Figures and tables: one rule, one module per figure under src/rlscape/figures/.
 
 
 rule plot_figure:
@@ -33,5 +33,5 @@ rule plot_figure:
     message:
         "Plot {wildcards.paper}/{wildcards.stem}"
     shell:
-        "python -m rlscape.cli.plot --target {params.target} --settings {params.settings:q}"
+        "python -m rlscape.pipeline.plot_figure --target {params.target} --settings {params.settings:q}"
         " --output-stem {params.stem:q} > {log:q} 2>&1"

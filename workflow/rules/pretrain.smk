@@ -17,17 +17,16 @@ rule pretrain_base:
         gpu=GPUS,
         runtime="60m",
     params:
-        code=code("cli.pretrain"),
+        code=code_of_base("pipeline.pretrain_base"),
         device=CONFIG.device,
         directory=directory_of("record"),
         settings=lambda wildcards: CONFIG.bases[wildcards.base].model_dump_json(),
-        math=lambda wildcards: CONFIG.math.model_dump_json(),
-        tasks=task_options,
+        tasks=task_settings,
     message:
         "Pretrain the base model {wildcards.base}"
     shell:
-        "python -m rlscape.cli.pretrain --name {wildcards.base} --settings {params.settings:q}"
-        " --math {params.math:q} {params.tasks} --output {params.directory:q}"
+        "python -m rlscape.pipeline.pretrain_base --name {wildcards.base} --settings {params.settings:q}"
+        " --tasks {params.tasks:q} --output {params.directory:q}"
         " --device {params.device} > {log:q} 2>&1"
 
 
@@ -48,17 +47,16 @@ rule evaluate_base:
         gpu=GPUS,
         runtime="30m",
     params:
-        code=code("cli.evaluate_base"),
+        code=code_of_base("pipeline.evaluate_base"),
         device=CONFIG.device,
         directory=input_directory_of("model"),
-        math=lambda wildcards: CONFIG.math.model_dump_json(),
-        tasks=task_options,
+        tasks=task_settings,
         rl=lambda wildcards: study_of_base(wildcards).rl.model_dump_json(),
         evaluation=lambda wildcards: study_of_base(wildcards).evaluation.model_dump_json(),
     message:
         "Evaluate the base model {wildcards.base}"
     shell:
-        "python -m rlscape.cli.evaluate_base --base {params.directory:q} --math {params.math:q} {params.tasks}"
+        "python -m rlscape.pipeline.evaluate_base --base {params.directory:q} --tasks {params.tasks:q}"
         " --rl {params.rl:q} --evaluation {params.evaluation:q} --output {output:q}"
         " --device {params.device} > {log:q} 2>&1"
 
@@ -81,12 +79,12 @@ rule intervene_base:
         mem_mb=2000,
         runtime="10m",
     params:
-        code=code("cli.intervene_base"),
+        code=code("pipeline.intervene_base"),
         base=input_directory_of("model"),
         directory=directory_of("record"),
         settings=lambda wildcards: INTERVENTIONS[wildcards.intervention].model_dump_json(),
     message:
         "Change {wildcards.base} so that it computes the same ({wildcards.intervention})"
     shell:
-        "python -m rlscape.cli.intervene_base --base {params.base:q} --settings {params.settings:q}"
+        "python -m rlscape.pipeline.intervene_base --base {params.base:q} --settings {params.settings:q}"
         " --output {params.directory:q} > {log:q} 2>&1"

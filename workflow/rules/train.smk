@@ -31,7 +31,7 @@ rule train_rl:
     message:
         "Train {wildcards.run} by reinforcement learning"
     shell:
-        "python -m rlscape.cli.train --settings {params.settings:q} --base {params.base:q}"
+        "python -m rlscape.pipeline.train --settings {params.settings:q} --base {params.base:q}"
         " --claims {params.claims:q} --scratch {params.scratch:q} --output {params.directory:q}"
         " --device {params.device} > {log:q} 2>&1"
 
@@ -47,39 +47,15 @@ use rule train_rl as train_rl_keeping_snapshots with:
         run=runs_pattern(["rl"], snapshots=True),
 
 
-rule train_with_trl:
-    input:
-        start=start_of_run,
-    output:
-        metrics="<results>/runs/{run}/metrics.parquet",
-        updates="<results>/runs/{run}/updates.parquet",
-        record="<results>/runs/{run}/run.json",
-        model=model_files("<results>/runs/{run}/model"),
+use rule train_rl as train_with_trl with:
     log:
         "<logs>/train_with_trl/{run}.log",
     benchmark:
         "<benchmarks>/train_with_trl/{run}.tsv"
     wildcard_constraints:
         run=runs_pattern(["sft", "dpo", "simpo"], snapshots=False),
-    threads: 1
-    resources:
-        mem_mb=2000,
-        gpu=GPUS,
-        runtime="1h",
-    params:
-        code=code_of_training,
-        device=CONFIG.device,
-        base=input_directory_of("start"),
-        directory=directory_of("record"),
-        settings=run_settings,
-        scratch=scratch_of_run,
-        claims=CLAIMS,
     message:
         "Train {wildcards.run} by trl"
-    shell:
-        "python -m rlscape.cli.train --settings {params.settings:q} --base {params.base:q}"
-        " --claims {params.claims:q} --scratch {params.scratch:q} --output {params.directory:q}"
-        " --device {params.device} > {log:q} 2>&1"
 
 
 use rule train_with_trl as train_with_trl_keeping_snapshots with:
@@ -108,10 +84,10 @@ rule snap_start:
         mem_mb=2000,
         runtime="10m",
     params:
-        code=code("cli.snap"),
+        code=code("pipeline.snap_start"),
         trained=input_directory_of("model"),
         directory=directory_of("config"),
     message:
         "Round {wildcards.run} to bf16, as the start of other runs"
     shell:
-        "python -m rlscape.cli.snap --model {params.trained:q} --output {params.directory:q} > {log:q} 2>&1"
+        "python -m rlscape.pipeline.snap_start --model {params.trained:q} --output {params.directory:q} > {log:q} 2>&1"

@@ -2,15 +2,15 @@
 
 from typing import Any, Literal
 
-from rlscape.config import AdapterSettings, Paper
-from rlscape.settings import MaskName, Optimizer, Precision, Settings
-
-Method = Literal["rl", "sft", "dpo", "simpo"]
+from rlscape.schema import Settings
+from rlscape.settings.precision import Precision
+from rlscape.settings.scale import Paper
+from rlscape.settings.training import AdapterSettings, MaskName, Method, Optimizer
 
 Measurement = Literal[
     "over_time", "landscape", "curvature", "pairs_footprint", "pairs_intervened", "matching", "operators"
 ]
-"""What is measured beyond the geometry of single runs; the rules are in ``workflow/rules/geometry.smk``."""
+"""What is measured beyond the geometry of single runs; the rules are in ``workflow/rules/measure.smk``."""
 
 
 class Arm(Settings):
@@ -23,12 +23,13 @@ class Arm(Settings):
     recipe: str | None = None
     changes: dict[str, Any] = {}
     """Fields replaced by this arm: of the recipe; without a recipe, of the scale's settings of the method."""
-    times: dict[str, float] = {}
-    """The scale's settings of the method (e.g. :class:`rlscape.config.RLSettings`) that this arm multiplies."""
-    engine: dict[str, Any] = {}
-    """Fields of :class:`rlscape.config.RLSettings` replaced by this arm, before any is multiplied."""
+    scaled: dict[str, float] = {}
+    """The scale's settings of the method (e.g. :class:`rlscape.settings.training.RLSettings`) that this arm
+    multiplies."""
+    settings: dict[str, Any] = {}
+    """Fields of :class:`rlscape.settings.training.RLSettings` replaced by this arm, before any is multiplied."""
     base: str | None = None
-    """Base model; None: that of the paper's study."""
+    """Base model; None: that of the paper's study, which each scale's file names (``scalerl.base``)."""
     start: str | None = None
     """An arm whose trained model of the same seed is trained on, instead of the base."""
     intervention: str | None = None
@@ -53,26 +54,16 @@ class Arm(Settings):
         return self.adapter is not None or self.mask is not None
 
 
-def rl(
-    label: str,
-    recipe: str,
-    paper: Paper = "scalerl",
-    times: dict[str, float] | None = None,
-    base: str | None = None,
-    extra: bool = False,
-    **changes: Any,
-) -> Arm:
-    """An arm of reinforcement learning; ``changes`` are recipe fields."""
-    return Arm(
-        paper=paper,
-        method="rl",
-        label=label,
-        recipe=recipe,
-        changes=changes,
-        times=times or {},
-        base=base,
-        extra=extra,
-    )
+def arm(label: str, recipe: str | None = None, *, paper: Paper, method: Method, **changes: Any) -> Arm:
+    """An arm of one line; each paper's file binds ``paper`` and ``method`` once.
+
+    Args:
+        recipe: a name in :mod:`rlscape.catalogue.recipes`; reinforcement learning only.
+        changes: fields of :class:`Arm`, and fields of the recipe (without one, of the method's settings) that this arm
+            replaces.
+    """
+    own = {name: changes.pop(name) for name in Arm.model_fields if name in changes}
+    return Arm(paper=paper, method=method, label=label, recipe=recipe, changes=changes, **own)
 
 
 class Figure(Settings):

@@ -1,8 +1,12 @@
 """Runs and figures of P1, arXiv 2510.13786."""
 
+from functools import partial
 from typing import Any
 
-from rlscape.catalogue.arms import Arm, Figure, rl
+from rlscape.catalogue.arms import Arm, Figure, arm
+from rlscape.catalogue.grids import LEARNING_RATE_CORE, LEARNING_RATE_EXTRA, LEARNING_RATES, learning_rate_arm
+
+rl = partial(arm, paper="scalerl", method="rl")
 
 _FP32: dict[str, Any] = {"generator_head": "fp32", "trainer_head": "fp32"}
 
@@ -20,13 +24,13 @@ ARMS: dict[str, Arm] = {
     "pipeline4": rl("PipelineRL-4", "baseline", off_policy_steps=4),
     "pipeline12": rl("PipelineRL-12", "baseline", off_policy_steps=12),
     # Decoding at twice and at half the speed: does Figure 4 depend on the cost ratio of the virtual clock?
-    "pipeline8_fast": rl("PipelineRL-8, fast decoding", "baseline", times={"decode_utilisation": 2.0}),
-    "pipeline8_slow": rl("PipelineRL-8, slow decoding", "baseline", times={"decode_utilisation": 0.5}),
+    "pipeline8_fast": rl("PipelineRL-8, fast decoding", "baseline", scaled={"decode_utilisation": 2.0}),
+    "pipeline8_slow": rl("PipelineRL-8, slow decoding", "baseline", scaled={"decode_utilisation": 0.5}),
     "ppo8_fast": rl(
-        "PPO-off-policy-8, fast decoding", "baseline", schedule="ppo_off_policy", times={"decode_utilisation": 2.0}
+        "PPO-off-policy-8, fast decoding", "baseline", schedule="ppo_off_policy", scaled={"decode_utilisation": 2.0}
     ),
     "ppo8_slow": rl(
-        "PPO-off-policy-8, slow decoding", "baseline", schedule="ppo_off_policy", times={"decode_utilisation": 0.5}
+        "PPO-off-policy-8, slow decoding", "baseline", schedule="ppo_off_policy", scaled={"decode_utilisation": 0.5}
     ),
     # Figure 5: the loss, and the precision of the head on either side, crossed with the loss
     "gspo": rl("GSPO", "baseline", loss="gspo", clip_low=3e-3, clip_high=4e-3),
@@ -60,10 +64,10 @@ ARMS: dict[str, Arm] = {
         "ScaleRL, MoE, no FP32 head", "scalerl", base="moe", generator_head="bf16", trainer_head="bf16"
     ),
     # Paper: 14k tokens, 12k of them for thinking, against 34k and 32k. Here: the ratio of the thinking budgets.
-    "long_budget": rl("34k budget", "scalerl", times={"thinking_tokens": 32 / 12}),
+    "long_budget": rl("34k budget", "scalerl", scaled={"thinking_tokens": 32 / 12}),
     "small_batch": rl("batch 512", "scalerl", prompts_per_batch=32),
     # The long run that Figure 1 forecasts: twice the completions of the others.
-    "large_batch": rl("batch 2048", "scalerl", prompts_per_batch=128, times={"steps": 2.0}),
+    "large_batch": rl("batch 2048", "scalerl", prompts_per_batch=128, scaled={"steps": 2.0}),
     "math_only": rl("math only", "scalerl", base="joint"),
     "math_and_code": rl("math and code", "scalerl", base="joint", tasks=("math", "code")),
     # Figure 14: aggregation and normalisation
@@ -88,34 +92,20 @@ ARMS: dict[str, Arm] = {
     "gspo_5": rl("GSPO, 5e-3 / 3e-3", "baseline", loss="gspo", clip_low=3e-3, clip_high=5e-3),
 }
 
-LEARNING_RATES: dict[str, float] = {"half_lr": 0.5, "double_lr": 2.0}
-"""Beside an arm's own rate: at fixed steps a rate that is too small reads as a lower ceiling."""
-LEARNING_RATE_CORE = ("scalerl", "baseline", "gspo", "cispo", "large_batch", "moe")
-"""The comparisons whose arms have three learning rates at every scale: loss, batch and model."""
-LEARNING_RATE_EXTRA = (
-    *("deepseek_grpo", "qwen_dapo", "magistral", "minimax", "ppo8", "fp32_head", "zero_variance_filter"),
-    *("no_positive_resampling", "prompt_average", "batch_norm", "small_batch", "long_budget", "generations_32"),
-    *("dapo_clip_028", "math_and_code"),
-)
-"""One arm of every other family."""
-
-
-def learning_rate_arm(arm: str, rate: str) -> str:
-    """E.g. ``"scalerl_half_lr"``."""
-    return f"{arm}_{rate}"
-
-
 for _arm in (*LEARNING_RATE_CORE, *LEARNING_RATE_EXTRA):
     for _rate, _factor in LEARNING_RATES.items():
         ARMS[learning_rate_arm(_arm, _rate)] = ARMS[_arm].changed(
             label=f"{ARMS[_arm].label}, learning rate x {_factor:g}",
-            times=ARMS[_arm].times | {"learning_rate": _factor},
+            scaled=ARMS[_arm].scaled | {"learning_rate": _factor},
             extra=_arm in LEARNING_RATE_EXTRA,
         )
 
 
 _RECIPES = ("deepseek_grpo", "qwen_dapo", "magistral", "minimax", "scalerl")
-_LEAVE_ONE_OUT = ("scalerl", *(arm for arm in ARMS if arm.startswith("loo_") and not ARMS[arm].extra))
+_LEAVE_ONE_OUT = (
+    *("scalerl", "loo_prompt_norm", "loo_length_penalty", "loo_batch", "loo_ppo8", "loo_bf16_head"),
+    *("loo_sample_average", "loo_uniform", "loo_dapo"),
+)
 _GENERATIONS = ("generations_8", "scalerl", "generations_24", "generations_32")
 _HEADS = (
     *("baseline", "fp32_trainer", "fp32_generator", "fp32_head"),
@@ -173,15 +163,17 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         paper="scalerl",
         stem="table_truncation",
-        arms=tuple(arm for arm, spec in ARMS.items() if spec.paper == "scalerl" and not spec.extra),
+        arms=tuple(name for name, spec in ARMS.items() if not spec.extra),
     ),
     Figure(
         paper="scalerl",
         stem="control_learning_rate",
         arms=tuple(
-            a for arm in LEARNING_RATE_CORE for a in (arm, *(learning_rate_arm(arm, r) for r in LEARNING_RATES))
+            shown
+            for name in LEARNING_RATE_CORE
+            for shown in (name, *(learning_rate_arm(name, rate) for rate in LEARNING_RATES))
         ),
-        optional=tuple(learning_rate_arm(arm, rate) for arm in LEARNING_RATE_EXTRA for rate in LEARNING_RATES),
+        optional=tuple(learning_rate_arm(name, rate) for name in LEARNING_RATE_EXTRA for rate in LEARNING_RATES),
     ),
     Figure(paper="scalerl", stem="control_head_precision", arms=_HEADS),
 )

@@ -16,8 +16,9 @@ from rlscape.catalogue import ARMS, FIGURES
 from rlscape.claims.off_principals import adapters, bias, footprint, generality, sparsity
 from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, Evaluator, Register
 from rlscape.claims.scalerl import ablations, forecasts, recipes, scale, stability
-from rlscape.config import Config, describe
 from rlscape.errors import ConfigError
+from rlscape.settings.reading import describe
+from rlscape.settings.scale import Config
 
 EVALUATORS: dict[str, Evaluator] = {
     evaluator.__name__: evaluator
@@ -98,7 +99,7 @@ def _check_names(claim: Claim, source: str) -> None:
                 raise ConfigError(f"{source}: {claim.id}.{key}: no {name!r}; there are {', '.join(allowed)}")
 
 
-def evaluate_claims(register: Register, config: Config) -> pd.DataFrame:
+def evaluate_register(register: Register, config: Config) -> pd.DataFrame:
     """A row per claim: id, claim, verdict, measure, effect, low, high, seeds, reason, figure.
 
     Raises:

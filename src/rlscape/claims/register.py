@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from rlscape.config import Config, Paper
 from rlscape.errors import ConfigError
 from rlscape.scaling.uncertainty import Interval
-from rlscape.settings import Settings
+from rlscape.schema import Settings
+from rlscape.settings.scale import Config, Paper
 
 Verdict = Literal["replicated", "not replicated", "inconclusive", "not testable at this scale"]
 REPLICATED: Verdict = "replicated"

@@ -2,8 +2,8 @@
 
 import argparse
 
-from rlscape.cli.commands import compare, diff, fit, intervene
-from rlscape.cli.common import fail_clearly
+from rlscape.cli import compare, diff, fit, intervene
+from rlscape.errors import fail_clearly
 
 COMMANDS = {"fit": fit, "compare": compare, "diff": diff, "intervene": intervene}
 DESCRIPTION = "The measurements of a replication of two papers on RL, for your own training logs and checkpoints."

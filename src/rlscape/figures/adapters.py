@@ -6,11 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.learning_curves import means_over_seeds
 from rlscape.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, whole_numbers_axis
 from rlscape.figures.weights import learning_rates
 from rlscape.results import curves
+from rlscape.settings.scale import Config
 
 KINDS: dict[str, tuple[str, str]] = {
     # kind of adapter: label, colour

@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from rlscape.catalogue import ARMS, base_of, parse_run_name
-from rlscape.config import Config
+from rlscape.catalogue import ARMS, base_of
 from rlscape.figures.scalerl.paper_values import Fit
 from rlscape.figures.style import (
     ARM_STYLES,
@@ -25,10 +24,12 @@ from rlscape.figures.style import (
     log_compute_axis,
     pass_rate_axis,
 )
+from rlscape.paths import parse_run_name
 from rlscape.results import curves
 from rlscape.scaling.forecast import Forecast
 from rlscape.scaling.uncertainty import Interval, t_interval
-from rlscape.settings import COLUMN_PREFIX, Task
+from rlscape.settings.scale import Config
+from rlscape.tasks.base import column_prefix
 
 GRID_POINTS = 60
 LEGEND_TITLE = "arm: A [95% interval], B of the fit to all of the run"
@@ -39,7 +40,7 @@ NORMAL_LIMIT = 1.96
 """Standard errors to either side of a 95% interval."""
 
 
-def assemble_curves(config: Config, arms: Iterable[str], task: Task = "math") -> pd.DataFrame:
+def assemble_curves(config: Config, arms: Iterable[str], task: str = "math") -> pd.DataFrame:
     """The frame of a learning-curve panel, by ``kind``:
 
     - evaluation: a row per seed and evaluation after step 0;
@@ -56,7 +57,7 @@ def assemble_curves(config: Config, arms: Iterable[str], task: Task = "math") ->
     cutoffs = {run: forecast.cutoff for run, forecast in forecasts.items()}
     metrics = metrics[metrics["compute"] > 0].assign(later=lambda rows: rows["compute"] > rows["run"].map(cutoffs))
     evaluations = metrics[["arm", "seed", "step", "compute", "later"]].assign(
-        kind="evaluation", value=metrics[f"{COLUMN_PREFIX[task]}pass_rate"]
+        kind="evaluation", value=metrics[f"{column_prefix(task)}pass_rate"]
     )
     frames = [evaluations, _as_rates(means_over_seeds(evaluations, "mean"))]
     fits = curves.fits(config, arms, task)
@@ -74,11 +75,11 @@ def assemble_curves(config: Config, arms: Iterable[str], task: Task = "math") ->
         granted = {"kind": "granted", "value": len(_granted(of_arm)), "seeds": len(of_arm)}
         frames.append(pd.DataFrame(granted, index=[0]).assign(arm=arm))
         frames.append(_mean_forecast(of_arm, evaluations[evaluations["arm"] == arm]).assign(arm=arm))
-    frames.append(_of_bases(config, arms, "base", f"{COLUMN_PREFIX[task]}pass_rate"))
+    frames.append(_of_bases(config, arms, "base", f"{column_prefix(task)}pass_rate"))
     return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
 
 
-def assemble_downstream(config: Config, arms: Iterable[str], task: Task = "math") -> pd.DataFrame:
+def assemble_downstream(config: Config, arms: Iterable[str], task: str = "math") -> pd.DataFrame:
     """The frame of a downstream panel, by ``kind``:
 
     - downstream: a row per seed and evaluation after step 0;
@@ -89,7 +90,7 @@ def assemble_downstream(config: Config, arms: Iterable[str], task: Task = "math"
     arms = tuple(arms)
     metrics = curves.metrics(config, arms)
     metrics = metrics[metrics["compute"] > 0]
-    column = f"{COLUMN_PREFIX[task]}downstream_pass_rate"
+    column = f"{column_prefix(task)}downstream_pass_rate"
     evaluations = metrics[["arm", "seed", "step", "compute"]].assign(
         kind="downstream", value=metrics[column], standard_error=metrics[f"{column}_se"]
     )
@@ -100,7 +101,7 @@ def assemble_downstream(config: Config, arms: Iterable[str], task: Task = "math"
         _of_bases(config, arms, "downstream_base", column).assign(
             operations=f"{least}–{most} operations" if least < most else f"{most} operations"
         ),
-        _of_bases(config, arms, "downstream_chance", f"{COLUMN_PREFIX[task]}chance_rate"),
+        _of_bases(config, arms, "downstream_chance", f"{column_prefix(task)}chance_rate"),
     ]
     return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
 

@@ -7,13 +7,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.off_principals.paper_tables import ERROR_OF_DIFFERENCE, MaskRow
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
 from rlscape.results import curves
 from rlscape.results.restricted import DENSE, evaluations_at, masked_arms
 from rlscape.scaling.uncertainty import paired_differences
+from rlscape.settings.scale import Config
 
 RATES = {"pass_rate": "validation", "downstream_pass_rate": "downstream"}
 

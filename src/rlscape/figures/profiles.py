@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import base_of
-from rlscape.config import Config
 from rlscape.figures.style import BLUE, GREY, INDIGO, SKY, add_note, describe_seeds, new_figure
 from rlscape.results import bias
+from rlscape.settings.scale import Config
 
 ARM = "rlvr_long"
 TIMES = (240 / 1280, 720 / 1280, 1200 / 1280)

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import FIGURES
-from rlscape.config import Config
 from rlscape.errors import ConfigError
+from rlscape.settings.scale import Config
 
 SCOREBOARD = "scoreboard"
 

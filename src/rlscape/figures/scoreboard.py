@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from rlscape.config import Config
 from rlscape.figures.style import INK, VERDICT_COLOURS, add_note, new_figure
 from rlscape.results.files import claim_verdicts
+from rlscape.settings.scale import Config
 
 LEFT = {"id": 0.0, "claim": 0.035, "verdict": 0.31, "effect": 0.45, "seeds": 0.6, "reason": 0.64}
 """Left edge of every column, as a share of the width."""

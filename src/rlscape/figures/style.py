@@ -17,59 +17,21 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from rlscape.catalogue import ARMS, FIGURES, LEARNING_RATES, learning_rate_arm
+from rlscape.catalogue import styles
 from rlscape.files import atomic
 
 PALETTE = sns.color_palette("colorblind").as_hex()
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = PALETTE
 INDIGO, TEAL = (sns.color_palette("dark").as_hex()[index] for index in (4, 9))
+COLOURS = {
+    **dict(zip("blue orange green red purple brown pink grey yellow sky".split(), PALETTE, strict=True)),
+    "indigo": INDIGO,
+    "teal": TEAL,
+}
+"""By the names of :mod:`rlscape.catalogue.styles`."""
 INK = "#333333"
 
-OWN_STYLES: dict[str, tuple[str, str]] = {
-    # arm: colour, marker
-    "scalerl": (BLUE, "o"),
-    "deepseek_grpo": (RED, "v"),
-    "qwen_dapo": (GREEN, "s"),
-    "magistral": (PURPLE, "D"),
-    "minimax": (ORANGE, "^"),
-    "baseline": (GREY, "s"),
-    "gspo": (BROWN, "p"),
-    "cispo": (SKY, "^"),
-    "fp32_head": (INDIGO, "D"),
-    "rlvr": (BLUE, "o"),
-    "sft": (ORANGE, "s"),
-}
-
-FREE_STYLES: tuple[tuple[str, str], ...] = (
-    *((RED, "v"), (GREEN, "s"), (ORANGE, "^"), (PURPLE, "D"), (BLUE, "o"), (INDIGO, "p"), (BROWN, "8"), (SKY, "h")),
-    *((TEAL, "d"), (PINK, "H"), (GREY, "8"), (YELLOW, "H")),
-)
-"""No star and no cross: these are evaluations."""
-RATE_MARKERS = {"half_lr": "<", "double_lr": ">"}
-
-
-def _arm_styles() -> dict[str, tuple[str, str]]:
-    """Colour and marker of every arm.
-
-    An arm without a style of its own takes the first free one whose colour the fewest other arms of its figures
-    have; at another learning rate it keeps its colour. Figures of more arms than colours are tables or have panels.
-    """
-    styles = dict(OWN_STYLES)
-    shown = [{*figure.arms, *figure.optional} for figure in FIGURES]
-    figures = [arms for arms in shown if len(arms) <= len(FREE_STYLES)]
-    rates = {learning_rate_arm(arm, rate): (arm, rate) for arm in ARMS for rate in LEARNING_RATES}
-    for arm in ARMS:
-        if arm in rates:
-            own, rate = rates[arm]
-            styles[arm] = styles[own][0], RATE_MARKERS[rate]
-        elif arm not in styles:
-            near = {other for arms in figures if arm in arms for other in arms}
-            taken = [styles[other][0] for other in near & styles.keys()]
-            styles[arm] = min(FREE_STYLES, key=lambda style: taken.count(style[0]))
-    return styles
-
-
-ARM_STYLES = _arm_styles()
+ARM_STYLES = {arm: (COLOURS[colour], marker) for arm, (colour, marker) in styles.ARM_STYLES.items()}
 
 VERDICT_COLOURS = {
     "replicated": GREEN,

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rlscape.config import Config
 from rlscape.figures.style import INK, describe_interval
 from rlscape.results import curves
 from rlscape.scaling.uncertainty import Interval, log_t_interval, t_interval
-from rlscape.settings import Task
+from rlscape.settings.scale import Config
 
 
 def interval_columns(quantity: str, interval: Interval) -> dict[str, float]:
@@ -33,7 +32,7 @@ def error_bars(rows: pd.DataFrame, quantity: str) -> list[pd.Series]:
     return [(value - rows[f"{quantity}_low"]).fillna(0), (rows[f"{quantity}_high"] - value).fillna(0)]
 
 
-def fit_estimates(config: Config, arms: Iterable[str], task: Task = "math") -> pd.DataFrame:
+def fit_estimates(config: Config, arms: Iterable[str], task: str = "math") -> pd.DataFrame:
     """A row per arm (the index): seeds, and A, B and C_mid of the fits to all of its runs; C_mid on the logarithm."""
     arms = tuple(arms)
     fits = curves.fits(config, arms, task)

@@ -2,10 +2,11 @@
 
 import pandas as pd
 
-from rlscape.catalogue import ARMS, resolve_run, run_name
-from rlscape.config import Config
+from rlscape.catalogue import ARMS, resolve_run
 from rlscape.figures.style import BLUE, BROWN, GREEN, GREY, ORANGE, PINK, PURPLE, RED
+from rlscape.paths import run_name
 from rlscape.results.weights import in_blocks
+from rlscape.settings.scale import Config
 
 SHOWN_KIND = "q"
 """The kind of matrix in one-matrix panels, taken from the middle layer."""

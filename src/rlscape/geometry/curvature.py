@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from rlscape.config import CurvatureSettings
 from rlscape.geometry import nulls
 from rlscape.geometry.measure import BaseMatrix
+from rlscape.settings.measurement import CurvatureSettings
 
 Weights = Mapping[str, Tensor]
 """Tensors by name."""

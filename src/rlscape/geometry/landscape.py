@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rlscape.config import LandscapeSettings
 from rlscape.errors import CheckpointError
+from rlscape.settings.measurement import LandscapeSettings
 
 Weights = Mapping[str, Tensor]
 """A model's tensors by name."""

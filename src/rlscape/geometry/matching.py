@@ -13,10 +13,10 @@ import pandas as pd
 from scipy.optimize import brentq
 from torch import Tensor
 
-from rlscape.config import GeometrySettings
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
 from rlscape.geometry.profiles import describe
 from rlscape.geometry.sparsity import UpdateTotals
+from rlscape.settings.measurement import GeometrySettings
 
 State = Mapping[str, Tensor]
 """A model's tensors by name."""

@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rlscape.config import GeometrySettings
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.checkpoints import stream_pair
 from rlscape.geometry.sparsity import UpdateTotals, scale_to_density, update_mask
+from rlscape.settings.measurement import GeometrySettings
 
 log = logging.getLogger(__name__)
 

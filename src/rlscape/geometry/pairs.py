@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rlscape.config import GeometrySettings, Intervention
 from rlscape.errors import CheckpointError
 from rlscape.files import read_json
 from rlscape.geometry import masks, nulls
@@ -30,7 +29,8 @@ from rlscape.geometry.profiles import AXES
 from rlscape.geometry.sparsity import update_mask
 from rlscape.models.decoder import DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
-from rlscape.settings import Settings
+from rlscape.schema import Settings
+from rlscape.settings.measurement import GeometrySettings, Intervention
 
 TOP_SHARE = 0.2
 """Density of the masks that compare fp32 updates: the entries of largest ``|dW|``."""

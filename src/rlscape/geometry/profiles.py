@@ -13,12 +13,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rlscape.config import GeometrySettings
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
 from rlscape.geometry.snapshots import stream_history
 from rlscape.geometry.sparsity import UpdateTotals
+from rlscape.settings.measurement import GeometrySettings
 
 PROFILED_KINDS = ("q", "o")
 AXES = {"row": 1, "column": 0}

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rlscape.config import ModelSettings
 from rlscape.errors import CheckpointError
 from rlscape.files import atomic
 from rlscape.models.decoder import WEIGHTS, Decoder, DecoderConfig
+from rlscape.settings.base_model import ModelSettings
 from rlscape.tasks.vocabulary import EOS_ID, PAD_ID, build_tokenizer
 
 if TYPE_CHECKING:

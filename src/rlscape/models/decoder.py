@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rlscape.errors import CheckpointError
 from rlscape.files import read_json
 from rlscape.models.functions import rms_norm, rotate, rotations, swiglu, to_bf16_values
-from rlscape.settings import Precision
+from rlscape.settings.precision import Precision
 
 WEIGHTS = "model.safetensors"
 

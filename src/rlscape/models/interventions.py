@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlscape.config import Intervention, LayerEdit
 from rlscape.errors import ConfigError
 from rlscape.geometry.nulls import haar_orthogonal
 from rlscape.models.build import snap_to_bf16_
 from rlscape.models.decoder import Decoder, DecoderConfig
+from rlscape.settings.measurement import Intervention, LayerEdit
 
 INTERVENTION_FILE = "intervention.json"
 """In the directory of a changed base: its settings, and how exact the change is."""

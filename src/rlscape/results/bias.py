@@ -5,12 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from rlscape.config import Config
+from rlscape.paths import results_dir
 from rlscape.results.files import read_table, tables_of_runs
-from rlscape.rl.recipes import Recipe
+from rlscape.settings.recipe import Recipe
+from rlscape.settings.scale import Config
 
 MATCHED_ARMS = ("rlvr", "sft", "sft_lr_thirtieth")
-"""What the matchings compare; see :mod:`rlscape.cli.measure_matching`."""
+"""What the matchings compare; see :mod:`rlscape.pipeline.measure_matching`."""
 MATCHINGS: dict[str, str] = {
     "as_run": "as run",
     "rate": "equal learning rate",
@@ -44,7 +45,7 @@ def mantissa(config: Config, arms: Iterable[str]) -> pd.DataFrame:
 def matching(config: Config) -> pd.DataFrame:
     """RL and SFT at equal size, a row per seed, matching and method (``geometry/matching-s<seed>.parquet``)."""
     seeds = min(config.seeds[arm] for arm in MATCHED_ARMS)
-    tables = [read_table(config.results_dir / "geometry" / f"matching-s{seed}.parquet") for seed in range(seeds)]
+    tables = [read_table(results_dir(config) / "geometry" / f"matching-s{seed}.parquet") for seed in range(seeds)]
     return pd.concat(tables, ignore_index=True)
 
 

@@ -1,21 +1,18 @@
 """Learning curves and their fits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from rlscape.catalogue import has_task, runs_of
-from rlscape.config import Config
+from rlscape.catalogue import runs_of, tasks_of
+from rlscape.paths import curve_name, results_dir
 from rlscape.results.files import read_record, records_of_runs, require, tables_of_runs
 from rlscape.scaling.arms import RunFit, read_fit
 from rlscape.scaling.forecast import Forecast
 from rlscape.scaling.windows import WindowFit
-from rlscape.settings import Task
-
-CURVE_SUFFIXES: Mapping[Task, str] = {"math": "", "code": "_code"}
-"""What the names of a task's forecasts and fits have after the run's name."""
+from rlscape.settings.scale import Config
 
 
 def metrics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
@@ -33,28 +30,37 @@ def run_records(config: Config, arms: Iterable[str]) -> dict[str, dict[str, Any]
     return records_of_runs(config, arms, "runs/{run}/run.json")
 
 
-def arms_with(arms: Iterable[str], task: Task) -> list[str]:
+def arms_with(arms: Iterable[str], task: str) -> list[str]:
     """Those of some arms that have a task, in order."""
-    return [arm for arm in arms if has_task(arm, task)]
+    return [arm for arm in arms if task in tasks_of(arm)]
 
 
-def _records(config: Config, arms: Iterable[str], kind: str, task: Task) -> dict[str, dict[str, Any]]:
+def curve_names(config: Config, arms: Iterable[str], task: str) -> dict[str, str]:
+    """Run -> what its forecast and fit on a task are called, for the arms that have the task."""
+    names: dict[str, str] = {}
+    for arm in arms_with(arms, task):
+        names |= {run: curve_name(run, task, tasks_of(arm)[0]) for run in runs_of(config, [arm])}
+    return names
+
+
+def _records(config: Config, arms: Iterable[str], kind: str, task: str) -> dict[str, dict[str, Any]]:
     """Run -> the file of a task in ``forecasts`` or ``fits``, for the arms that have the task."""
-    return records_of_runs(config, arms_with(arms, task), f"{kind}/{{run}}{CURVE_SUFFIXES[task]}.json")
+    directory = results_dir(config) / kind
+    return {run: read_record(directory / f"{name}.json") for run, name in curve_names(config, arms, task).items()}
 
 
-def forecasts(config: Config, arms: Iterable[str], task: Task = "math") -> dict[str, Forecast]:
+def forecasts(config: Config, arms: Iterable[str], task: str = "math") -> dict[str, Forecast]:
     """The forecast from the first half of every run of the arms that have the task (``forecasts/<run>.json``)."""
     return {run: Forecast.from_dict(record) for run, record in _records(config, arms, "forecasts", task).items()}
 
 
-def fits(config: Config, arms: Iterable[str], task: Task = "math") -> list[RunFit]:
+def fits(config: Config, arms: Iterable[str], task: str = "math") -> list[RunFit]:
     """The fit to all of every run of the arms that have the task (``fits/<run>.json``)."""
-    directory, suffix = config.results_dir / "fits", CURVE_SUFFIXES[task]
-    return [read_fit(require(directory / f"{run}{suffix}.json")) for run in runs_of(config, arms_with(arms, task))]
+    directory = results_dir(config) / "fits"
+    return [read_fit(require(directory / f"{name}.json")) for name in curve_names(config, arms, task).values()]
 
 
-def forecast_scores(config: Config, arms: Iterable[str], task: Task = "math") -> dict[str, dict[str, Any]]:
+def forecast_scores(config: Config, arms: Iterable[str], task: str = "math") -> dict[str, dict[str, Any]]:
     """How every run's forecast did on the evaluations after it (``score`` in ``fits/<run>.json``)."""
     return {run: record["score"] for run, record in _records(config, arms, "fits", task).items()}
 
@@ -75,4 +81,4 @@ def windows(config: Config, arms: Iterable[str]) -> pd.DataFrame:
 
 def base_evaluation(config: Config, base: str) -> dict[str, Any]:
     """The base model's pass rates (``bases/<base>/evaluation.json``)."""
-    return read_record(config.results_dir / "bases" / base / "evaluation.json")
+    return read_record(results_dir(config) / "bases" / base / "evaluation.json")

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from rlscape.catalogue import parse_run_name, runs_of
-from rlscape.config import Config
+from rlscape.catalogue import runs_of
 from rlscape.errors import ResultError
 from rlscape.files import read_json
+from rlscape.paths import parse_run_name, results_dir
+from rlscape.settings.scale import Config
 
 
 def require(path: Path) -> Path:
@@ -57,15 +58,15 @@ def tables_of_runs(config: Config, arms: Iterable[str], pattern: str) -> pd.Data
     frames = []
     for run in runs_of(config, arms):
         arm, seed = parse_run_name(run)
-        frames.append(read_table(config.results_dir / pattern.format(run=run)).assign(run=run, arm=arm, seed=seed))
+        frames.append(read_table(results_dir(config) / pattern.format(run=run)).assign(run=run, arm=arm, seed=seed))
     return pd.concat(frames, ignore_index=True)
 
 
 def records_of_runs(config: Config, arms: Iterable[str], pattern: str) -> dict[str, dict[str, Any]]:
     """Run -> the JSON file at ``<results>/<scale>/<pattern>``, for all runs of some arms."""
-    return {run: read_record(config.results_dir / pattern.format(run=run)) for run in runs_of(config, arms)}
+    return {run: read_record(results_dir(config) / pattern.format(run=run)) for run in runs_of(config, arms)}
 
 
 def claim_verdicts(config: Config) -> pd.DataFrame:
     """The evaluated register (``claims.csv``)."""
-    return pd.read_csv(require(config.results_dir / "claims.csv"))
+    return pd.read_csv(require(results_dir(config) / "claims.csv"))

@@ -3,21 +3,22 @@
 import numpy as np
 import pandas as pd
 
-from rlscape.config import Config
+from rlscape.paths import results_dir
 from rlscape.results.files import read_table
+from rlscape.settings.scale import Config
 
 WHOLE = "all"
 """The tensor of directions in all weights at once."""
 
 
 def landscape(config: Config) -> pd.DataFrame:
-    """Rows of kind grid and path (``geometry/landscape.parquet``, by :mod:`rlscape.cli.measure_landscape`)."""
-    return read_table(config.results_dir / "geometry" / "landscape.parquet")
+    """Rows of kind grid and path (``geometry/landscape.parquet``, by :mod:`rlscape.pipeline.measure_landscape`)."""
+    return read_table(results_dir(config) / "geometry" / "landscape.parquet")
 
 
 def curvature(config: Config) -> pd.DataFrame:
     """A row per direction and batch (``geometry/curvature.parquet``), with the kind of matrix as ``matrix``."""
-    table = read_table(config.results_dir / "geometry" / "curvature.parquet")
+    table = read_table(results_dir(config) / "geometry" / "curvature.parquet")
     return table.assign(matrix=table["tensor"].str.extract(r"\.(\w+?)_proj\.", expand=False))
 
 

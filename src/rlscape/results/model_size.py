@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from rlscape.config import Config
 from rlscape.results import bias, curves, weights
+from rlscape.settings.scale import Config
 
 QUANTITIES = ("x", "sparsity", "nss", "overlap_excess")
 """Interpolated; ``nss`` is the mean over the matrices in the blocks, ``overlap_excess`` the overlap of M_princ with

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from rlscape.config import Config
 from rlscape.results import curves, weights
+from rlscape.settings.scale import Config
 
 PART = "linear"
 """Sparsity counts the matrices inside the blocks."""

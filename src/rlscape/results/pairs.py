@@ -5,9 +5,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import ARMS, parse_run_name
-from rlscape.config import Config
+from rlscape.catalogue import ARMS
+from rlscape.paths import parse_run_name, results_dir
 from rlscape.results.files import read_table
+from rlscape.settings.scale import Config
 
 Group = Literal["footprint", "intervened"]
 
@@ -17,7 +18,7 @@ FOOTPRINT = tuple(arm for arm in ARMS if arm.startswith("footprint_"))
 
 def pairs(config: Config, group: Group) -> pd.DataFrame:
     """A row per pair of runs, view and tensor (``geometry/pairs_<group>.parquet``), with arms and seeds."""
-    frame = read_table(config.results_dir / "geometry" / f"pairs_{group}.parquet")
+    frame = read_table(results_dir(config) / "geometry" / f"pairs_{group}.parquet")
     for side in "ab":
         frame[[f"arm_{side}", f"seed_{side}"]] = [parse_run_name(run) for run in frame[f"run_{side}"]]
     return frame
@@ -25,7 +26,7 @@ def pairs(config: Config, group: Group) -> pd.DataFrame:
 
 def stripes(config: Config, group: Group) -> pd.DataFrame:
     """A row per run, view and tensor (``geometry/stripes_<group>.parquet``), with arm and seed."""
-    frame = read_table(config.results_dir / "geometry" / f"stripes_{group}.parquet")
+    frame = read_table(results_dir(config) / "geometry" / f"stripes_{group}.parquet")
     frame[["arm", "seed"]] = [parse_run_name(run) for run in frame["run"]]
     return frame
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import ARMS, resolve_run, run_name
-from rlscape.config import Config
+from rlscape.catalogue import ARMS, resolve_run
+from rlscape.paths import run_name
 from rlscape.results import curves
+from rlscape.settings.scale import Config
 
 DENSE = "mask_dense"
 COLLAPSE = 0.5

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import parse_run_name
-from rlscape.config import Config
+from rlscape.paths import parse_run_name
 from rlscape.results.files import records_of_runs, tables_of_runs
+from rlscape.settings.scale import Config
 
 NULLS = ("isotropic", "spectrum", "binned")
 """The nulls of an overlap; see :mod:`rlscape.geometry.nulls`."""

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from rlscape.rl.recipes import AdvantageNormalisation
+from rlscape.settings.recipe import AdvantageNormalisation
 
 EPSILON = 1e-6
 """Added to standard deviations; the paper leaves its value open."""

@@ -7,7 +7,7 @@ prefill and synchronisation are free. Wall time plays no part, so the axis does 
 
 from dataclasses import asdict, dataclass
 
-from rlscape.config import RLSettings
+from rlscape.settings.training import RLSettings
 
 
 @dataclass

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rlscape.catalogue import RunSettings
 from rlscape.geometry.sparsity import UpdateTotals
 from rlscape.models.decoder import Decoder
 from rlscape.rl.packing import Packing
-from rlscape.tasks.problems import make_task_sets
+from rlscape.settings.run import RunSettings
+from rlscape.tasks.sets import make_task_sets
 
 Probe = tuple[list[int], list[int]]
 """Prompt ids and completion ids."""
@@ -27,8 +27,8 @@ def probes_of(settings: RunSettings) -> list[Probe]:
     """
     if not settings.drift_prompts:
         return []  # problems take time to make
-    task = settings.recipe.tasks[0] if settings.recipe else "math"
-    validation = make_task_sets(settings.math, settings.code, settings.agents)[task].validation
+    first, *_ = make_task_sets(settings.tasks).values()
+    validation = first.validation
     return [(problem.prompt_ids, problem.reference_ids) for problem in validation[: settings.drift_prompts]]
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rlscape.config import EvaluationSettings, RLSettings
 from rlscape.models.decoder import Decoder
 from rlscape.rl.rollout import Budget, Generator, Group
-from rlscape.settings import COLUMN_PREFIX, HeadPrecision, Task
-from rlscape.tasks.problems import Problem, ProblemSets
+from rlscape.settings.precision import HeadPrecision
+from rlscape.settings.training import EvaluationSettings, RLSettings
+from rlscape.tasks.base import Problem, ProblemSets
 
 MAX_SLOTS = 512
 ADMISSION = 1 / 8
@@ -33,6 +33,11 @@ class Evaluation:
     """Tokens."""
 
 
+def evaluation_steps(settings: EvaluationSettings, total: int) -> list[int]:
+    """When a run of ``total`` steps is evaluated, step 0 included."""
+    return sorted({round(index * total / settings.evaluations) for index in range(settings.evaluations + 1)})
+
+
 def standard_error(correct: np.ndarray) -> float:
     """Sampling error of the mean of ``correct`` (problems, samples) on *these* problems.
 
@@ -53,13 +58,13 @@ class Evaluator:
 
     Args:
         model: any with the shapes of those to be evaluated.
-        sets: the columns of the first task have no prefix.
+        sets: by the prefix of their columns; entropy and lengths are measured on the first.
     """
 
     def __init__(
         self,
         model: Decoder,
-        sets: Mapping[Task, ProblemSets[Problem]],
+        sets: Mapping[str, ProblemSets[Problem]],
         settings: EvaluationSettings,
         rl: RLSettings,
         head: HeadPrecision,
@@ -70,8 +75,7 @@ class Evaluator:
         """Per problem."""
         self.parts: dict[str, slice] = {}
         """Where the problems of each set are, by the prefix of its columns."""
-        for index, (task, task_sets) in enumerate(sets.items()):
-            prefix = COLUMN_PREFIX[task] if index else ""
+        for prefix, task_sets in sets.items():
             validation = task_sets.validation[: settings.prompts]
             downstream = task_sets.downstream[: settings.downstream_prompts]
             self._add(prefix, validation, settings.samples_per_prompt)
@@ -114,7 +118,7 @@ class Evaluator:
                 f"{prefix}pass_rate_se": found.standard_error,
                 f"{prefix}samples": found.samples,
             }
-            if not prefix:
+            if part.start == 0:
                 row |= {
                     "entropy": found.entropy,
                     "truncation_rate": found.truncation_rate,

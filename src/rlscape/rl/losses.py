@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlscape.rl.recipes import Aggregation, Recipe
+from rlscape.settings.recipe import Aggregation, Recipe
 
 
 class LossStatistics(NamedTuple):

@@ -7,7 +7,7 @@ from torch import Tensor
 from rlscape.models.decoder import Decoder
 from rlscape.models.functions import to_bf16_values
 from rlscape.rl.packing import Packing
-from rlscape.settings import HeadPrecision
+from rlscape.settings.precision import HeadPrecision
 
 
 def head_logits(hidden: Tensor, weight: Tensor, precision: HeadPrecision, temperature: float) -> Tensor:

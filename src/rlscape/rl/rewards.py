@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from rlscape.rl.recipes import LengthControl
+from rlscape.settings.recipe import LengthControl
 
 
 def reward(

@@ -22,12 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlscape.config import RLSettings
 from rlscape.models.decoder import Decoder
 from rlscape.rl.cache import SlotCache
 from rlscape.rl.policy import head_logits
-from rlscape.settings import HeadPrecision, Precision
-from rlscape.tasks.problems import Problem
+from rlscape.settings.precision import HeadPrecision, Precision
+from rlscape.settings.training import RLSettings
+from rlscape.tasks.base import Problem
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS, PAD_ID, RESULT_ID
 
 

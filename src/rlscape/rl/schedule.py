@@ -17,8 +17,8 @@ import torch
 from rlscape.models.decoder import Decoder
 from rlscape.rl.clock import Clock
 from rlscape.rl.prompts import PromptStream
-from rlscape.rl.recipes import Recipe
 from rlscape.rl.rollout import Completion, Generator, Group
+from rlscape.settings.recipe import Recipe
 
 
 class Schedule:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rlscape.catalogue import RunSettings
 from rlscape.errors import CheckpointError
 from rlscape.files import atomic
 from rlscape.models.build import snap_to_bf16_
@@ -24,7 +23,7 @@ from rlscape.models.decoder import Decoder
 from rlscape.rl.advantages import advantages, has_signal
 from rlscape.rl.clock import Clock
 from rlscape.rl.drift import Drift, probes_of
-from rlscape.rl.evaluate import Evaluator
+from rlscape.rl.evaluate import Evaluator, evaluation_steps
 from rlscape.rl.losses import aggregation_weights, policy_loss
 from rlscape.rl.optimizer import SGD, AdamW, Optimizer
 from rlscape.rl.packing import Packing
@@ -33,10 +32,12 @@ from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rewards import reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
 from rlscape.rl.schedule import SCHEDULES
-from rlscape.tasks.problems import Problem, make_task_sets
+from rlscape.settings.run import RunSettings
+from rlscape.tasks.base import Problem, column_prefix
+from rlscape.tasks.sets import make_task_sets
 
 if TYPE_CHECKING:
-    from rlscape.sparse import Restriction
+    from rlscape.training.masks import Restriction
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,8 @@ class RLTrainer:
         self.rl = rl = settings.rl
         self.model = model
         self.after_step = after_step
-        made = make_task_sets(settings.math, settings.code, settings.agents)
-        sets = {task: made[task] for task in recipe.tasks}
-        self.training = [problem for task in recipe.tasks for problem in _part(sets[task].training, settings.part)]
+        sets = make_task_sets(settings.tasks)
+        self.training = [problem for task in sets.values() for problem in _part(task.training, settings.part)]
         self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
         self.budget = Budget.of(rl, interrupted=recipe.length_control == "interruption")
         self.restriction = _restrict(model, settings)
@@ -93,8 +93,9 @@ class RLTrainer:
         self.snapshots: dict[int, dict[str, Tensor]] = {}
         """Step -> weights at the evaluations after the first, if the run keeps them."""
         self.drift = Drift(model, probes_of(settings))
-        self.evaluator = Evaluator(model, sets, settings.evaluation, rl, recipe.generator_head, recipe.temperature)
-        self.evaluation_steps = settings.evaluation.steps(rl.steps)
+        by_prefix = {column_prefix(task) if index else "": made for index, (task, made) in enumerate(sets.items())}
+        self.evaluator = Evaluator(model, by_prefix, settings.evaluation, rl, recipe.generator_head, recipe.temperature)
+        self.evaluation_steps = evaluation_steps(settings.evaluation, rl.steps)
 
     def _make_optimizer(self) -> Optimizer:
         if self.settings.optimizer == "sgd":
@@ -110,7 +111,7 @@ class RLTrainer:
         earlier = self.wall_seconds
         if self.step == 0:
             self.evaluate()
-        bar = tqdm(total=self.rl.steps, initial=self.step, desc=self.settings.name, unit="step", disable=None)
+        bar = tqdm(total=self.rl.steps, initial=self.step, desc=self.settings.run, unit="step", disable=None)
         while self.step < self.rl.steps:
             self.train_step()
             self.wall_seconds = earlier + time.monotonic() - started
@@ -134,7 +135,7 @@ class RLTrainer:
         )
         flops = self.model.active_parameters * (2 * self.tokens_generated + 6 * self.tokens_trained)
         position = {
-            "run": self.settings.name,
+            "run": self.settings.run,
             "arm": self.settings.arm,
             "seed": self.settings.seed,
             "step": self.step,
@@ -150,7 +151,7 @@ class RLTrainer:
         self.metrics.append(position | row)
         log.info(
             "%s step %d/%d: pass rate %.3f +- %.3f, %.0f s",
-            self.settings.name,
+            self.settings.run,
             self.step,
             self.rl.steps,
             row["pass_rate"],
@@ -304,7 +305,7 @@ class RLTrainer:
 def _restrict(model: Decoder, settings: RunSettings) -> "Restriction | None":
     if settings.mask is None:
         return None
-    from rlscape.sparse import Restriction  # takes scipy, which takes time
+    from rlscape.training.masks import Restriction
 
     assert settings.geometry is not None
     return Restriction(model, settings.mask, settings.geometry, settings.seed)

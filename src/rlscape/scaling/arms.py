@@ -27,7 +27,7 @@ class RunFit:
 
 
 def read_fit(path: str | Path) -> RunFit:
-    """The reference fit in a file written by ``rlscape.cli.fit``."""
+    """The reference fit in a file written by ``rlscape.pipeline.fit_curve``."""
     values = read_json(path)
     return RunFit(
         values["arm"],

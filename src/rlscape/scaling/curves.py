@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from rlscape.errors import MetricsError
 from rlscape.files import read_json
 from rlscape.scaling.sigmoid import FloatArray
-from rlscape.settings import COLUMN_PREFIX, Task
 
 
 def positive_error(pass_rate: ArrayLike, error: ArrayLike, samples: ArrayLike) -> FloatArray:
@@ -85,13 +84,16 @@ def total_compute(path: str | Path) -> float:
     return float(compute.max())
 
 
-def read_curve(path: str | Path, task: Task, up_to: float | None = None) -> Curve:
-    """The run's evaluations on a task, only those up to some compute if it is given: later rows are then not read.
+def read_curve(path: str | Path, prefix: str = "", up_to: float | None = None) -> Curve:
+    """The run's evaluations, only those up to some compute if it is given: later rows are then not read.
+
+    Args:
+        prefix: of the columns of a task other than the run's first.
 
     Raises:
         MetricsError: a column is missing or holds values that are not finite, or pass rates outside [0, 1].
     """
-    of_rate, of_error, of_samples = (COLUMN_PREFIX[task] + name for name in ("pass_rate", "pass_rate_se", "samples"))
+    of_rate, of_error, of_samples = (prefix + name for name in ("pass_rate", "pass_rate_se", "samples"))
     columns = ("compute", of_rate, of_error, of_samples)
     table = read_table(path, columns, None if up_to is None else [("compute", "<=", up_to)])
     table = table.sort_values("compute", kind="stable")
@@ -116,17 +118,15 @@ def read_identity(path: str | Path) -> dict[str, Any]:
     return {"run": str(run), "arm": str(arm), "seed": int(seed)}
 
 
-def read_initial(path: str | Path, task: Task) -> Initial:
-    """R_0 of a task from a base model's evaluation file.
+def read_initial(path: str | Path, prefix: str) -> Initial:
+    """R_0 of a task from a base model's evaluation file, where its keys have this prefix.
 
     Raises:
         MetricsError: the file is missing or lacks a key.
     """
     try:
         values: Mapping[str, Any] = read_json(path)
-        rate, error, samples = (
-            values[COLUMN_PREFIX[task] + name] for name in ("pass_rate", "standard_error", "samples")
-        )
+        rate, error, samples = (values[prefix + name] for name in ("pass_rate", "standard_error", "samples"))
     except FileNotFoundError:
         raise MetricsError(f"{path}: no such file; evaluate the base model first") from None
     except KeyError as key:

@@ -29,10 +29,10 @@ from math import ceil, gcd
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
-from rlscape.config import CodeSettings
-from rlscape.tasks.problems import ProblemSets, Requests, draw_sets, requests_of
-from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION, decode, encode
+from rlscape.tasks.base import Flaws, ProblemSets, Requests, Task, TaskSettings, draw_sets, interrupted, requests_of
+from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, decode, encode
 
 STEP_LIMIT = 32
 """Words that a program may execute."""
@@ -42,6 +42,13 @@ DEPTH_LIMIT = 16
 
 Operator = Literal["+", "*"]
 OPERATORS: tuple[Operator, ...] = ("+", "*")
+
+
+class CodeSettings(TaskSettings):
+    """Stack programs from input/output examples."""
+
+    modulus: int = Field(10, ge=3, le=10)
+    """At least 3: two inputs are shown, the others decide."""
 
 
 @dataclass(frozen=True)
@@ -150,13 +157,13 @@ def draw_problem(operators: Sequence[Operator], modulus: int, rng: np.random.Gen
     return Problem((example(inputs[0]), example(inputs[1])), hidden, program, modulus)
 
 
-def draw_any_problem(operations: int, modulus: int, rng: np.random.Generator) -> Problem:
+def draw_any_problem(operations: int, settings: CodeSettings, rng: np.random.Generator) -> Problem:
     """A problem with the given number of operations, each operator equally likely."""
     operators = [OPERATORS[index] for index in rng.integers(len(OPERATORS), size=operations).tolist()]
-    return draw_problem(operators, modulus, rng)
+    return draw_problem(operators, settings.modulus, rng)
 
 
-def make_code_sets(settings: CodeSettings) -> ProblemSets[Problem]:
+def make_sets(settings: CodeSettings) -> ProblemSets[Problem]:
     """The training pool, the validation set and the harder downstream set.
 
     Lengths cycle through their range and operators through all their sequences, so both are balanced (per length,
@@ -199,32 +206,21 @@ def chance_rate(problems: Sequence[Problem]) -> float:
 
 def trace(problem: Problem) -> list[str]:
     """The words of the reference completion, ``<think>`` to ``<eos>``: 8 x operations + 5."""
-    return flawed_trace(problem, np.random.default_rng(0))
+    return flawed_trace(problem, np.random.default_rng(0), Flaws())
 
 
-def flawed_trace(
-    problem: Problem,
-    rng: np.random.Generator,
-    wrong_step_rate: float = 0.0,
-    thoughtless_rate: float = 0.0,
-    interrupted_rate: float = 0.0,
-) -> list[str]:
+def flawed_trace(problem: Problem, rng: np.random.Generator, flaws: Flaws) -> list[str]:
     """The words of a completion such as careless people write.
 
-    Args:
-        wrong_step_rate: probability that a difference or a constant is off (any other that could stand there,
-            equally likely); what follows goes on from the wrong one.
-        thoughtless_rate: probability of ``<think> </think>`` and the reference program, with nothing derived.
-        interrupted_rate: probability that the thought is cut at a random word by the interruption phrase;
-            the program is the one that the complete thought would have given.
+    A wrong difference or constant is any other that could stand there, equally likely.
     """
-    if rng.random() < thoughtless_rate:
+    if rng.random() < flaws.thoughtless_rate:
         return ["<think>", "</think>", *problem.reference.split(), "<eos>"]
     modulus = problem.modulus
     residues, units = list(range(modulus)), _units(modulus)
 
     def slip(result: int, others: Sequence[int]) -> int:
-        if rng.random() >= wrong_step_rate:
+        if rng.random() >= flaws.wrong_step_rate:
             return result
         others = [other for other in others if other != result]
         return others[int(rng.integers(len(others)))]
@@ -243,7 +239,7 @@ def flawed_trace(
         words += [str(one), str(other), str(new_difference), operator, str(constant)]
         difference = new_difference
     words += ["</think>", *_program(operations).split(), "<eos>"]
-    if rng.random() < interrupted_rate:
-        end = words.index("</think>")
-        words[int(rng.integers(1, end + 1)) : end + 1] = INTERRUPTION.split()
-    return words
+    return interrupted(words, rng, flaws.interrupted_rate)
+
+
+TASK = Task(CodeSettings, make_sets, draw_any_problem, flawed_trace, chance_rate)

@@ -17,12 +17,18 @@ from dataclasses import dataclass
 from math import ceil, gcd
 
 import numpy as np
+from pydantic import Field
 
-from rlscape.config import MathSettings
-from rlscape.tasks.problems import ProblemSets, Requests, draw_sets, requests_of
-from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION, encode
+from rlscape.tasks.base import Flaws, ProblemSets, Requests, Task, TaskSettings, draw_sets, interrupted, requests_of
+from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, encode
 
 OPERATORS = ("+", "-", "*")
+
+
+class MathSettings(TaskSettings):
+    """Chains of modular arithmetic."""
+
+    modulus: int = Field(10, ge=2, le=10)
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,11 @@ def draw_problem(operations: int, answer: int, modulus: int, rng: np.random.Gene
     return Problem(f"{first}{steps} =", operators, (first, *rest), answer, modulus)
 
 
+def draw_any_problem(operations: int, settings: MathSettings, rng: np.random.Generator) -> Problem:
+    """A problem with the given number of operations, every answer equally likely."""
+    return draw_problem(operations, int(rng.integers(settings.modulus)), settings.modulus, rng)
+
+
 def make_sets(settings: MathSettings) -> ProblemSets[Problem]:
     """The training pool, the validation set and the harder downstream set.
 
@@ -153,7 +164,7 @@ def chance_rate(problems: Sequence[Problem]) -> float:
 
 def trace(problem: Problem) -> list[str]:
     """The words of the reference completion, ``<think>`` to ``<eos>``: 3 x operations + 4."""
-    return flawed_trace(problem, np.random.default_rng(0))
+    return flawed_trace(problem, np.random.default_rng(0), Flaws())
 
 
 def _completion(steps: Sequence[tuple[str, int]], values: Sequence[int], answer: int) -> list[str]:
@@ -165,34 +176,19 @@ def _completion(steps: Sequence[tuple[str, int]], values: Sequence[int], answer:
     return ["<think>", *thought, "</think>", str(answer), "<eos>"]
 
 
-def flawed_trace(
-    problem: Problem,
-    rng: np.random.Generator,
-    wrong_step_rate: float = 0.0,
-    thoughtless_rate: float = 0.0,
-    interrupted_rate: float = 0.0,
-) -> list[str]:
-    """The words of a completion such as careless people write.
-
-    Args:
-        wrong_step_rate: probability that an intermediate result is off (any other residue, equally
-            likely); later steps go on from the wrong value.
-        thoughtless_rate: probability of ``<think> </think>`` and the right answer, with nothing computed.
-        interrupted_rate: probability that the thought is cut at a random word by the interruption phrase;
-            the answer is the one that the complete thought would have given.
-    """
-    if rng.random() < thoughtless_rate:
+def flawed_trace(problem: Problem, rng: np.random.Generator, flaws: Flaws) -> list[str]:
+    """The words of a completion such as careless people write; a wrong result is any other residue, equally likely."""
+    if rng.random() < flaws.thoughtless_rate:
         return _completion((), (), problem.answer)
     value, modulus = problem.operands[0], problem.modulus
     steps = list(zip(problem.operators, problem.operands[1:], strict=True))
     values = []
     for step, draw in zip(steps, rng.random(len(steps)).tolist(), strict=True):
         value = _apply(value, *step, modulus)
-        if draw < wrong_step_rate:
+        if draw < flaws.wrong_step_rate:
             value = (value + int(rng.integers(1, modulus))) % modulus
         values.append(value)
-    words = _completion(steps, values, value)
-    if rng.random() < interrupted_rate:
-        end = words.index("</think>")
-        words[int(rng.integers(1, end + 1)) : end + 1] = INTERRUPTION.split()
-    return words
+    return interrupted(_completion(steps, values, value), rng, flaws.interrupted_rate)
+
+
+TASK = Task(MathSettings, make_sets, draw_any_problem, flawed_trace, chance_rate)

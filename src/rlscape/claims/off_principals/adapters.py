@@ -18,10 +18,11 @@ from rlscape.claims.register import (
     outcome,
     span,
 )
-from rlscape.config import AdapterSettings, Config
 from rlscape.results import curves
 from rlscape.results.restricted import distances_to_dense, evaluations_at, stability
 from rlscape.scaling.uncertainty import Interval, t_interval
+from rlscape.settings.scale import Config
+from rlscape.settings.training import AdapterSettings
 
 PRIOR = 2.5
 """Standard deviation of the normal prior of standardised logistic coefficients: keeps them finite where one learning

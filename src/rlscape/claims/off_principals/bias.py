@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from rlscape.catalogue import resolve_run, run_name
+from rlscape.catalogue import resolve_run
 from rlscape.claims.off_principals.masks import mask_preference
 from rlscape.claims.parts import Part, above, below, beyond_nothing, conclude
 from rlscape.claims.register import (
@@ -19,10 +19,11 @@ from rlscape.claims.register import (
     Verdict,
     span,
 )
-from rlscape.config import Config
+from rlscape.paths import run_name
 from rlscape.results import bias, curves
 from rlscape.scaling.compare import judge
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
+from rlscape.settings.scale import Config
 
 STRIPES = {"q": "row", "o": "column"}
 """The axes of Figure 3."""
@@ -121,7 +122,7 @@ AT_EQUAL_NORM = AS_RUN | {"efficiency": "e", "energy_both_over_chance": "energy 
 
 
 def keeps_spectrum_at_equal_norm(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
-    """O7. Arms: RL and SFT, as :mod:`rlscape.cli.measure_matching` compares them."""
+    """O7. Arms: RL and SFT, as :mod:`rlscape.pipeline.measure_matching` compares them."""
     table = bias.matching(config)
     parts = []
     for matching, statistics in (("as_run", AS_RUN), ("norm", AT_EQUAL_NORM)):

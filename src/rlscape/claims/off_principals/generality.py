@@ -7,10 +7,10 @@ import pandas as pd
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
 from rlscape.claims.parts import Part, above, below, conclude
 from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim, Conventions, Outcome, Verdict
-from rlscape.config import Config
 from rlscape.results import loss, weights
 from rlscape.scaling.compare import judge
 from rlscape.scaling.uncertainty import Interval, t_interval
+from rlscape.settings.scale import Config
 
 SIZE_FREE = {
     "efficiency": ("efficiency",),

@@ -10,10 +10,10 @@ from rlscape.claims.register import (
     Verdict,
     outcome,
 )
-from rlscape.config import Config
 from rlscape.results import weights
 from rlscape.scaling.compare import judge
 from rlscape.scaling.uncertainty import t_interval
+from rlscape.settings.scale import Config
 
 NULLS_TO_BEAT = {
     "principal": ("chance", "binned", "spectrum"),

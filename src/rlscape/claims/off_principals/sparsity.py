@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from rlscape.catalogue import resolve_run, run_name
+from rlscape.catalogue import resolve_run
 from rlscape.claims.parts import Part, below, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -14,10 +14,11 @@ from rlscape.claims.register import (
     Verdict,
     span,
 )
-from rlscape.config import Config
+from rlscape.paths import run_name
 from rlscape.results import bias, origin
 from rlscape.scaling.compare import judge
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
+from rlscape.settings.scale import Config
 
 MATCHED = ("as_run", "rate", "norm", "kl")
 UNJUDGED = "norm_snapshot"

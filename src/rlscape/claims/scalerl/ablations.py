@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from rlscape.catalogue import resolve_run, run_name
+from rlscape.catalogue import resolve_run
 from rlscape.claims.parts import Part, below, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -27,10 +27,11 @@ from rlscape.claims.scalerl.shared import (
     margin_of,
 )
 from rlscape.claims.scalerl.stability import more_collapses
-from rlscape.config import Config
+from rlscape.paths import run_name
 from rlscape.results import curves
 from rlscape.scaling.arms import RunFit, reached_by_seed, reference_level
 from rlscape.scaling.uncertainty import paired_differences, t_interval
+from rlscape.settings.scale import Config
 
 
 def ceilings_neutral(claim: Claim, conventions: Conventions, config: Config) -> Outcome:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from rlscape.catalogue import parse_run_name
 from rlscape.claims.parts import Part, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -27,13 +26,13 @@ from rlscape.claims.scalerl.shared import (
     no_mismatch,
     proportion,
 )
-from rlscape.config import Config
+from rlscape.paths import parse_run_name
 from rlscape.results import curves
 from rlscape.scaling.compare import equivalence_margin
 from rlscape.scaling.sigmoid import crossings
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.scaling.windows import SIGMOID_WINDOWS
-from rlscape.settings import Task
+from rlscape.settings.scale import Config
 
 
 def forecast_holds(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
@@ -48,7 +47,7 @@ def both_tasks_forecast(claim: Claim, conventions: Conventions, config: Config) 
     joint, alone = claim.arms
     code = [run.fit for run in curves.fits(config, [joint], "code")]
     A, R_0 = (t_interval(getattr(fit, name) for fit in code).estimate for name in ("A", "R_0"))
-    margins: dict[Task, float] = {"math": margin_of(conventions, config), "code": equivalence_margin(A, R_0)}
+    margins: dict[str, float] = {"math": margin_of(conventions, config), "code": equivalence_margin(A, R_0)}
     judged = [_forecasts_of(joint, task, margin, claim, conventions, config) for task, margin in margins.items()]
     difference = ceiling_difference(curves.fits(config, claim.arms), joint, alone)
     notes = [
@@ -62,7 +61,7 @@ def both_tasks_forecast(claim: Claim, conventions: Conventions, config: Config) 
 
 
 def _forecasts_of(
-    arm: str, task: Task, margin: float, claim: Claim, conventions: Conventions, config: Config
+    arm: str, task: str, margin: float, claim: Claim, conventions: Conventions, config: Config
 ) -> tuple[Part, str]:
     """Whether an arm's forecasts of a task hold, and what was counted."""
     scores = curves.forecast_scores(config, [arm], task)

@@ -21,11 +21,11 @@ from rlscape.claims.scalerl.shared import (
     margin_of,
     no_mismatch,
 )
-from rlscape.config import Config
 from rlscape.results import curves
 from rlscape.scaling.arms import reached_by_seed, reached_in, reference_level
 from rlscape.scaling.compare import SEEDS_FOR_NEUTRAL, compare_reached
 from rlscape.scaling.uncertainty import Interval, t_interval
+from rlscape.settings.scale import Config
 
 
 def ceilings_above(claim: Claim, conventions: Conventions, config: Config) -> Outcome:

@@ -23,12 +23,12 @@ from rlscape.claims.scalerl.shared import (
     margin_of,
     proportion,
 )
-from rlscape.config import Config
 from rlscape.results import curves
 from rlscape.scaling.arms import RunFit, reached_in
 from rlscape.scaling.compare import Reached, compare_reached, judge, reach_level
 from rlscape.scaling.sigmoid import crossings
 from rlscape.scaling.uncertainty import Interval, log_t_interval, paired_differences, t_interval
+from rlscape.settings.scale import Config
 
 
 def slower_and_higher(claim: Claim, conventions: Conventions, config: Config) -> Outcome:

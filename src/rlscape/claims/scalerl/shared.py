@@ -14,13 +14,13 @@ from rlscape.claims.register import (
     Conventions,
     Verdict,
 )
-from rlscape.config import Config
 from rlscape.results import curves
 from rlscape.scaling.arms import RunFit, reached_by_seed
 from rlscape.scaling.compare import Comparison, compare_reached, equivalence_margin
 from rlscape.scaling.stability import collapsed
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
-from rlscape.settings import COLUMN_PREFIX, Task
+from rlscape.settings.scale import Config
+from rlscape.tasks.base import column_prefix
 
 
 def by_share(good: int, total: int, seeds: int, claim: Claim) -> Verdict:
@@ -100,11 +100,11 @@ def no_mismatch(claim: Claim, config: Config, arm: str) -> str:
 
 
 def collapsed_runs(
-    config: Config, arms: Iterable[str], margin: float, conventions: Conventions, task: Task = "math"
+    config: Config, arms: Iterable[str], margin: float, conventions: Conventions, task: str = "math"
 ) -> set[str]:
     """The runs whose curve collapses."""
     metrics = curves.metrics(config, arms).sort_values("compute")
-    column = f"{COLUMN_PREFIX[task]}pass_rate"
+    column = f"{column_prefix(task)}pass_rate"
     return {
         str(run)
         for run, rows in metrics.groupby("run")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact, mannwhitneyu
 
-from rlscape.catalogue import FIGURES, arms_of, parse_run_name
+from rlscape.catalogue import FIGURES, arms_of
 from rlscape.claims.parts import Part, above, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -21,10 +21,11 @@ from rlscape.claims.register import (
     span,
 )
 from rlscape.claims.scalerl.shared import collapsed_runs, margin_of, proportion
-from rlscape.config import Config
+from rlscape.paths import parse_run_name
 from rlscape.results import curves
 from rlscape.scaling.stability import collapsed
 from rlscape.scaling.uncertainty import Interval, t_interval
+from rlscape.settings.scale import Config
 
 
 def collapses_more(claim: Claim, conventions: Conventions, config: Config) -> Outcome:

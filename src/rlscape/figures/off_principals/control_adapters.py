@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.adapters import KINDS
 from rlscape.figures.style import INK, add_note, describe_seeds, new_figure
 from rlscape.results import restricted
 from rlscape.results.restricted import COLLAPSE, COLLAPSE_DURATION, adapter_arms
+from rlscape.settings.scale import Config
 
 POSITIONS = {
     # column: label of the x axis

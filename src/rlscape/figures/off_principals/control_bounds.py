@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS, FIGURES, arms_of
-from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure
 from rlscape.results import weights
+from rlscape.settings.scale import Config
 
 TARGET = "off_principals_control_bounds"
 SLACKS: dict[str, str] = {

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rlscape.catalogue import ARMS, base_of
-from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, BLUE, GREY, RED, add_note, new_figure
 from rlscape.figures.weights import CHANCE_COLOUR, KIND_STYLES
 from rlscape.results import loss
 from rlscape.scaling.uncertainty import t_interval
+from rlscape.settings.scale import Config
 
 RUNS = {"rl": "size_1", "sft": "size_1_sft"}
 """Run in the measurement -> arm."""

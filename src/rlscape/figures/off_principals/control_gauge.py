@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.style import BLUE, GREEN, GREY, INK, PURPLE, RED, add_note, describe_seeds, new_figure
 from rlscape.results import pairs
+from rlscape.settings.scale import Config
 
 OPTIMIZERS = {"AdamW": ("rlvr", "rlvr_intervened"), "SGD": ("rlvr_sgd", "rlvr_intervened_sgd")}
 """Optimiser -> the arm on the base, and that on the changed base."""

@@ -13,14 +13,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, resolve_run, run_name
-from rlscape.catalogue.off_principals import RATES, SFT_RATES
-from rlscape.config import Config
+from rlscape.catalogue import ARMS, resolve_run
+from rlscape.catalogue.grids import RATES, SFT_RATES
 from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import error_bars, interval_columns
 from rlscape.figures.weights import learning_rates
+from rlscape.paths import run_name
 from rlscape.results import bias, curves
 from rlscape.scaling.uncertainty import log_t_interval, t_interval
+from rlscape.settings.scale import Config
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     # the arm at its own rate -> all its rates

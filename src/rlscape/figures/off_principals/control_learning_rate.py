@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS, FIGURES, arms_of
-from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure
 from rlscape.figures.weights import MASKS, NULL_STYLES, learning_rates
 from rlscape.results import origin, weights
+from rlscape.settings.scale import Config
 
 TARGET = "off_principals_control_learning_rate"
 METHODS = {"rl": "rlvr", "sft": "sft"}

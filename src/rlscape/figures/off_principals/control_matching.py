@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import error_bars, interval_columns
 from rlscape.results import bias
 from rlscape.results.bias import MATCHINGS
 from rlscape.scaling.uncertainty import t_interval
+from rlscape.settings.scale import Config
 
 STATISTICS: dict[str, tuple[str, float | None]] = {
     # column: label, value of an update without preference

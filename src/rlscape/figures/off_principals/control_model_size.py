@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from rlscape.catalogue import ARMS
-from rlscape.catalogue.off_principals import SIZES
-from rlscape.config import Config
+from rlscape.catalogue.grids import SIZES
 from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.figures.style import BLUE, GREEN, INK, ORANGE, add_note, describe_seeds, new_figure
 from rlscape.results import model_size
+from rlscape.settings.scale import Config
 
 FITTED = tuple(f"size_{size}" for size in SIZES)
 ARMS_SHOWN = (*FITTED, "rlvr")

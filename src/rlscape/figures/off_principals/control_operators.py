@@ -13,9 +13,9 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.style import BLUE, GREEN, GREY, RED, add_note, describe_seeds, new_figure
 from rlscape.results import bias
+from rlscape.settings.scale import Config
 
 METHODS = ("rlvr", "sft")
 SHARES: dict[str, str] = {

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from rlscape.catalogue import ARMS, FIGURES, arms_of
-from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, new_figure
 from rlscape.figures.weights import learning_rates
 from rlscape.results import origin
+from rlscape.settings.scale import Config
 
 TARGET = "off_principals_control_origin"
 QUANTITIES = {

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure
 from rlscape.results import bias
+from rlscape.settings.scale import Config
 
 METHODS = ("rlvr", "sft")
 BF16_BITS = 7

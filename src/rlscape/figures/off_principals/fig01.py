@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.off_principals.landscape_panels import (
     PANELS,
     assemble_landscape,
@@ -21,6 +20,7 @@ from rlscape.figures.off_principals.mask_panels import add_mask_legend, assemble
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.figures.weights import describe_learning_rates, learning_rates, shown_matrix
 from rlscape.results import weights
+from rlscape.settings.scale import Config
 
 METHODS = ("rlvr", "sft")
 

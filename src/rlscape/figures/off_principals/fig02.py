@@ -12,11 +12,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import run_name
-from rlscape.config import Config
 from rlscape.figures.style import add_note, new_figure
+from rlscape.paths import results_dir, run_name
 from rlscape.results import pairs
 from rlscape.results.files import require
+from rlscape.settings.scale import Config
 
 SHOWN = {"q": "Q", "k": "K", "v": "V", "o": "O", "down": "down"}
 LARGEST = 256
@@ -38,7 +38,7 @@ def assemble(config: Config) -> pd.DataFrame:
     frames = []
     for kind in SHOWN:
         matrix = profiles[(profiles["layer"] == layer) & (profiles["kind"] == kind)]
-        directories = [config.results_dir / "geometry" / run_name(arm, 0) for arm in pairs.FOOTPRINT]
+        directories = [results_dir(config) / "geometry" / run_name(arm, 0) for arm in pairs.FOOTPRINT]
         tensor = matrix["tensor"].iloc[0]
         masks = np.array([load_mask(require(directory / "masks.npz"), tensor) for directory in directories])
         statistics = {"in_all": masks.all(0).mean(), "in_all_chance": masks.mean((1, 2)).prod()}

@@ -8,8 +8,8 @@ what magnitudes predict, and the rank correlation of the first densities with th
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.profiles import assemble_profiles, draw_profiles
+from rlscape.settings.scale import Config
 
 SHOWN = {"q": "row", "o": "column"}
 

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure, whole_numbers_axis
 from rlscape.figures.weights import CHANCE_COLOUR, MASKS, NULL_STYLES
 from rlscape.results import weights
+from rlscape.settings.scale import Config
 
 ARM = "rlvr"
 

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure, whole_numbers_axis
 from rlscape.results import pairs
+from rlscape.settings.scale import Config
 
 REFERENCE = "rlvr"
 COMPARED = {"rlvr": "repeat, same base", "rlvr_intervened": "run from the changed base"}

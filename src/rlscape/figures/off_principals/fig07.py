@@ -12,12 +12,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, run_name
-from rlscape.config import Config
+from rlscape.catalogue import ARMS
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.weights import NULL_STYLES, describe_learning_rates, learning_rates
+from rlscape.paths import results_dir, run_name
 from rlscape.results import weights
 from rlscape.results.files import require
+from rlscape.settings.scale import Config
 
 
 class Shown(NamedTuple):
@@ -47,7 +48,7 @@ def assemble(config: Config) -> pd.DataFrame:
         quantities |= {null: f"overlap_principal_{null}" for null in NULL_STYLES}
         overlaps = matrices.rename(columns={column: name for name, column in quantities.items()})
         rows = [overlaps.melt(id_vars="seed", value_vars=list(quantities), var_name="quantity").assign(kind="overlap")]
-        npz = require(config.results_dir / "geometry" / run_name(arm, 0) / "masks.npz")
+        npz = require(results_dir(config) / "geometry" / run_name(arm, 0) / "masks.npz")
         for name in COLUMNS:
             mask = load_mask(npz, matrices["tensor"].iloc[0], name)[:LARGEST_MASK, :LARGEST_MASK]  # type: ignore[arg-type]
             entries = [" ".join(map(str, row)) for row in mask.astype(int)]

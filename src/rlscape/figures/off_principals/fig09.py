@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.catalogue.off_principals import MASK_STEPS
-from rlscape.config import Config
+from rlscape.catalogue.grids import MASK_STEPS
 from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure, whole_numbers_axis
 from rlscape.results import curves
 from rlscape.results.restricted import distances_to_dense, masked_arms
+from rlscape.settings.scale import Config
 
 DIRECTIONS: dict[str, str] = {
     # column: title

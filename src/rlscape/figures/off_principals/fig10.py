@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.adapters import PANELS, assemble_by_step, draw_by_step
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.results.restricted import adapter_arms
+from rlscape.settings.scale import Config
 
 
 def assemble(config: Config) -> pd.DataFrame:

@@ -7,10 +7,10 @@ a Llama of our own, the largest rank, and as many of the three rates as the scal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.adapters import PANELS, assemble_by_step, draw_by_step
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.results.restricted import adapter_arms
+from rlscape.settings.scale import Config
 
 FULL = "llama_full"
 BASE = "llama"

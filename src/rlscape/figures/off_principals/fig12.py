@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.style import add_note, new_figure
 from rlscape.figures.weights import KIND_STYLES
 from rlscape.results import pairs
+from rlscape.settings.scale import Config
 
 ROWS = {"jaccard": "measured", "jaccard_chance": "independent", "jaccard_binned": "permuted within\nmagnitude bins"}
 

@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.off_principals.mask_panels import add_mask_legend, assemble_mask, draw_mask
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.weights import describe_learning_rates, learning_rates, shown_matrix
 from rlscape.results import weights
+from rlscape.settings.scale import Config
 
 SHOWN = {"llama_full": "13a", "mistral_full": "13b"}
 

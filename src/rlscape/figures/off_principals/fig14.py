@@ -6,8 +6,8 @@ Paper and here: as Figure 3.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.profiles import assemble_profiles, draw_profiles
+from rlscape.settings.scale import Config
 
 SHOWN = {"q": "column", "o": "row"}
 

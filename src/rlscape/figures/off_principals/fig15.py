@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.results import curves
+from rlscape.settings.scale import Config
 
 PANELS: dict[str, tuple[str, ...]] = {"RL": ("rlvr", "rlvr_long"), "SFT": ("sft",)}
 DIRECTIONS: dict[str, tuple[str, str]] = {

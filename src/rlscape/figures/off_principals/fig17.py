@@ -7,8 +7,8 @@ of matched accuracy are compared in ``control_matching``.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.off_principals.spectra_panels import assemble_spectra, draw_spectra
+from rlscape.settings.scale import Config
 
 SHOWN = ("sft", "rlvr")
 

@@ -7,8 +7,8 @@ incorrect completion of our base.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.off_principals.spectra_panels import assemble_spectra, draw_spectra
+from rlscape.settings.scale import Config
 
 SHOWN = ("dpo", "simpo")
 

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.style import ARM_STYLES, INK
 from rlscape.results import loss
+from rlscape.settings.scale import Config
 
 RUNS = {"rl": "rlvr", "sft": "sft"}
 """Run in the measurement -> arm."""

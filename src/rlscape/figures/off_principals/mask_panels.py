@@ -7,11 +7,11 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
-from rlscape.catalogue import run_name
-from rlscape.config import Config
 from rlscape.figures.style import BLUE, RED
 from rlscape.figures.weights import NULL_STYLES
+from rlscape.paths import results_dir, run_name
 from rlscape.results.files import require
+from rlscape.settings.scale import Config
 
 CATEGORIES = {
     "unchanged": "white",
@@ -38,7 +38,7 @@ def assemble_mask(config: Config, arm: str, tensor: str, matrices: pd.DataFrame)
         pd.DataFrame({"seed": shown["seed"], "quantity": quantity, "value": shown[column]})
         for quantity, column in quantities.items()
     )
-    npz = require(config.results_dir / "geometry" / run_name(arm, 0) / "masks.npz")
+    npz = require(results_dir(config) / "geometry" / run_name(arm, 0) / "masks.npz")
     update = load_mask(npz, tensor, "update")[:LARGEST_MASK, :LARGEST_MASK]
     principal = load_mask(npz, tensor, "principal")[:LARGEST_MASK, :LARGEST_MASK]
     row, column = np.indices(update.shape).reshape(2, -1)

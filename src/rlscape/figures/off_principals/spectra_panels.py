@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.style import GREY, add_note, describe_seeds, new_figure, whole_numbers_axis
 from rlscape.figures.weights import KIND_STYLES, describe_learning_rates, learning_rates, shown_matrix
 from rlscape.results import weights
+from rlscape.settings.scale import Config
 
 
 def assemble_spectra(config: Config, arms: Sequence[str]) -> pd.DataFrame:

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, FIGURES, arms_of, parse_run_name, resolve_run, run_name
-from rlscape.config import Config
+from rlscape.catalogue import ARMS, FIGURES, arms_of, resolve_run
 from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
+from rlscape.paths import parse_run_name, run_name
 from rlscape.results import weights
+from rlscape.settings.scale import Config
 
 TARGET = "off_principals_table1"
 

@@ -7,11 +7,11 @@ permutation within magnitude bins, and phi of the largest fp32 updates at equal 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.off_principals.paper_values import TABLE_2
 from rlscape.figures.style import add_note, new_figure
 from rlscape.figures.tables import draw_table
 from rlscape.results import pairs
+from rlscape.settings.scale import Config
 
 QUANTITIES = (
     *("jaccard", "jaccard_chance", "jaccard_binned", "phi", "phi_binned", "phi_spectrum"),

@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.off_principals.paper_values import TABLE_3
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
 from rlscape.results import curves, weights
+from rlscape.settings.scale import Config
 
 QUANTITIES = ("before", "after", "sparsity", "x")
 

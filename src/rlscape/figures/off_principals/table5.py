@@ -7,10 +7,10 @@ run that Table 4 reads earlier.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.catalogue.off_principals import MASK_STEPS
-from rlscape.config import Config
+from rlscape.catalogue.grids import MASK_STEPS
 from rlscape.figures.masks import assemble_masks, draw_masks
 from rlscape.figures.off_principals.paper_tables import TABLE_5
+from rlscape.settings.scale import Config
 
 STEPS = MASK_STEPS[1]
 

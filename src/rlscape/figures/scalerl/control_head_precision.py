@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from rlscape.config import Config
 from rlscape.figures.scalerl.paper_values import FIG5
 from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import error_bars, final_pass_rates, fit_estimates, interval_columns
 from rlscape.results import curves
 from rlscape.scaling.uncertainty import t_interval
+from rlscape.settings.scale import Config
 
 SIDES = ("neither", "trainer", "generator", "both")
 LOSSES = {"baseline": "DAPO", "cispo": "CISPO"}

@@ -8,10 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from rlscape.catalogue import ARMS, LEARNING_RATE_CORE, LEARNING_RATE_EXTRA, LEARNING_RATES, learning_rate_arm
-from rlscape.config import Config
+from rlscape.catalogue import ARMS
+from rlscape.catalogue.grids import LEARNING_RATE_CORE, LEARNING_RATE_EXTRA, LEARNING_RATES, learning_rate_arm
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import error_bars, final_pass_rates, fit_estimates
+from rlscape.settings.scale import Config
 
 QUANTITIES = {"A": ("ceiling A", "-"), "final": ("final pass rate", "--")}
 """Label and line; the final pass rate has open markers."""

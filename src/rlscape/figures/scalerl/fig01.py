@@ -8,7 +8,6 @@ others, and the mixture of experts, each fitted up to half of its compute; b: ha
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.learning_curves import (
     add_curve_note,
     add_title_and_legend,
@@ -19,6 +18,7 @@ from rlscape.figures.learning_curves import (
 )
 from rlscape.figures.scalerl.paper_values import FIG1A, FIG1A_STEPS, FIG1B
 from rlscape.figures.style import describe_interval, new_figure
+from rlscape.settings.scale import Config
 
 LEGEND_TITLE = "arm: A [95% interval] of the fit to all of the run, and of its first half"
 

@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.learning_curves import assemble_curves, draw_curves, estimate, forecast_note, seed_counts
 from rlscape.figures.scalerl.paper_values import FIG2
 from rlscape.figures.style import ARM_STYLES, add_note, describe_interval, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
+from rlscape.settings.scale import Config
 
 
 def assemble(config: Config) -> pd.DataFrame:

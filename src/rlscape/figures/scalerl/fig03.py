@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.scalerl.paper_values import R_0, SCALERL
 from rlscape.figures.style import BLUE, INK, add_note, log_compute_axis, new_figure
 from rlscape.scaling.sigmoid import sigmoid
+from rlscape.settings.scale import Config
 
 
 def assemble(config: Config) -> pd.DataFrame:

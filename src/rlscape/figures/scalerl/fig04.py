@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.learning_curves import add_curve_note, assemble_curves, draw_panel
 from rlscape.figures.scalerl.paper_values import FIG4
 from rlscape.figures.style import BLUE, INK, ORANGE, new_figure
@@ -20,6 +19,7 @@ from rlscape.results import curves
 from rlscape.scaling.arms import reached_by_seed, reached_in, reference_level
 from rlscape.scaling.compare import compare_reached
 from rlscape.scaling.uncertainty import t_interval
+from rlscape.settings.scale import Config
 
 REFERENCE = "baseline"
 SETTINGS = {REFERENCE: "PipelineRL-8"}

@@ -12,13 +12,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.scalerl.paper_values import FIG7, SHARED_A
 from rlscape.figures.style import ARM_STYLES, add_note, describe_interval, describe_seeds, log_compute_axis, new_figure
 from rlscape.results import curves
 from rlscape.scaling.ceilings import fit_at_ceilings
 from rlscape.scaling.sigmoid import linearised
 from rlscape.scaling.uncertainty import t_interval
+from rlscape.settings.scale import Config
 
 
 def assemble(config: Config) -> pd.DataFrame:

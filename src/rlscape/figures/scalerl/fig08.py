@@ -10,7 +10,6 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.learning_curves import (
     add_curve_note,
     add_title_and_legend,
@@ -21,6 +20,7 @@ from rlscape.figures.learning_curves import (
 from rlscape.figures.scalerl.paper_values import FIG8B, SEED_SPREAD_A
 from rlscape.figures.style import new_figure
 from rlscape.results import curves
+from rlscape.settings.scale import Config
 
 ARM = "scalerl"
 GRID_POINTS = 60

@@ -7,10 +7,10 @@ the thinking budgets; downstream are held-out problems longer than any in traini
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.learning_curves import add_curve_note, assemble_with_downstream, draw_with_downstream
 from rlscape.figures.scalerl.paper_values import FIG9, FIG9_DOWNSTREAM
 from rlscape.figures.style import new_figure
+from rlscape.settings.scale import Config
 
 SETTINGS = {"scalerl": "14k budget"}
 

@@ -7,10 +7,10 @@ completions, twice as many for the largest batch; downstream are held-out proble
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.learning_curves import add_curve_note, assemble_with_downstream, draw_with_downstream
 from rlscape.figures.scalerl.paper_values import FIG10
 from rlscape.figures.style import new_figure
+from rlscape.settings.scale import Config
 
 SETTINGS = {"scalerl": "batch 768"}
 

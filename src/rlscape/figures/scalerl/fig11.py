@@ -7,13 +7,12 @@ programs, so that their math curves compare.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.learning_curves import add_curve_note, assemble_curves, draw_panel
 from rlscape.figures.scalerl.paper_values import FIG11
 from rlscape.figures.style import new_figure
-from rlscape.settings import Task
+from rlscape.settings.scale import Config
 
-PANELS: dict[str, Task] = {"math problems": "math", "code problems": "code"}
+PANELS: dict[str, str] = {"math problems": "math", "code problems": "code"}
 
 
 def assemble(config: Config) -> pd.DataFrame:
@@ -31,5 +30,5 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _arms(task: Task) -> list[str]:
+def _arms(task: str) -> list[str]:
     return [arm for arm, of_task in FIG11 if of_task == task]

@@ -3,10 +3,10 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.scalerl.paper_values import FIG12_B, FIG12_C_MID, SCALERL
 from rlscape.figures.scalerl.synthetic import draw_family, family
 from rlscape.figures.style import add_note, new_figure
+from rlscape.settings.scale import Config
 
 
 def assemble(config: Config) -> pd.DataFrame:

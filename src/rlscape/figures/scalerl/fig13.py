@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.scalerl.paper_values import FIG13_A, FIG13B_FAST, FIG13B_SLOW, SCALERL
 from rlscape.figures.scalerl.synthetic import curve, draw_family, family, last_crossing
 from rlscape.figures.style import INK, add_note, new_figure
+from rlscape.settings.scale import Config
 
 
 def assemble(config: Config) -> pd.DataFrame:

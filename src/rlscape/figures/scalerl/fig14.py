@@ -3,10 +3,10 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.learning_curves import add_curve_note, assemble_curves, draw_panel
 from rlscape.figures.scalerl.paper_values import FIG14
 from rlscape.figures.style import new_figure
+from rlscape.settings.scale import Config
 
 
 def assemble(config: Config) -> pd.DataFrame:

@@ -8,10 +8,10 @@ arms change.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.learning_curves import add_curve_note, assemble_curves, draw_panel
 from rlscape.figures.scalerl.paper_values import FIG7
 from rlscape.figures.style import new_figure
+from rlscape.settings.scale import Config
 
 PANELS = {
     "a: the objective": ("scalerl", "loo_dapo", "loo_sample_average", "loo_prompt_norm"),

@@ -4,7 +4,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.learning_curves import means_over_seeds
 from rlscape.figures.scalerl.paper_values import FIG16_ENTROPY
 from rlscape.figures.style import (
@@ -16,6 +15,7 @@ from rlscape.figures.style import (
     whole_numbers_axis,
 )
 from rlscape.results import curves
+from rlscape.settings.scale import Config
 
 SETTINGS = {"scalerl": ", batch 768", "large_batch": ""}
 

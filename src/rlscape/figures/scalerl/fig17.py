@@ -6,10 +6,10 @@ a: the validation set. b: downstream. Paper: AIME-24. Here: held-out problems lo
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.learning_curves import add_curve_note, assemble_with_downstream, draw_with_downstream
 from rlscape.figures.scalerl.paper_values import FIG17
 from rlscape.figures.style import new_figure
+from rlscape.settings.scale import Config
 
 SETTINGS = {"scalerl": "16 generations"}
 

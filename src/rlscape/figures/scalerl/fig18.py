@@ -7,11 +7,11 @@ held-out math and code problems longer than any in training.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.config import Config
 from rlscape.figures.learning_curves import add_title_and_legend, assemble_downstream, draw_downstream, seed_counts
 from rlscape.figures.scalerl.fig17 import SETTINGS
 from rlscape.figures.scalerl.paper_values import FIG17
 from rlscape.figures.style import add_note, describe_seeds, new_figure
+from rlscape.settings.scale import Config
 
 JOINT = ("math_and_code",)
 

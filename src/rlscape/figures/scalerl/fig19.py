@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import resolve_run, run_name
-from rlscape.config import Config
+from rlscape.catalogue import resolve_run
 from rlscape.figures.learning_curves import add_curve_note, assemble_curves, draw_panel, estimate
 from rlscape.figures.scalerl.paper_values import FIG19
 from rlscape.figures.style import ARM_STYLES, INK, new_figure
+from rlscape.paths import run_name
+from rlscape.settings.scale import Config
 
 DAPO = ("dapo_clip_020", "baseline", "dapo_clip_028", "dapo_clip_040")
 CISPO = tuple(FIG19)

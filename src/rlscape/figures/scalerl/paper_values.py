@@ -6,8 +6,6 @@ Compute is in GB200-hours. NaN: not stated.
 from math import nan
 from typing import NamedTuple
 
-from rlscape.settings import Task
-
 
 class Fit(NamedTuple):
     """Parameters of Eq 1 as the paper prints them."""
@@ -23,7 +21,7 @@ R_0 = 0.40
 SCALERL = Fit(A=0.610, B=1.92, C_mid=2542)
 """ScaleRL, 8B: table beside Figure 7, free fit."""
 
-TABLE_1: dict[tuple[str, Task], Fit] = {
+TABLE_1: dict[tuple[str, str], Fit] = {
     # (arm, task): Table 1
     ("long_budget", "math"): Fit(A=0.645, B=1.89, C_mid=11272),
     ("generations_8", "math"): Fit(A=0.585, B=2.44, C_mid=2542),
@@ -169,7 +167,7 @@ FIG7: dict[str, LeaveOneOut] = {
     "loo_dapo": LeaveOneOut(Fit(A=0.610, B=1.77, C_mid=3093), 1.83, 5200),
 }
 
-FIG11: dict[tuple[str, Task], Fit] = {
+FIG11: dict[tuple[str, str], Fit] = {
     # (arm, task): legend of Figure 11
     ("math_only", "math"): Fit(A=0.610, B=1.94),
     ("math_and_code", "math"): TABLE_1["math_and_code", "math"],

@@ -8,13 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.scalerl.paper_values import SCALERL, TABLE_1
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table, fit_estimates, interval_cell
-from rlscape.settings import Task
+from rlscape.settings.scale import Config
 
-TASKS: tuple[Task, ...] = ("math", "code")
+TASKS: tuple[str, ...] = ("math", "code")
 
 
 def assemble(config: Config) -> pd.DataFrame:

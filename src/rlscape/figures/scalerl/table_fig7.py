@@ -13,7 +13,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.config import Config
 from rlscape.figures.scalerl.paper_values import FIG7, SHARED_A
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table, fit_estimates, interval_cell, interval_columns
@@ -22,6 +21,7 @@ from rlscape.scaling.arms import reached_by_seed, reference_level
 from rlscape.scaling.ceilings import fit_at_ceilings
 from rlscape.scaling.compare import compare_reached
 from rlscape.scaling.uncertainty import Interval, t_interval
+from rlscape.settings.scale import Config
 
 REFERENCE_ARM = "scalerl"
 REVERTS_TO = {

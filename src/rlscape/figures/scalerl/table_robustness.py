@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, parse_run_name
-from rlscape.config import Config
+from rlscape.catalogue import ARMS
 from rlscape.figures.scalerl.paper_values import FIG2, POWER_LAW_WINDOWS, SIGMOID_WINDOWS, Fit
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
+from rlscape.paths import parse_run_name
 from rlscape.results import curves
+from rlscape.settings.scale import Config
 
 LONG_RUN = "large_batch"
 """The arm that stands for the paper's run of 100,000 GPU-hours."""

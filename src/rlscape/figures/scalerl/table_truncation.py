@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS, FIGURES, arms_of
-from rlscape.config import Config
 from rlscape.figures.scalerl.paper_values import TRUNCATION, TRUNCATION_AT_COLLAPSE
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
@@ -16,6 +15,7 @@ from rlscape.results import curves
 from rlscape.scaling.compare import equivalence_margin
 from rlscape.scaling.stability import COLLAPSE_EVALUATIONS, collapsed
 from rlscape.scaling.uncertainty import t_interval
+from rlscape.settings.scale import Config
 
 RARE = 0.05
 """The truncation rate below which the paper keeps ScaleRL."""

@@ -1,0 +1,240 @@
+"""What a scale runs, and the complete settings of each run."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from rlscape.catalogue import off_principals, scalerl
+from rlscape.catalogue.arms import Arm, Figure, Measurement
+from rlscape.catalogue.recipes import RECIPES
+from rlscape.errors import ConfigError
+from rlscape.paths import parse_run_name, run_name
+from rlscape.schema import Settings
+from rlscape.settings.reading import load_config
+from rlscape.settings.recipe import REFERENCE_COMPLETIONS, Recipe
+from rlscape.settings.run import RunSettings
+from rlscape.settings.scale import Config, StudySettings
+from rlscape.settings.training import RLSettings
+
+ARMS: dict[str, Arm] = scalerl.ARMS | off_principals.ARMS
+FIGURES: tuple[Figure, ...] = scalerl.FIGURES + off_principals.FIGURES
+
+DOWNSTREAM = {arm for figure in FIGURES if figure.downstream for arm in (*figure.arms, *figure.optional)}
+"""Arms that are evaluated downstream; on the others it would be a third to a half of an evaluation's time."""
+DIVERGENCE = {arm for figure in FIGURES if figure.divergence for arm in (*figure.arms, *figure.optional)}
+"""Arms whose divergence from their start is measured after every update: a twentieth to a tenth of a run's time."""
+
+
+# Scales
+
+
+def load_scale(path: str | Path) -> Config:
+    """Read a scale's YAML file; see :func:`with_catalogue`.
+
+    Raises:
+        ConfigError: naming the file and the key.
+    """
+    return with_catalogue(load_config(path), str(path))
+
+
+def with_catalogue(config: Config, source: str) -> Config:
+    """The scale with all its arms and figures spelled out: ``seeds`` of every arm that it runs, and ``targets``.
+
+    Raises:
+        ConfigError: naming the file and the key: an arm or a figure does not exist, or lacks seeds, a base or settings.
+    """
+    given = dict(config.seeds)
+    others, extras = given.pop("others", 0), given.pop("extras", 0)
+    for arm in given:
+        if arm not in ARMS:
+            raise ConfigError(f"{source}: seeds.{arm}: no such arm; the catalogue has {', '.join(ARMS)}")
+    counts = {arm: given.get(arm, extras if spec.extra else others) for arm, spec in ARMS.items()}
+    if config.targets is None:
+        figures = [figure for figure in FIGURES if all(counts[arm] for arm in needed_arms(figure))]
+        seeds = {arm: count for arm, count in counts.items() if count}
+    else:
+        figures = [_figure_named(target, source) for target in config.targets]
+        needed = {arm for figure in figures for arm in needed_arms(figure)}
+        shown = needed.union(given, *(figure.optional for figure in figures))
+        seeds = {arm: counts[arm] for arm in ARMS if arm in needed or (arm in shown and counts[arm])}
+        for arm in needed:
+            if not seeds[arm]:
+                raise ConfigError(
+                    f"{source}: seeds.{arm}: needs at least one seed; add it, or seeds.others for every arm"
+                )
+    if not figures:
+        raise ConfigError(
+            f"{source}: seeds: no figure has all its arms; add seeds.others, a number for every other arm"
+        )
+    config = config.changed(seeds=seeds, targets=tuple(figure.target for figure in figures))
+    for arm in seeds:
+        _check_arm(config, arm, source)
+    return config
+
+
+def _figure_named(target: str, source: str) -> Figure:
+    for figure in FIGURES:
+        if figure.target == target:
+            return figure
+    raise ConfigError(
+        f"{source}: targets: no figure {target!r}; there are {', '.join(figure.target for figure in FIGURES)}"
+    )
+
+
+def _check_arm(config: Config, arm: str, source: str) -> None:
+    spec, base = ARMS[arm], base_of(config, arm)
+    if base not in config.bases:
+        raise ConfigError(f"{source}: bases.{base}: missing; the arm {arm} starts from it")
+    if spec.start and config.seeds.get(spec.start, 0) < config.seeds[arm]:
+        raise ConfigError(f"{source}: seeds.{spec.start}: needs as many seeds as {arm}, which starts from its runs")
+    needs = {"sft": "sft", "dpo": "preference", "simpo": "preference"}.get(spec.method)
+    if needs and getattr(getattr(config, spec.paper), needs) is None:
+        raise ConfigError(f"{source}: {spec.paper}.{needs}: missing; the arm {arm} needs it")
+    for task in tasks_of(arm):
+        if task not in config.tasks:
+            raise ConfigError(f"{source}: tasks.{task}: missing; the arm {arm} trains on it")
+
+
+def needed_arms(figure: Figure) -> set[str]:
+    """The arms without which a figure cannot be made."""
+    measured = (arm for kind in figure.measurements for arm in off_principals.MEASURED.get(kind, ()))
+    arms = {*figure.arms, *measured}
+    return arms | {start for arm in arms if (start := ARMS[arm].start)}
+
+
+def figures_of(config: Config) -> list[Figure]:
+    """The figures that a scale makes."""
+    return [figure for figure in FIGURES if figure.target in (config.targets or ())]
+
+
+def figure_of(target: str) -> Figure:
+    """The figure of a target such as ``scalerl_fig5``."""
+    return next(figure for figure in FIGURES if figure.target == target)
+
+
+def arms_of(config: Config, figure: Figure) -> tuple[str, ...]:
+    """The arms that a figure shows at this scale."""
+    return figure.arms + tuple(arm for arm in figure.optional if arm in config.seeds)
+
+
+def measured_arms(config: Config, measurement: Measurement) -> tuple[str, ...]:
+    """The arms whose runs a measurement compares at this scale."""
+    too = off_principals.PAIRED_TOO.get(measurement, ())
+    return off_principals.MEASURED[measurement] + tuple(arm for arm in too if arm in config.seeds)
+
+
+def runs_of(config: Config, arms: Iterable[str]) -> list[str]:
+    """The recorded runs of some arms, in order."""
+    return [run_name(arm, seed) for arm in arms for seed in range(config.seeds[arm])]
+
+
+# Runs
+
+
+def base_of(config: Config, arm: str) -> str:
+    """The name of an arm's base model."""
+    return ARMS[arm].base or getattr(config, ARMS[arm].paper).base
+
+
+def start_of(config: Config, run: str) -> str:
+    """Where the model that a run starts from is, below the scale's results."""
+    settings = resolve_run(config, run)
+    if settings.start:
+        return f"starts/{settings.start}"
+    return f"bases/{settings.base_name}" + (f"_{settings.intervention}" if settings.intervention else "")
+
+
+def tasks_of(arm: str) -> tuple[str, ...]:
+    """The tasks that an arm's runs train on."""
+    spec = ARMS[arm]
+    return _recipe(arm).tasks if spec.recipe else ("math",)
+
+
+def _recipe(arm: str) -> Recipe:
+    spec = ARMS[arm]
+    if spec.recipe not in RECIPES:
+        raise ConfigError(f"catalogue: arm {arm}: no recipe {spec.recipe!r}; there are {', '.join(RECIPES)}")
+    try:
+        return RECIPES[spec.recipe].changed(**spec.changes)
+    except ValidationError as error:
+        raise ConfigError(f"catalogue: arm {arm}: {error}") from None
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def _scaled(settings: S, arm: str) -> S:
+    """The study's settings as an arm multiplies them."""
+    values = settings.model_dump()
+    for key, factor in ARMS[arm].scaled.items():
+        if not isinstance(values.get(key), int | float):
+            raise ConfigError(f"catalogue: arm {arm}: scaled.{key}: no number of {type(settings).__name__}")
+        values[key] = round(values[key] * factor) if isinstance(values[key], int) else values[key] * factor
+    return type(settings).model_validate(values)
+
+
+def _rl_settings(rl: RLSettings, arm: str, recipe: Recipe) -> RLSettings:
+    """The study's settings as an arm multiplies them, with as many steps as give every batch the same completions.
+
+    Paper: compares recipes of unequal batches over about the same compute. Here: over the same completions.
+    """
+    rl = _scaled(rl, arm)
+    share = REFERENCE_COMPLETIONS / (recipe.prompts_per_batch * recipe.generations_per_prompt)
+    return rl.changed(steps=max(2, round(rl.steps * share)))
+
+
+def resolve_run(config: Config, run: str) -> RunSettings:
+    """The complete settings of a run.
+
+    Raises:
+        ConfigError: the run's arm is unknown, or it changes a field that does not exist.
+    """
+    try:
+        name, seed = parse_run_name(run)
+        spec = ARMS[name]
+    except (ValueError, KeyError):
+        raise ConfigError(f"{run}: not a run; expected <arm>-s<seed> with an arm of {', '.join(ARMS)}") from None
+    study: StudySettings = getattr(config, spec.paper)
+    base = base_of(config, name)
+    tasks = {task: config.tasks[task] for task in tasks_of(name)}
+    if spec.part is not None:
+        tasks = {task: table.changed(pool_size=table.pool_size * spec.part[1]) for task, table in tasks.items()}
+    values: dict[str, Any] = {}
+    try:
+        rl = study.rl.changed(**spec.settings)
+        if spec.recipe is not None:
+            values["recipe"] = recipe = _recipe(name)
+            rl = _rl_settings(rl, name, recipe)
+        elif spec.method == "sft":
+            assert study.sft is not None  # with_catalogue looks
+            values["sft"] = _scaled(study.sft, name).changed(**spec.changes)
+        else:
+            assert study.preference is not None
+            values["preference"] = _scaled(study.preference, name).changed(**spec.changes)
+    except ValidationError as error:
+        raise ConfigError(f"catalogue: arm {name}: {error}") from None
+    evaluation = study.evaluation if name in DOWNSTREAM else study.evaluation.changed(downstream_prompts=0)
+    return RunSettings(
+        run=run,
+        arm=name,
+        seed=seed,
+        method=spec.method,
+        base_name=base,
+        base=config.bases[base],
+        start=run_name(spec.start, seed) if spec.start else None,
+        intervention=spec.intervention,
+        tasks=tasks,
+        part=spec.part,
+        evaluation=evaluation,
+        rl=rl,
+        optimizer=spec.optimizer,
+        storage=spec.storage,
+        adapter=spec.adapter,
+        mask=spec.mask,
+        geometry=config.geometry if spec.mask else None,
+        snapshots=spec.snapshots,
+        drift_prompts=study.drift_prompts if name in DIVERGENCE else 0,
+        **values,
+    )

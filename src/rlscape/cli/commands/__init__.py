@@ -1,1 +1,0 @@
-"""The subcommands of ``rlscape``: the arguments of each, and what it prints."""

@@ -1,0 +1,29 @@
+"""Measure a model against its base."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rlscape.files import atomic, write_json, write_parquet
+from rlscape.geometry.measure import measure_pair
+from rlscape.pipeline.entry import run
+from rlscape.settings.measurement import GeometrySettings
+
+
+def measure_geometry(base: Path, model: Path, settings: GeometrySettings, seed: int, output: Path) -> None:
+    """Write matrices.parquet, spectra.parquet, masks.npz and summary.json; an error leaves earlier files as they are.
+
+    Args:
+        seed: of the null draws.
+    """
+    measured = measure_pair(base, model, settings, torch.Generator().manual_seed(seed))
+    write_parquet(output / "matrices.parquet", measured.matrices)
+    write_parquet(output / "spectra.parquet", measured.spectra)
+    with atomic(output / "masks.npz") as path, path.open("wb") as file:
+        np.savez_compressed(file, **measured.masks)  # type: ignore[arg-type]
+    write_json(output / "summary.json", measured.summary)
+
+
+if __name__ == "__main__":
+    run(measure_geometry)

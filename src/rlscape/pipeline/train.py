@@ -1,0 +1,134 @@
+"""Train one run, by whatever method it has.
+
+Writes ``metrics.parquet``, ``updates.parquet``, ``snapshots.safetensors`` (where the run keeps them), ``model/`` (with
+adapters merged) and, last, ``run.json``.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlscape.files import provenance, write_json, write_rows
+from rlscape.models.build import load_decoder, save_snapshots, save_trained
+from rlscape.models.decoder import Decoder
+from rlscape.pipeline.entry import on_device, run
+from rlscape.settings.precision import Device
+from rlscape.settings.run import RunSettings
+
+
+@dataclass
+class Trained:
+    """What a run leaves."""
+
+    model: torch.nn.Module
+    metrics: list[dict[str, Any]]
+    """A row per evaluation."""
+    updates: list[dict[str, Any]]
+    """A row per optimiser step."""
+    snapshots: dict[int, dict[str, Tensor]]
+    """Step -> weights."""
+    extra: dict[str, float]
+    """For ``run.json``."""
+
+
+def train_with_rl(settings: RunSettings, base: Path, scratch: Path) -> Trained:
+    """Run (or resume) an RL run."""
+    from rlscape.rl.trainer import RLTrainer
+
+    if settings.adapter is not None:
+        from rlscape.training.adapters import attach, merge
+
+        trainer = RLTrainer(settings, attach(base, settings.adapter, settings.seed))
+    else:
+        trainer = RLTrainer(settings, load_decoder(base))
+    trainer.run(scratch / "checkpoint.pt")
+    on_policy = np.array([row["log_ratio_mean"] for row in trainer.updates if row["staleness_max"] == 0])
+    on_policy = on_policy[~np.isnan(on_policy)]
+    # Mean |log rho| while generator and trainer hold equal weights: pure numerical mismatch.
+    extra = {"mismatch": float(on_policy.mean()) if len(on_policy) else float("nan")}
+    if trainer.restriction:
+        extra["trained_share"] = trainer.restriction.share
+    model = trainer.model if settings.adapter is None else merge(trainer.model)
+    return Trained(model, trainer.metrics, trainer.updates, trainer.snapshots, extra)
+
+
+def train_with_trl(settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
+    """Run an SFT, DPO or SimPO run from its start; ``trl`` places its own tensors, the evaluator's need telling."""
+    from rlscape.rl.evaluate import Evaluator
+    from rlscape.tasks.sets import make_task_sets
+
+    with on_device(device):
+        (sets,) = make_task_sets(settings.tasks).values()
+        evaluator = Evaluator(
+            load_decoder(base),
+            {"": sets},
+            settings.evaluation,
+            settings.rl,
+            head="fp32",
+            temperature=1.0,
+        )
+    tuning = settings.sft or settings.preference
+
+    def evaluate(model: Decoder, step: int) -> dict:
+        last = tuning is not None and step == tuning.steps
+        with on_device(device):
+            return evaluator.evaluate(
+                model,
+                seed=(settings.seed, 2, step),
+                factor=settings.evaluation.final_factor if last else 1,
+            )
+
+    if settings.method == "sft":
+        from rlscape.training.sft import train_sft as tune
+    else:
+        from rlscape.training.preference import train_preference as tune
+    done = tune(settings, base, scratch, evaluate, device)
+    identity = {"run": settings.run, "arm": settings.arm, "seed": settings.seed}
+    return Trained(done.model, [identity | row for row in done.metrics], done.updates, done.snapshots, {})
+
+
+def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output: Path, device: Device = "cpu") -> None:
+    """Write the run's directory.
+
+    Args:
+        base: directory of the model that the run starts from.
+        claims: the claims file, whose hash is recorded.
+        scratch: directory for resumable checkpoints.
+    """
+    # Read before the run: what the criteria and the code were when it started.
+    origin = {
+        "claims_sha256": hashlib.sha256(claims.read_bytes()).hexdigest(),
+        "provenance": provenance(),
+    }
+    started = time.monotonic()
+    if settings.method == "rl":
+        with on_device(device):
+            trained = train_with_rl(settings, base, scratch)
+    else:
+        trained = train_with_trl(settings, base, scratch, device)
+    save_trained(trained.model, base, output / "model")
+    if settings.snapshots:
+        save_snapshots(trained.snapshots, output / "snapshots.safetensors")
+    write_rows(output / "updates.parquet", trained.updates)
+    write_rows(output / "metrics.parquet", trained.metrics)
+    record = {
+        "run": settings.run,
+        "arm": settings.arm,
+        "seed": settings.seed,
+        "method": settings.method,
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        "wall_seconds": time.monotonic() - started,
+        "settings": settings.model_dump(mode="json"),
+    }
+    write_json(output / "run.json", record | origin | trained.extra)
+    (scratch / "checkpoint.pt").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    run(train)

@@ -1,0 +1,78 @@
+"""A scale: one YAML file, every number of the pipeline in it.
+
+A scale's file is complete in itself: nothing is inherited from another file. What differs between runs of one scale
+(the recipe, an ablation) is in :mod:`rlscape.catalogue`.
+"""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from rlscape.schema import Settings
+from rlscape.settings.base_model import BaseSettings
+from rlscape.settings.measurement import FitSettings, GeometrySettings
+from rlscape.settings.precision import Device
+from rlscape.settings.training import EvaluationSettings, PreferenceSettings, RLSettings, SFTSettings
+from rlscape.tasks.registry import Tasks
+
+Paper = Literal["scalerl", "off_principals"]
+PAPERS: tuple[Paper, ...] = get_args(Paper)
+
+
+class StudySettings(Settings):
+    """What one paper's runs share at this scale."""
+
+    base: str
+    rl: RLSettings
+    sft: SFTSettings | None = None
+    preference: PreferenceSettings | None = None
+    evaluation: EvaluationSettings
+    drift_prompts: int = Field(0, ge=0)
+    """Reference traces on which divergences from the start are measured after every update, in the arms of figures that
+    show them; see :mod:`rlscape.rl.drift`. 0: not measured."""
+
+
+class Config(Settings):
+    """One scale."""
+
+    scale: str = Field(pattern=r"^[a-z0-9_]+$")
+    results: Path = Path("results")
+    """Root of all results; runs are in ``<results>/<scale>/runs``."""
+    figures: Path = Path("figures")
+    """Root of all figures; they are in ``<figures>/<scale>/<paper>``."""
+    device: Device = "cpu"
+    """Where models are trained and sampled; everything else runs on the CPU."""
+    tasks: Tasks
+    """Of every task that a base or an arm knows: its settings."""
+    bases: dict[str, BaseSettings]
+    scalerl: StudySettings
+    off_principals: StudySettings
+    fit: FitSettings
+    geometry: GeometrySettings
+    seeds: dict[str, int]
+    """Recorded seeds per arm of the catalogue: 5 means seeds 0-4. ``others``: every arm that is not named, by default
+    0, which leaves them out; ``extras``: those of the arms that no figure of the papers needs, by default 0."""
+    targets: tuple[str, ...] | None = None
+    """The figures of the scale, such as ``scalerl_fig5``, which then runs only the arms that they show and those that
+    ``seeds`` names; None: every figure whose arms it runs."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _no_negative_seeds(cls, seeds: dict[str, int]) -> dict[str, int]:
+        for arm, count in seeds.items():
+            if count < 0:
+                raise ValueError(f"{arm}: needs a number of seeds, got {count}")
+        return seeds
+
+    @model_validator(mode="after")
+    def _bases_exist(self) -> "Config":
+        for paper in PAPERS:
+            base = getattr(self, paper).base
+            if base not in self.bases:
+                raise ValueError(f"{paper}.base: no base {base!r} under bases (there are {sorted(self.bases)})")
+        for name, base in self.bases.items():
+            for task in base.pretraining.mix:
+                if task not in self.tasks:
+                    raise ValueError(f"bases.{name}.pretraining.mix.{task}: tasks.{task} is missing; add it")
+        return self

@@ -6,6 +6,7 @@ What the data do not decide is "inconclusive", and one seed decides nothing.
 
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, replace
+from math import nan
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +15,11 @@ from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, FIGURES
 from rlscape.claims.off_principals import adapters, bias, footprint, generality, sparsity
-from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, Evaluator, Register
+from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, Conventions, Evaluator, Register
+from rlscape.claims.register import outcome as of_interval
 from rlscape.claims.scalerl import ablations, forecasts, recipes, scale, stability
 from rlscape.errors import ConfigError
+from rlscape.scaling.uncertainty import Interval
 from rlscape.settings.reading import describe
 from rlscape.settings.scale import Config
 
@@ -99,6 +102,13 @@ def _check_names(claim: Claim, source: str) -> None:
                 raise ConfigError(f"{source}: {claim.id}.{key}: no {name!r}; there are {', '.join(allowed)}")
 
 
+def lacking_at(config: Config, claim: Claim, conventions: Conventions) -> list[str]:
+    """The figures and arms of a claim that a scale does not have; those of P1 are judged by the reference arm, too."""
+    arms = {*claim.arms, *([conventions.reference_arm] if claim.paper == "scalerl" else [])}
+    figures = [target for target in claim.figures if target not in (config.targets or ())]
+    return [*figures, *sorted(arms - config.seeds.keys())]
+
+
 def evaluate_register(register: Register, config: Config) -> pd.DataFrame:
     """A row per claim: id, claim, verdict, measure, effect, low, high, seeds, reason, figure.
 
@@ -107,7 +117,12 @@ def evaluate_register(register: Register, config: Config) -> pd.DataFrame:
     """
     rows = []
     for claim in register.claims:
-        outcome = EVALUATORS[claim.evaluator](claim, register.conventions, config)
+        lacking = lacking_at(config, claim, register.conventions)
+        if lacking:
+            nothing = Interval(nan, nan, nan, 0)
+            outcome = of_interval(NOT_TESTABLE, "", nothing, f"the scale does not run {', '.join(lacking)}")
+        else:
+            outcome = EVALUATORS[claim.evaluator](claim, register.conventions, config)
         if outcome.seeds < 2 and outcome.verdict != NOT_TESTABLE:
             lack = "one seed" if outcome.seeds else "no usable seed"
             outcome = replace(outcome, verdict=INCONCLUSIVE, reason=f"{lack}; {outcome.reason}")

@@ -46,7 +46,7 @@ def source_files(package: Path, modules: Iterable[str], leave_out: Collection[st
             continue
         found[module] = file
         parent, _, _ = module.rpartition(".")
-        waiting += [parent, *_imported_modules(file)] if parent else _imported_modules(file)
+        waiting += [parent, *imported_modules(file)] if parent else imported_modules(file)
     return sorted(found.values())
 
 
@@ -57,7 +57,8 @@ def _file_of(package: Path, module: str) -> Path | None:
 
 
 @cache
-def _imported_modules(file: Path) -> list[str]:
+def imported_modules(file: Path) -> list[str]:
+    """What a file may import from the package, without its name; of ``from rlscape.rl import losses``, two."""
     return list(_read_imports(ast.parse(file.read_text(), str(file))))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from rlscape.schema import Settings
-from rlscape.tasks.vocabulary import INTERRUPTION
+from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION, encode
 
 Range = tuple[int, int]
 """Fewest and most, inclusive."""
@@ -112,6 +112,16 @@ def interrupted(words: list[str], rng: np.random.Generator, rate: float) -> list
         end = words.index("</think>")
         words[int(rng.integers(1, end + 1)) : end + 1] = INTERRUPTION.split()
     return words
+
+
+def concludes(completion_ids: Sequence[int], answer: str) -> bool:
+    """Whether a completion has exactly the form ``... </think> ANSWER <eos>``.
+
+    An interruption phrase ends in ``</think>`` and is accepted; a truncated completion, words after the answer, and a
+    missing or second ``</think>`` are not.
+    """
+    ids, end = list(completion_ids), [END_THINK_ID, *encode(answer), EOS_ID]
+    return ids[-len(end) :] == end and ids.count(END_THINK_ID) == 1 and ids.count(EOS_ID) == 1
 
 
 Requests = tuple[tuple[int, Range], ...]

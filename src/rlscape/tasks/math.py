@@ -19,8 +19,18 @@ from math import ceil, gcd
 import numpy as np
 from pydantic import Field
 
-from rlscape.tasks.base import Flaws, ProblemSets, Requests, Task, TaskSettings, draw_sets, interrupted, requests_of
-from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, encode
+from rlscape.tasks.base import (
+    Flaws,
+    ProblemSets,
+    Requests,
+    Task,
+    TaskSettings,
+    concludes,
+    draw_sets,
+    interrupted,
+    requests_of,
+)
+from rlscape.tasks.vocabulary import encode
 
 OPERATORS = ("+", "-", "*")
 
@@ -55,18 +65,11 @@ class Problem:
         return encode(" ".join(trace(self)))
 
     def verify(self, completion_ids: Sequence[int]) -> bool:
-        """Whether a completion has exactly the form ``... </think> ANSWER <eos>`` with the right answer.
+        """Whether a completion has the form of :func:`~rlscape.tasks.base.concludes` with the right answer.
 
-        The answer is recomputed from the prompt. An interruption phrase ends in ``</think>`` and is accepted;
-        a truncated completion, words after the answer, and a missing or second ``</think>`` are not.
+        The answer is recomputed from the prompt.
         """
-        answer = solve(self.prompt, self.modulus)
-        ids = list(completion_ids)
-        return (
-            ids[-3:] == [END_THINK_ID, *encode(str(answer)), EOS_ID]
-            and ids.count(END_THINK_ID) == 1
-            and ids.count(EOS_ID) == 1
-        )
+        return concludes(completion_ids, str(solve(self.prompt, self.modulus)))
 
 
 def _apply(value: int, operator: str, operand: int, modulus: int) -> int:

@@ -21,11 +21,9 @@ from typing import Self
 
 import numpy as np
 
-from rlscape.tasks.base import Flaws, ProblemSets, Task, TaskSettings, draw_sets, interrupted, requests_of
+from rlscape.tasks.base import Flaws, ProblemSets, Task, TaskSettings, concludes, draw_sets, interrupted, requests_of
 from rlscape.tasks.vocabulary import (
     CALL_ID,
-    END_THINK_ID,
-    EOS_ID,
     INTERRUPTION_IDS,
     RESULT_ID,
     decode,
@@ -96,15 +94,13 @@ class ToolProblem(ABC):
         return encode(self.result(_calls(completion_ids)) or REFUSAL)[0]
 
     def verify(self, completion_ids: Sequence[int]) -> bool:
-        """Whether a completion has exactly the form ``... </think> ANSWER <eos>`` and solves the problem.
+        """Whether a completion has the form of :func:`~rlscape.tasks.base.concludes` and solves the problem.
 
         Every ``<result>`` must be followed by what the environment answers, or by an interruption.
         """
         ids = list(completion_ids)
         return (
-            ids[-3:] == [END_THINK_ID, *encode(self.answer), EOS_ID]
-            and ids.count(END_THINK_ID) == 1
-            and ids.count(EOS_ID) == 1
+            concludes(ids, self.answer)
             and all(
                 ids[end] == self.respond(ids[:end]) or tuple(ids[end : end + len(INTERRUPTION_IDS)]) == INTERRUPTION_IDS
                 for end in _ends(ids)

@@ -4,7 +4,7 @@
 #   snakemake --cores 8 scalerl_fig5                        one figure and only what it needs
 #   snakemake --cores 2 all --configfile config/smoke.yaml  another scale
 #
-# What runs there are and which figure needs which is src/rlscape/catalogue.py; how large they are is config/.
+# What runs there are and which figure needs which is src/rlscape/catalogue/; how large they are is config/.
 from snakemake.utils import min_version
 
 min_version("9.19")

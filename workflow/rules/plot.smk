@@ -1,4 +1,4 @@
-# Figures and tables: one rule, one function per figure under src/rlscape/figures/.
+# Figures and tables: one rule, and a module per figure, src/rlscape/figures/<paper>/<stem>.py.
 
 
 rule plot_figure:

@@ -1,7 +1,7 @@
 """The catalogue of runs: an arm is a named recipe plus the one thing it changes; a figure names its arms.
 
 Adding an ablation is one line in a paper's ``ARMS`` (and its number of seeds in each scale's file); adding a figure
-is one line in ``FIGURES`` and one function under ``rlscape/figures/``. Arms shared by figures run once.
+is one line in ``FIGURES`` and one module under ``src/rlscape/figures/``. Arms shared by figures run once.
 """
 
 from collections.abc import Iterable

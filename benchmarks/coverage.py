@@ -249,33 +249,37 @@ def run(simulations: int, seed: int, scenarios: list[str]) -> dict[str, Any]:
     return results
 
 
+def format_scenarios(results: dict[str, Any]) -> str:
+    """For people: per scenario verdicts and coverage."""
+    lines = []
+    for name, result in results.items():
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result["verdicts"].items())
+        lines.append(f"{name}: {verdicts}; {result['seconds_per_fit']:.3f} s per fit")
+        for quantity, found in result["coverage"].items():
+            share, low, high = (100 * found[key] for key in ("share", "low", "high"))
+            lines.append(f"  {quantity:12} {share:5.1f}%  ({low:.1f} to {high:.1f}) of {found['of']}")
+        if name == "one_run":
+            for configuration, found in result["coverage_of_A_by_configuration"].items():
+                lines.append(f"    A, {configuration:16} {100 * found['share']:5.1f}% of {found['of']}")
+        if refused := result["refused_by_configuration"]:
+            lines.append(
+                "  refused: " + ", ".join(f"{configuration} {count}" for configuration, count in refused.items())
+            )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=500, help="per scenario (default: 500)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="NAME")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
     arguments = parser.parse_args()
     if arguments.simulations < 1:
         parser.error("--simulations must be at least 1")
     results = run(arguments.simulations, arguments.seed, arguments.scenarios)
-    if arguments.json:
-        values = {"seed": arguments.seed, "scenarios": results, "provenance": provenance()}
-        print(json.dumps(plain(values), indent=2))
-        return
-    for name, result in results.items():
-        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result["verdicts"].items())
-        print(f"{name}: {verdicts}; {result['seconds_per_fit']:.3f} s per fit")
-        for quantity, found in result["coverage"].items():
-            print(
-                f"  {quantity:12} {100 * found['share']:5.1f}%  ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
-                f" of {found['of']}"
-            )
-        if name == "one_run":
-            for configuration, found in result["coverage_of_A_by_configuration"].items():
-                print(f"    A, {configuration:16} {100 * found['share']:5.1f}% of {found['of']}")
-        if refused := result["refused_by_configuration"]:
-            print("  refused: " + ", ".join(f"{configuration} {count}" for configuration, count in refused.items()))
+    values = {"seed": arguments.seed, "scenarios": results, "provenance": provenance()}
+    print(json.dumps(plain(values)) if arguments.json else format_scenarios(results))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python benchmarks/diff_memory.py /tmp/pair --layers 4
 
 Both are made here: bf16, in shards, the base Gaussian plus a component of low rank so that it has principal directions,
-the update Gaussian at x = 0.5. They take 0.76 GiB per layer and 1.0 GiB for embeddings and head, and are deleted at the
-end unless ``--keep`` is given. The answer must then be "nothing beyond magnitude and rounding" for every kind.
+the update Gaussian at x = 0.5. They take 0.76 GiB per layer and 1.0 GiB for embeddings and head (another
+``--hidden-size`` changes all sizes in proportion), and are deleted at the end unless ``--keep`` is given. The answer
+must then be "nothing beyond magnitude and rounding" for every kind.
 """
 
 import argparse
@@ -25,30 +26,35 @@ from torch import Tensor
 from rlscape.files import provenance
 from rlscape.geometry.sparsity import HALF_ULP
 
-HIDDEN, INTERMEDIATE, VOCABULARY = 4096, 11008, 32000
-LOW_RANK, SCALE, X = 256, 0.02, 0.5
+HIDDEN, INTERMEDIATE, VOCABULARY, LOW_RANK = 4096, 11008, 32000, 256
+"""Of a 7B model."""
+SCALE, X = 0.02, 0.5
 LAYERS_PER_SHARD = 4
 FIRST_BLOCKS = 2
 """Index of the first shard that holds blocks."""
 GIB = 1 << 30
 
 
-def shapes(layer: int) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of one block's tensors."""
-    prefix, h, f = f"model.layers.{layer}.", HIDDEN, INTERMEDIATE
-    attention = {f"{prefix}self_attn.{name}_proj.weight": (h, h) for name in "qkvo"}
-    mlp = {f"{prefix}mlp.{name}_proj.weight": (f, h) for name in ("gate", "up")}
-    norms = {f"{prefix}{name}_layernorm.weight": (h,) for name in ("input", "post_attention")}
+Shapes = dict[str, tuple[int, ...]]
+"""By tensor name."""
+
+
+def shapes(layer: int, h: int) -> Shapes:
+    """One block's tensors at hidden size ``h``."""
+    prefix, f = f"model.layers.{layer}.", h * INTERMEDIATE // HIDDEN
+    attention: Shapes = {f"{prefix}self_attn.{name}_proj.weight": (h, h) for name in "qkvo"}
+    mlp: Shapes = {f"{prefix}mlp.{name}_proj.weight": (f, h) for name in ("gate", "up")}
+    norms: Shapes = {f"{prefix}{name}_layernorm.weight": (h,) for name in ("input", "post_attention")}
     return attention | mlp | {f"{prefix}mlp.down_proj.weight": (h, f)} | norms
 
 
-def make_base(shape: tuple[int, ...], seed: int) -> Tensor:
+def make_base(shape: tuple[int, ...], low_rank: int, seed: int) -> Tensor:
     """A base tensor, bf16."""
     if len(shape) == 1:
         return torch.ones(shape, dtype=torch.bfloat16)
     generator, (m, n) = torch.Generator().manual_seed(seed), shape
-    strengths = SCALE * torch.arange(1, LOW_RANK + 1).float().rsqrt()
-    left, right = (torch.randn(shape, generator=generator) for shape in ((m, LOW_RANK), (LOW_RANK, n)))
+    strengths = SCALE * torch.arange(1, low_rank + 1).float().rsqrt()
+    left, right = (torch.randn(shape, generator=generator) for shape in ((m, low_rank), (low_rank, n)))
     return torch.randn(m, n, generator=generator).mul_(SCALE).addmm_(left * strengths, right).bfloat16()
 
 
@@ -61,21 +67,23 @@ def fine_tune(base: Tensor, seed: int) -> Tensor:
     return noise.mul_(step).add_(base).bfloat16()
 
 
-def blocks(layers: range) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of the tensors of some blocks."""
-    return {name: shape for layer in layers for name, shape in shapes(layer).items()}
+def blocks(layers: range, hidden_size: int) -> Shapes:
+    """The tensors of some blocks."""
+    return {name: shape for layer in layers for name, shape in shapes(layer, hidden_size).items()}
 
 
-def make_pair(directory: Path, layers: int) -> None:
+def make_pair(directory: Path, layers: int, hidden_size: int) -> None:
     """Two sharded checkpoints; later blocks repeat the first ones in the base, with updates of their own."""
-    ends = {"model.embed_tokens.weight": (VOCABULARY, HIDDEN), "model.norm.weight": (HIDDEN,)}
-    shards = [ends, {"lm_head.weight": (VOCABULARY, HIDDEN)}]
-    shards += [blocks(range(i, min(i + LAYERS_PER_SHARD, layers))) for i in range(0, layers, LAYERS_PER_SHARD)]
+    vocabulary, low_rank = (hidden_size * size // HIDDEN for size in (VOCABULARY, LOW_RANK))
+    ends = {"model.embed_tokens.weight": (vocabulary, hidden_size), "model.norm.weight": (hidden_size,)}
+    shards: list[Shapes] = [ends, {"lm_head.weight": (vocabulary, hidden_size)}]
+    starts = range(0, layers, LAYERS_PER_SHARD)
+    shards += [blocks(range(i, min(i + LAYERS_PER_SHARD, layers)), hidden_size) for i in starts]
     index: dict[str, str] = {}
     made: list[Tensor] = []
     for number, shard in enumerate(shards):
         if number <= FIRST_BLOCKS:
-            made = [make_base(shape, 1000 * number + i) for i, shape in enumerate(shard.values())]
+            made = [make_base(shape, low_rank, 1000 * number + i) for i, shape in enumerate(shard.values())]
         base = dict(zip(shard, made, strict=False))
         file = f"model-{number + 1:05d}-of-{len(shards):05d}.safetensors"
         index |= dict.fromkeys(base, file)
@@ -119,17 +127,35 @@ def measure(base: Path, tuned: Path, output: Path, options: list[str]) -> dict[s
     }
 
 
+def format_result(result: dict[str, Any]) -> str:
+    """For people: the command's answers, its memory and its time."""
+    threads = ", ".join(f"{work} {seconds:.0f} s" for work, seconds in result["thread_seconds"].items())
+    return "\n".join(
+        [
+            *(sentence for sentences in result["answers"].values() for sentence in sentences),
+            f"base: {result['base_gib']:.2f} GiB, load average {result['load_average'][0]:.1f}",
+            f"peak RSS: {result['peak_rss_gib']:.2f} GiB",
+            f"time: {result['seconds']:.0f} s, {result['seconds_per_gib']:.1f} s per GiB of BASE",
+            f"CPU: {result['cpu_seconds']:.0f} s, {result['cpu_seconds'] / result['base_gib']:.1f} s per GiB of BASE",
+            f"seconds of threads: {threads}",
+        ]
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="where the pair is made")
     parser.add_argument("--layers", type=int, default=32, help="32: 12.6 GiB each (default)")
+    parser.add_argument("--hidden-size", type=int, default=HIDDEN, help=f"default: {HIDDEN}, that of a 7B model")
     parser.add_argument("--keep", action="store_true", help="leave the checkpoints there")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
     arguments, options = parser.parse_known_args()
+    if arguments.layers < 1 or arguments.hidden_size < 16:
+        parser.error("--layers must be at least 1, --hidden-size at least 16")
     try:
         # In a process of its own: what its parent holds would count as the command's memory.
         maker = multiprocessing.get_context("spawn").Process(
-            target=make_pair, args=(arguments.directory, arguments.layers)
+            target=make_pair, args=(arguments.directory, arguments.layers, arguments.hidden_size)
         )
         maker.start()
         maker.join()
@@ -141,15 +167,7 @@ def main() -> None:
         if not arguments.keep:
             for name in ("base", "tuned"):
                 shutil.rmtree(arguments.directory / name, ignore_errors=True)
-    if arguments.json:
-        print(json.dumps(result, indent=2))
-        return
-    print("\n".join(sentence for sentences in result["answers"].values() for sentence in sentences))
-    print(f"base: {result['base_gib']:.2f} GiB, load average {result['load_average'][0]:.1f}")
-    print(f"peak RSS: {result['peak_rss_gib']:.2f} GiB")
-    print(f"time: {result['seconds']:.0f} s, {result['seconds_per_gib']:.1f} s per GiB of BASE")
-    print(f"CPU: {result['cpu_seconds']:.0f} s, {result['cpu_seconds'] / result['base_gib']:.1f} s per GiB of BASE")
-    print("seconds of threads: " + ", ".join(f"{work} {s:.0f} s" for work, s in result["thread_seconds"].items()))
+    print(json.dumps(result) if arguments.json else format_result(result))
 
 
 if __name__ == "__main__":

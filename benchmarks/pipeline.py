@@ -339,7 +339,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="directory of the scale's results (default: the config's)")
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2, 8], help="for the projection")
     parser.add_argument("--no-startup", action="store_true", help="do not measure imports (takes minutes)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
     parser.add_argument("--chart", type=Path, help="write a bar chart here")
     arguments = parser.parse_args()
     if min(arguments.cores) < 1:
@@ -354,7 +354,7 @@ def main() -> None:
     if arguments.chart:
         write_chart(draw_chart(jobs, stages, str(results)), arguments.chart)
     if arguments.json:
-        print(json.dumps(summarise(jobs, stages, arguments.cores), indent=2))
+        print(json.dumps(summarise(jobs, stages, arguments.cores)))
     else:
         print(format_table(jobs, stages, arguments.cores))
 

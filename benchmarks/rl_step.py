@@ -191,7 +191,7 @@ def base_model(config: Config, name: str) -> Path:
         from rlscape.training.pretrain import pretrain
 
         print(f"pretraining {own} (minutes, once)", file=sys.stderr)
-        pretrain(config.bases[name], config.math, own, name)
+        pretrain(config.bases[name], config.math, own, name, config.code, config.agents)
     return own
 
 
@@ -229,6 +229,18 @@ def share_of_floor(rows: list[dict[str, float]], peak: float) -> dict[str, float
     } | {f"seconds_{part}": round(statistics.median(row[part] for row in rows), 4) for part in ("generate", "train")}
 
 
+def format_summary(summary: dict[str, Any]) -> str:
+    """For people: rates, ratios and both parts' share of the floor."""
+    lines = [f"{name:17s} {rate:8.1f} samples/s" for name, rate in summary["samples_per_second"].items()]
+    for key in ("ratio_to_trl", "ratio_to_trl_filtered"):
+        low, high = summary[f"{key}_quartiles"]
+        lines.append(f"{key:22s} {summary[key]:.2f} (quartiles {low:.2f} to {high:.2f})")
+    for part in ("generate", "train"):
+        seconds, share = summary[f"seconds_{part}"], summary[f"share_of_floor_{part}"]
+        lines.append(f"{part:22s} {seconds:.3f} s, {share:.2f} of the floor at {summary['gemm_gflops']:.0f} GFLOP/s")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="config/config.yaml", help="scale: models, task and budget")
@@ -237,7 +249,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=16, help="per batch, each with 16 generations (default: 16)")
     parser.add_argument("--rounds", type=int, default=10, help="timed rounds, at least 2")
     parser.add_argument("--threads", type=int, default=1, help="of torch, on either side")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
     arguments = parser.parse_args()
     if arguments.rounds < 2:
         parser.error("--rounds must be at least 2: a spread needs two")
@@ -275,24 +287,14 @@ def main() -> None:
             "prompts": prompts,
             "generations_per_prompt": RECIPE.generations_per_prompt,
             "max_completion_length": settings.rl.thinking_tokens + settings.rl.answer_tokens,
-            "parameters": ours.parameters,
+            "parameters": sum(parameter.numel() for parameter in ours.model.parameters()),
             "threads": arguments.threads,
             "rounds": arguments.rounds,
         },
         "seconds": {name: [round(value, 4) for value in times] for name, times in seconds.items()},
         "provenance": provenance(),
     }
-    if arguments.json:
-        print(json.dumps(summary, indent=2))
-        return
-    for name, rate in summary["samples_per_second"].items():
-        print(f"{name:17s} {rate:8.1f} samples/s")
-    for key in ("ratio_to_trl", "ratio_to_trl_filtered"):
-        low, high = summary[f"{key}_quartiles"]
-        print(f"{key:22s} {summary[key]:.2f} (quartiles {low:.2f} to {high:.2f})")
-    for part in ("generate", "train"):
-        share, seconds_of_part = summary[f"share_of_floor_{part}"], summary[f"seconds_{part}"]
-        print(f"{part:22s} {seconds_of_part:.3f} s, {share:.2f} of the floor at {summary['gemm_gflops']:.0f} GFLOP/s")
+    print(json.dumps(summary) if arguments.json else format_summary(summary))
 
 
 if __name__ == "__main__":

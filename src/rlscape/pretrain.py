@@ -118,9 +118,9 @@ def backward(model: Decoder, examples: Sequence[Example]) -> float:
         [torch.tensor(completion) for _, completion in ordered],
         torch.arange(len(ordered)),
     )
-    own = torch.ones(len(batch.targets), dtype=torch.bool)
-    own[1:] = batch.targets[:-1] != RESULT_ID
-    loss = -completion_log_probs(model, batch, own, "fp32", temperature=1.0).mean()
+    loss_mask = torch.ones(len(batch.targets), dtype=torch.bool)
+    loss_mask[1:] = batch.targets[:-1] != RESULT_ID
+    loss = -completion_log_probs(model, batch, loss_mask, "fp32", temperature=1.0).mean()
     loss.backward()
     return loss.item()
 

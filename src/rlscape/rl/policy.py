@@ -34,9 +34,9 @@ def _round_mantissa(x: Tensor, bits: int) -> Tensor:
 
 
 def completion_log_probs(
-    model: Decoder, batch: Packing, chosen: Tensor, precision: HeadPrecision, temperature: float
+    model: Decoder, batch: Packing, loss_mask: Tensor, precision: HeadPrecision, temperature: float
 ) -> Tensor:
-    """Log-probabilities (N,) of those targets of ``batch`` that are marked in ``chosen`` (T,) bool."""
+    """Log-probabilities (N,) of those targets of ``batch`` that ``loss_mask`` (T,) bool selects."""
     hidden = model.weights().hidden_states(batch.ids, batch.positions, batch.attend)
-    logits = head_logits(hidden[batch.sources[chosen]], model.lm_head.weight, precision, temperature)
-    return logits.log_softmax(-1).gather(-1, batch.targets[chosen][:, None])[:, 0]
+    logits = head_logits(hidden[batch.sources[loss_mask]], model.lm_head.weight, precision, temperature)
+    return logits.log_softmax(-1).gather(-1, batch.targets[loss_mask][:, None])[:, 0]

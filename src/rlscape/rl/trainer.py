@@ -59,7 +59,7 @@ class RLTrainer:
         self.after_step = after_step
         made = make_task_sets(settings.math, settings.code, settings.agents)
         sets = {task: made[task] for task in recipe.tasks}
-        self.training = [problem for task in recipe.tasks for problem in _part(sets[task].training, settings.part)]
+        self.training = [problem for task in recipe.tasks for problem in _share_of(sets[task].training, settings.part)]
         self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
         self.budget = Budget.of(rl, interrupted=recipe.length_control == "interruption")
         self.restriction = _restrict(model, settings)
@@ -173,7 +173,7 @@ class RLTrainer:
             self.rl.penalty_window,
         )
         kept = has_signal(correct) if recipe.zero_variance_filter else torch.ones(len(groups), dtype=torch.bool)
-        staleness = self.schedule.version - torch.cat([c.versions[c.chosen] for c in completions])
+        staleness = self.schedule.version - torch.cat([c.versions[c.loss_mask] for c in completions])
         tokens_generated, tokens_trained = int(lengths.sum()), int(lengths[kept].sum())
         row = {
             "step": self.step + 1,
@@ -211,28 +211,28 @@ class RLTrainer:
             return {"log_ratio_mean": float("nan"), "clip_fraction": float("nan"), "gradient_norm": 0.0}
         values = advantages(rewards, self.recipe.advantage_normalisation).flatten()
         completions = [completion for group in groups for completion in group.completions]
-        chosen = torch.tensor([int(completion.chosen.sum()) for completion in completions])
+        loss_tokens = torch.tensor([int(completion.loss_mask.sum()) for completion in completions])
         group_ids = torch.arange(len(groups)).repeat_interleave(self.recipe.generations_per_prompt)
-        weights = aggregation_weights(chosen, group_ids, self.recipe.aggregation)
+        weights = aggregation_weights(loss_tokens, group_ids, self.recipe.aggregation)
         # Completions without advantage are part of the average but have no gradient: no forward pass for them.
-        useful = [index for index, value in enumerate(values.tolist()) if value]
+        with_gradient = [index for index, value in enumerate(values.tolist()) if value]
         clipped = log_ratio = tokens = 0.0
         self.optimizer.zero_grad()
-        for part in _micro_batches(useful, group_ids.tolist(), completions, self.rl.micro_batch_tokens):
+        for part in _micro_batches(with_gradient, group_ids.tolist(), completions, self.rl.micro_batch_tokens):
             batch_groups, prompt_of = group_ids[part].unique(return_inverse=True)
             batch = Packing(
                 [self.training[groups[group].prompt].prompt_ids for group in batch_groups.tolist()],
                 [completions[i].ids for i in part],
                 prompt_of,
             )
-            marked = torch.cat([completions[i].chosen for i in part])
+            loss_mask = torch.cat([completions[i].loss_mask for i in part])
             log_probs = completion_log_probs(
-                self.model, batch, marked, self.recipe.trainer_head, self.recipe.temperature
+                self.model, batch, loss_mask, self.recipe.trainer_head, self.recipe.temperature
             )
-            sequence_ids = torch.arange(len(part)).repeat_interleave(chosen[part])
+            sequence_ids = torch.arange(len(part)).repeat_interleave(loss_tokens[part])
             loss, statistics = policy_loss(
                 log_probs,
-                torch.cat([completions[i].log_probs for i in part])[marked],
+                torch.cat([completions[i].log_probs for i in part])[loss_mask],
                 values[part],
                 sequence_ids,
                 weights[part][sequence_ids],
@@ -245,7 +245,7 @@ class RLTrainer:
         if self.restriction:
             self.restriction.mask_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.rl.max_gradient_norm)
-        if useful:
+        if with_gradient:
             self.optimizer.step(self.rl.learning_rate * min(1.0, (self.step + 1) / max(1, self.rl.warmup_steps)))
         if self.restriction:
             self.restriction.restore()
@@ -310,7 +310,7 @@ def _restrict(model: Decoder, settings: RunSettings) -> "Restriction | None":
     return Restriction(model, settings.mask, settings.geometry, settings.seed)
 
 
-def _part(problems: Sequence[Problem], part: tuple[int, int] | None) -> Sequence[Problem]:
+def _share_of(problems: Sequence[Problem], part: tuple[int, int] | None) -> Sequence[Problem]:
     """The i-th of n equal parts."""
     index, parts = part or (0, 1)
     size = len(problems) // parts
@@ -318,16 +318,17 @@ def _part(problems: Sequence[Problem], part: tuple[int, int] | None) -> Sequence
 
 
 def _micro_batches(
-    useful: list[int], group_ids: list[int], completions: list[Completion], max_tokens: int
+    indices: list[int], group_ids: list[int], completions: list[Completion], max_tokens: int
 ) -> list[list[int]]:
-    """Split completions into parts of at most ``max_tokens`` tokens (but for a single group), each sorted by length.
+    """Split the completions at ``indices`` into parts of at most ``max_tokens`` tokens, each sorted by length.
 
-    Groups stay together, since a part computes each prompt once, and groups of similar length come together.
+    Groups stay together, since a part computes each prompt once, so a single one may have more; those of similar length
+    come together.
     """
     groups: dict[int, list[int]] = {}
-    for index in useful:
+    for index in indices:
         groups.setdefault(group_ids[index], []).append(index)
-    length = {index: len(completions[index].ids) for index in useful}
+    length = {index: len(completions[index].ids) for index in indices}
     parts: list[list[int]] = []
     tokens = 0
     for members in sorted(groups.values(), key=lambda members: max(length[index] for index in members)):

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from rlscape.config import AgentSettings, AgentTaskSettings, BaseSettings, CodeSettings, MathSettings, PretrainSettings
 from rlscape.errors import ConfigError
 from rlscape.files import provenance, write_json
-from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
+from rlscape.models.build import as_decoder, build_model, save_model, store_as_
 from rlscape.models.decoder import Decoder
 from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
@@ -166,8 +166,7 @@ def pretrain(
             bar.set_postfix(loss=f"{losses[-1]:.3f}")
             if bar.disable:
                 logger.info("%s: step %d/%d, loss %.4f", name, step + 1, settings.steps, losses[-1])
-    if base.precision == "bf16":
-        snap_to_bf16_(model)
+    store_as_(model, base.precision)
     output = Path(output)
     stock.load_state_dict(model.state_dict())
     save_model(stock, output)

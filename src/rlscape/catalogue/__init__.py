@@ -6,7 +6,7 @@ is one line in ``FIGURES`` and one function under ``rlscape/figures/``. Arms sha
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, assert_never, get_args
 
 from pydantic import ValidationError
 
@@ -150,13 +150,17 @@ def with_catalogue(config: Config, source: str) -> Config:
     return config.changed(seeds=seeds)
 
 
+STUDY_SETTINGS: dict[Method, str] = {"rl": "rl", "sft": "sft", "dpo": "preference", "simpo": "preference"}
+"""The study's settings of each method."""
+
+
 def _check_arm(config: Config, arm: str, spec: Arm, source: str) -> None:
     base = base_of(config, arm)
     if base not in config.bases:
         raise ConfigError(f"{source}: bases.{base}: missing; the arm {arm} starts from it")
     study = getattr(config, spec.paper)
-    needs = {"sft": "sft", "dpo": "preference", "simpo": "preference"}.get(spec.method)
-    if needs and getattr(study, needs) is None:
+    needs = STUDY_SETTINGS[spec.method]
+    if getattr(study, needs) is None:
         raise ConfigError(f"{source}: {spec.paper}.{needs}: missing; the arm {arm} needs it")
 
 
@@ -225,15 +229,19 @@ def resolve_run(config: Config, run: str) -> RunSettings:
     values: dict[str, Any] = {}
     try:
         rl = study.rl.changed(**arm.engine)
-        if arm.recipe is not None:
-            values["recipe"] = recipe = RECIPES[arm.recipe].changed(**arm.changes)
-            rl = _rl_settings(rl, name, recipe)
-        elif arm.method == "sft":
-            assert study.sft is not None  # with_catalogue looks
-            values["sft"] = _scaled(study.sft, name).changed(**arm.changes)
-        else:
-            assert study.preference is not None
-            values["preference"] = _scaled(study.preference, name).changed(**arm.changes)
+        match arm.method:
+            case "rl":
+                assert arm.recipe is not None
+                values["recipe"] = recipe = RECIPES[arm.recipe].changed(**arm.changes)
+                rl = _rl_settings(rl, name, recipe)
+            case "sft":
+                assert study.sft is not None  # with_catalogue looks
+                values["sft"] = _scaled(study.sft, name).changed(**arm.changes)
+            case "dpo" | "simpo":
+                assert study.preference is not None
+                values["preference"] = _scaled(study.preference, name).changed(**arm.changes)
+            case _:
+                assert_never(arm.method)
     except ValidationError as error:
         raise ConfigError(f"catalogue: arm {name}: {error}") from None
     if name not in DOWNSTREAM:

@@ -10,7 +10,7 @@ Method = Literal["rl", "sft", "dpo", "simpo"]
 Measurement = Literal[
     "over_time", "landscape", "curvature", "pairs_footprint", "pairs_intervened", "matching", "operators"
 ]
-"""What is measured beyond the geometry of single runs; the rules are in ``workflow/rules/geometry.smk``."""
+"""What is measured beyond the geometry of single runs; the rules are in ``workflow/rules/measure.smk``."""
 
 
 class Arm(Settings):

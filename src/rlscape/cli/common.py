@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar, get_args
+from typing import TypeVar, assert_never, get_args
 
 from pydantic import ValidationError
 
@@ -47,11 +47,17 @@ def on_device(name: Device) -> AbstractContextManager[object]:
     import torch
 
     torch.set_num_threads(1)
-    if name == "cpu":
-        return nullcontext()  # an active device context slows every call of torch
-    if not torch.cuda.is_available():
-        raise ConfigError("device: cuda: torch finds no GPU here; set device: cpu, or run where nvidia-smi lists one")
-    return torch.device(name)
+    match name:
+        case "cpu":
+            return nullcontext()  # an active device context slows every call of torch
+        case "cuda":
+            if not torch.cuda.is_available():
+                raise ConfigError(
+                    "device: cuda: torch finds no GPU here; set device: cpu, or run where nvidia-smi lists one"
+                )
+            return torch.device(name)
+        case _:
+            assert_never(name)
 
 
 def fail_clearly(main: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -59,8 +59,12 @@ def train_with_rl(settings: RunSettings, base: Path, scratch: Path) -> Trained:
     return Trained(model, trainer.metrics, trainer.updates, trainer.snapshots, extra)
 
 
-def train_with_trl(settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
-    """Run an SFT, DPO or SimPO run from its start; ``trl`` places its own tensors, the evaluator's need telling."""
+def train_with_trl(train: Any, settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
+    """Run an SFT, DPO or SimPO run from its start; ``trl`` places its own tensors, the evaluator's need telling.
+
+    Args:
+        train: :func:`rlscape.sft.train_sft` or another of its kind.
+    """
     from rlscape.rl.evaluate import Evaluator
     from rlscape.tasks.problems import make_task_sets
 
@@ -84,13 +88,27 @@ def train_with_trl(settings: RunSettings, base: Path, scratch: Path, device: Dev
                 factor=settings.evaluation.final_factor if last else 1,
             )
 
-    if settings.method == "sft":
-        from rlscape.sft import train_sft as train
-    else:
-        from rlscape.preference import train_preference as train
     run = train(settings, base, scratch, evaluate, device)
     identity = {"run": settings.name, "arm": settings.arm, "seed": settings.seed}
     return Trained(run.model, [identity | row for row in run.metrics], run.updates, run.snapshots, {})
+
+
+def train(settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
+    """Train by the run's method; what the others import is none of this run's business."""
+    match settings.method:
+        case "rl":
+            with on_device(device):
+                return train_with_rl(settings, base, scratch)
+        case "sft":
+            from rlscape.sft import train_sft
+
+            return train_with_trl(train_sft, settings, base, scratch, device)
+        case "dpo" | "simpo":
+            from rlscape.preference import train_preference
+
+            return train_with_trl(train_preference, settings, base, scratch, device)
+        case _:
+            assert_never(settings.method)
 
 
 def main() -> None:
@@ -111,11 +129,7 @@ def main() -> None:
         "provenance": provenance(),
     }
     started = time.monotonic()
-    if settings.method == "rl":
-        with on_device(arguments.device):
-            trained = train_with_rl(settings, arguments.base, arguments.scratch)
-    else:
-        trained = train_with_trl(settings, arguments.base, arguments.scratch, arguments.device)
+    trained = train(settings, arguments.base, arguments.scratch, arguments.device)
     save_trained(trained.model, arguments.base, arguments.output / "model")
     if settings.snapshots:
         save_snapshots(trained.snapshots, arguments.output / "snapshots.safetensors")

@@ -14,8 +14,8 @@ from rlscape.scaling.forecast import Forecast
 from rlscape.scaling.windows import WindowFit
 from rlscape.settings import Task
 
-CURVE_SUFFIXES: Mapping[Task, str] = {"math": "", "code": "_code"}
-"""What the names of a task's forecasts and fits have after the run's name."""
+CURVE_SUFFIXES: Mapping[str, str] = {"math": "", "code": "_code"}
+"""Task -> what the names of its forecasts and fits have after the run's name; other tasks have none."""
 
 
 def metrics(config: Config, arms: Iterable[str]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from rlscape.models.decoder import Decoder
 from rlscape.rl.clock import Clock
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.recipes import Recipe
+from rlscape.rl.recipes import Schedule as ScheduleName
 from rlscape.rl.rollout import Completion, Generator, Group
 
 
@@ -163,7 +164,7 @@ class Pipeline(Schedule):
         return batch
 
 
-SCHEDULES: dict[str, type[Schedule]] = {
+SCHEDULES: dict[ScheduleName, type[Schedule]] = {
     "ppo_off_policy": PPOOffPolicy,
     "pipeline": Pipeline,
 }

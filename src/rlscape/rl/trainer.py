@@ -8,8 +8,9 @@ was killed in between and started again.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 import torch
@@ -19,9 +20,9 @@ from tqdm import tqdm
 from rlscape.catalogue import RunSettings
 from rlscape.errors import CheckpointError
 from rlscape.files import atomic
-from rlscape.models.build import snap_to_bf16_
+from rlscape.models.build import store_as_
 from rlscape.models.decoder import Decoder
-from rlscape.rl.advantages import advantages, has_signal
+from rlscape.rl.advantages import active_prompts, advantages
 from rlscape.rl.clock import Clock
 from rlscape.rl.drift import Drift, probes_of
 from rlscape.rl.evaluate import Evaluator
@@ -97,9 +98,13 @@ class RLTrainer:
         self.evaluation_steps = settings.evaluation.steps(rl.steps)
 
     def _make_optimizer(self) -> Optimizer:
-        if self.settings.optimizer == "sgd":
-            return SGD(self.trained)
-        return AdamW(self.trained, self.rl.adam_betas, self.rl.adam_epsilon, self.rl.weight_decay)
+        match self.settings.optimizer:
+            case "adamw":
+                return AdamW(self.trained, self.rl.adam_betas, self.rl.adam_epsilon, self.rl.weight_decay)
+            case "sgd":
+                return SGD(self.trained)
+            case _:
+                assert_never(self.settings.optimizer)
 
     def run(self, checkpoint: Path | None = None) -> None:
         """Train to the end, from ``checkpoint`` if it exists; it is rewritten from time to time."""
@@ -172,16 +177,16 @@ class RLTrainer:
             recipe.length_control,
             self.rl.penalty_window,
         )
-        kept = has_signal(correct) if recipe.zero_variance_filter else torch.ones(len(groups), dtype=torch.bool)
+        active = active_prompts(correct, recipe.zero_variance_filter)
         staleness = self.schedule.version - torch.cat([c.versions[c.loss_mask] for c in completions])
-        tokens_generated, tokens_trained = int(lengths.sum()), int(lengths[kept].sum())
+        tokens_generated, tokens_trained = int(lengths.sum()), int(lengths[active].sum())
         row = {
             "step": self.step + 1,
             "reward_mean": float(rewards.mean()),
             "pass_rate": float(correct.float().mean()),
             "staleness_mean": float(staleness.float().mean()),
             "staleness_max": int(staleness.max()),
-            "active_prompts": int(kept.sum()),
+            "active_prompts": int(active.sum()),
             "pool_size": self.schedule.prompts.pool_size,
             "truncation_rate": float(np.mean([c.truncated for c in completions])),
             "interruption_rate": float(np.mean([c.interrupted for c in completions])),
@@ -189,7 +194,7 @@ class RLTrainer:
             "tokens_generated": tokens_generated,
             "tokens_trained": tokens_trained,
         }
-        row |= self.update([group for group, keep in zip(groups, kept, strict=True) if keep], rewards[kept])
+        row |= self.update(list(compress(groups, active)), rewards[active])
         row |= self.drift.measure(self.model)
         self.schedule.finish_update(tokens_trained)
         self.tokens_trained += tokens_trained
@@ -249,8 +254,7 @@ class RLTrainer:
             self.optimizer.step(self.rl.learning_rate * min(1.0, (self.step + 1) / max(1, self.rl.warmup_steps)))
         if self.restriction:
             self.restriction.restore()
-        if self.settings.storage == "bf16":
-            snap_to_bf16_(self.model)
+        store_as_(self.model, self.settings.storage)
         return {
             "log_ratio_mean": log_ratio / max(tokens, 1),
             "clip_fraction": clipped / max(tokens, 1),

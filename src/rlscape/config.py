@@ -8,7 +8,7 @@ is in :mod:`rlscape.catalogue`.
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, assert_never, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -41,10 +41,13 @@ class ModelSettings(Settings):
     @model_validator(mode="after")
     def _mixture(self) -> "ModelSettings":
         experts, per_token = self.experts, self.experts_per_token
-        if self.architecture == "qwen3_moe":
-            fits = experts is not None and per_token is not None and per_token <= experts
-        else:
-            fits = experts is None and per_token is None
+        match self.architecture:
+            case "qwen3_moe":
+                fits = experts is not None and per_token is not None and per_token <= experts
+            case "qwen3" | "llama" | "mistral":
+                fits = experts is None and per_token is None
+            case _:
+                assert_never(self.architecture)
         if not fits:
             raise ValueError(
                 f"experts ({experts}) and experts_per_token ({per_token}) do not suit {self.architecture}: "

@@ -1,7 +1,8 @@
 """Train one run: ``python -m rlscape.cli.train --settings JSON --base DIR ...``.
 
-Writes ``metrics.parquet``, ``updates.parquet``, ``snapshots.safetensors`` (where the run keeps them), ``model/`` (with
-adapters merged) and, last, ``run.json``.
+Writes ``metrics.parquet`` (columns: :meth:`rlscape.rl.trainer.RLTrainer.evaluate`), ``updates.parquet`` (columns: its
+``train_step``; of other methods :meth:`rlscape.trl_runs.Recorder.on_log`), ``snapshots.safetensors`` (where the run
+keeps them), ``model/`` (with adapters merged) and, last, ``run.json``.
 """
 
 import argparse

@@ -131,7 +131,23 @@ class RLTrainer:
         bar.close()
 
     def evaluate(self) -> None:
-        """Append a row to ``metrics``."""
+        """Append a row to ``metrics``, the future ``metrics.parquet``.
+
+        - ``run``, ``arm``, ``seed``: which run;
+        - ``step``: optimiser steps so far, as are all totals;
+        - ``compute``: virtual accelerator-seconds (:mod:`rlscape.rl.clock`);
+        - ``flops``: 2N per generated and 6N per trained token, N the active parameters;
+        - ``tokens_generated``, ``tokens_trained``: completion tokens, injected ones included;
+        - ``wall_seconds``: evaluations included;
+        - ``pass_rate``, ``pass_rate_se``, ``samples``: share of correct samples, its standard error, and their number,
+          on the validation set of the first task; with the prefix ``downstream_`` on its harder set, and with those of
+          :data:`rlscape.settings.COLUMN_PREFIX` on those of other tasks;
+        - ``entropy``: nats per sampled token;
+        - ``truncation_rate``, ``interruption_rate``: shares of the samples;
+        - ``mean_length``: tokens per sample;
+        - ``x``, ``sparsity``, ``relative_norm``: size of the update of the blocks' matrices in units of bf16 rounding,
+          share of their entries that bf16 shows unchanged, and norm of the update over that of the matrices.
+        """
         row = self.evaluator.evaluate(
             self.model,
             seed=(self.settings.seed, 2, self.step),
@@ -164,7 +180,23 @@ class RLTrainer:
         )
 
     def train_step(self) -> None:
-        """One batch, one optimiser step, one row in ``updates``."""
+        """One batch, one optimiser step, one row in ``updates``, the future ``updates.parquet``.
+
+        - ``step``: optimiser steps so far;
+        - ``reward_mean``, ``pass_rate``: of the batch's completions, before the zero-variance filter;
+        - ``staleness_mean``, ``staleness_max``: updates since the weights that sampled a token;
+        - ``active_prompts``: prompts that the update trains on;
+        - ``pool_size``: prompts that later epochs can draw on;
+        - ``truncation_rate``, ``interruption_rate``: shares of the completions;
+        - ``mean_length``: tokens per completion;
+        - ``tokens_generated``, ``tokens_trained``: completion tokens of the batch and of its active prompts;
+        - ``log_ratio_mean``, ``clip_fraction``: mean ``|log rho|`` in nats, and share of tokens that the loss clips,
+          over tokens whose advantage is not zero; NaN without an active prompt;
+        - ``gradient_norm``: before it is clipped;
+        - ``kl_from_start``, ``kl_to_start``, ``kl_step``: nats per token (:mod:`rlscape.rl.drift`), if tracked;
+        - ``compute``, ``idle_generator``, ``idle_trainer``: virtual accelerator-seconds so far: all, and those that
+          either pool stood idle.
+        """
         recipe = self.recipe
         groups = self.schedule.next_batch()
         completions = [completion for group in groups for completion in group.completions]

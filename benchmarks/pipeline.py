@@ -34,31 +34,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rlscape.catalogue import load_scale
 from rlscape.errors import ResultError, UserError, fail_clearly
 from rlscape.files import atomic
+from rlscape.paths import results_dir
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 IMPORTS: dict[str, tuple[str, ...]] = {
     # rule: what its process imports before it works; in the order of the pipeline
-    "pretrain_base": ("rlscape.cli.pretrain",),
-    "evaluate_base": ("rlscape.cli.evaluate_base",),
-    "intervene_base": ("rlscape.cli.intervene_base",),
-    "snap_start": ("rlscape.cli.snap",),
-    "train_rl": ("rlscape.cli.train", "rlscape.rl.trainer"),
-    "train_with_trl": ("rlscape.cli.train", "rlscape.sft"),
-    "fit_curve": ("rlscape.cli.fit",),
-    "summarise_fits": ("rlscape.cli.summarise_fits",),
-    "measure_geometry": ("rlscape.cli.measure_geometry",),
-    "measure_over_time": ("rlscape.cli.measure_over_time",),
-    "measure_operators": ("rlscape.cli.measure_operators",),
-    "measure_matching": ("rlscape.cli.measure_matching",),
-    "measure_pairs": ("rlscape.cli.measure_pairs",),
-    "measure_landscape": ("rlscape.cli.measure_landscape",),
-    "measure_curvature": ("rlscape.cli.measure_curvature",),
-    "plot_figure": ("rlscape.cli.plot",),
-    "evaluate_claims": ("rlscape.cli.claims",),
-    "plot_scoreboard": ("rlscape.cli.plot",),
-    "execute_notebook": ("rlscape.cli.notebook",),
+    "pretrain_base": ("rlscape.pipeline.pretrain_base",),
+    "evaluate_base": ("rlscape.pipeline.evaluate_base",),
+    "intervene_base": ("rlscape.pipeline.intervene_base",),
+    "snap_start": ("rlscape.pipeline.snap_start",),
+    "train_rl": ("rlscape.pipeline.train", "rlscape.rl.trainer"),
+    "train_with_trl": ("rlscape.pipeline.train", "rlscape.training.sft"),
+    "fit_curve": ("rlscape.pipeline.fit_curve",),
+    "summarise_fits": ("rlscape.pipeline.summarise_fits",),
+    "measure_geometry": ("rlscape.pipeline.measure_geometry",),
+    "measure_over_time": ("rlscape.pipeline.measure_over_time",),
+    "measure_operators": ("rlscape.pipeline.measure_operators",),
+    "measure_matching": ("rlscape.pipeline.measure_matching",),
+    "measure_pairs": ("rlscape.pipeline.measure_pairs",),
+    "measure_landscape": ("rlscape.pipeline.measure_landscape",),
+    "measure_curvature": ("rlscape.pipeline.measure_curvature",),
+    "plot_figure": ("rlscape.pipeline.plot_figure",),
+    "evaluate_claims": ("rlscape.pipeline.evaluate_claims",),
+    "plot_scoreboard": ("rlscape.pipeline.plot_figure",),
+    "execute_notebook": ("rlscape.pipeline.execute_notebook",),
 }
 FIRST = ("pretrain_base", "evaluate_base", "intervene_base")
 SECOND = ("train_rl", "train_with_trl")
@@ -347,7 +348,7 @@ def main() -> None:
     if arguments.chart and arguments.chart.suffix not in CHART_SUFFIXES:
         parser.error(f"--chart must end in {', '.join(CHART_SUFFIXES)}")
 
-    results = arguments.results or load_scale(arguments.config).results_dir
+    results = arguments.results or results_dir(load_scale(arguments.config))
     jobs = read_jobs(results / "benchmarks")
     measure = no_startup if arguments.no_startup else measure_startup
     stages = [summarise_stage(stage, members, measure) for stage, members in by_stage(jobs).items()]

@@ -27,7 +27,7 @@ from rlscape.rl.rollout import Group
 from rlscape.rl.trainer import RLTrainer
 from rlscape.settings.run import RunSettings
 from rlscape.settings.scale import Config
-from rlscape.tasks.math import make_sets
+from rlscape.tasks.sets import make_task_sets
 from rlscape.tasks.vocabulary import build_tokenizer
 
 WARMUP_ROUNDS = 2
@@ -135,7 +135,7 @@ def race_trl(
                 seconds[name].append(time.perf_counter() - self.started)
             self.started = time.perf_counter()
 
-    problems = make_sets(settings.math).training
+    problems = make_task_sets(settings.tasks)["math"].training
 
     def rewards(completion_ids: list[list[int]], problem: list[int], **_: Any) -> list[float | None]:
         answers = zip(problem, completion_ids, strict=True)
@@ -191,7 +191,7 @@ def base_model(config: Config, name: str) -> Path:
         from rlscape.training.pretrain import pretrain
 
         print(f"pretraining {own} (minutes, once)", file=sys.stderr)
-        pretrain(config.bases[name], config.math, own, name, config.code, config.agents)
+        pretrain(config.bases[name], config.tasks, own, name)
     return own
 
 

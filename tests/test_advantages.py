@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlscape.rl.advantages import advantages, has_signal
+from rlscape.rl.advantages import active_prompts, advantages
 from rlscape.rl.rewards import reward
 
 REWARDS = torch.tensor([[1.0, -1.0, -1.0, 1.0], [1.0, -1.0, -1.0, -1.0]])
@@ -32,7 +32,8 @@ def test_equal_rewards_have_no_advantage(normalisation):
 
 def test_zero_variance_filter_drops_all_correct_and_all_wrong_prompts():
     correct = torch.tensor([[1, 1, 1], [0, 0, 0], [1, 0, 1]])
-    assert has_signal(correct).tolist() == [False, False, True]
+    assert active_prompts(correct, zero_variance_filter=True).tolist() == [False, False, True]
+    assert active_prompts(correct, zero_variance_filter=False).all()
 
 
 def test_rewards_are_plus_and_minus_one():

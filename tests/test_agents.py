@@ -281,11 +281,11 @@ def test_a_call_is_answered_by_its_problem_and_the_answer_is_masked():
                 assert ids[position] == problems[prompt].respond(ids[:position])
                 expected[position] = False
                 answers += 1
-        assert completion.chosen.tolist() == expected
-        assert (completion.log_probs[~completion.chosen] == 0).all()
+        assert completion.loss_mask.tolist() == expected
+        assert (completion.log_probs[~completion.loss_mask] == 0).all()
         assert len(ids) == 33 or ids[-1] == EOS_ID
         exact = replay(model, problems[prompt], completion)
-        torch.testing.assert_close(completion.log_probs[completion.chosen], exact, atol=1e-5, rtol=0)
+        torch.testing.assert_close(completion.log_probs[completion.loss_mask], exact, atol=1e-5, rtol=0)
     assert answers > 100
 
 
@@ -300,7 +300,7 @@ def test_an_interruption_that_is_due_comes_instead_of_the_answer():
         if not completion.interrupted:
             continue
         start = next(at for at in range(6, 10) if tuple(ids[at : at + 4]) == INTERRUPTION_IDS)
-        assert not completion.chosen[start : start + 4].any()
+        assert not completion.loss_mask[start : start + 4].any()
         assert len(ids) <= start + len(INTERRUPTION_IDS) + budget.answer <= budget.longest
         cut += ids[start - 1] == RESULT_ID
     assert cut > 3
@@ -317,7 +317,7 @@ def test_chains_roll_out_the_same_beside_environments():
         rolled.append(completions_of(groups))
     for (_, one), (_, other) in zip(*rolled, strict=True):
         assert torch.equal(one.ids, other.ids) and torch.equal(one.log_probs, other.log_probs)
-        assert torch.equal(one.chosen, other.chosen)
+        assert torch.equal(one.loss_mask, other.loss_mask)
 
 
 @pytest.mark.parametrize("steps", range(3, 9))
@@ -332,7 +332,7 @@ def test_resumed_in_the_middle_of_a_call_gives_the_same_completions(steps):
     finish(generator)
     resumed = make_generator(make_model(seed=1), ERRANDS, budget, seed=5)
     resumed.load_state_dict(state, copies)
-    assert (state["rows"]["next_id"] == RESULT_ID).any()
+    assert (state["slots"]["next_id"] == RESULT_ID).any()
     finish(resumed)
     for (_, one), (_, other) in zip(completions_of(groups), completions_of(copies), strict=True):
         assert torch.equal(one.ids, other.ids) and torch.equal(one.log_probs, other.log_probs)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from rlscape.catalogue.recipes import SCALERL
 from rlscape.rl.losses import aggregation_weights, policy_loss
@@ -69,6 +70,11 @@ def test_grpo_is_dapo_with_its_own_clips():
         pytest.approx(-1.23),
         pytest.approx([-1.23]),
     )
+
+
+def test_grpo_with_two_clips_is_refused():
+    with pytest.raises(ValidationError, match="make them equal, or take dapo"):
+        SCALERL.changed(loss="grpo", clip_low=0.2, clip_high=0.26)
 
 
 def test_gspo_takes_the_length_root_of_the_sequence_ratio():

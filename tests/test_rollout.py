@@ -44,9 +44,9 @@ def finish(generator):
 
 
 def replay(model, problem, completion):
-    """Log-probabilities of the chosen tokens by one plain forward pass."""
+    """Log-probabilities of the sampled tokens by one plain forward pass."""
     batch = Packing([problem.prompt_ids], [completion.ids], torch.tensor([0]))
-    return completion_log_probs(model, batch, completion.chosen, "fp32", 1.0)
+    return completion_log_probs(model, batch, completion.loss_mask, "fp32", 1.0)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.03)])
@@ -112,7 +112,7 @@ def test_sharing_a_row_of_the_cache_changes_no_token(interruption, monkeypatch):
     apart, rows_apart = sample([0] * 16 + [1] * 16, 1)
     for one, other in zip(together, apart, strict=True):
         assert one.ids.tolist() == other.ids.tolist()
-        assert (one.versions.tolist(), one.chosen.tolist()) == (other.versions.tolist(), other.chosen.tolist())
+        assert (one.versions.tolist(), one.loss_mask.tolist()) == (other.versions.tolist(), other.loss_mask.tolist())
         torch.testing.assert_close(one.log_probs, other.log_probs, atol=1e-5, rtol=0)
     assert rows_together[0] == 2 and rows_apart[0] == 32
     assert all(shared <= each for shared, each in zip(rows_together, rows_apart, strict=True))
@@ -151,7 +151,7 @@ def test_an_interruption_inserts_the_phrase_masks_it_and_leaves_an_answer_budget
         positions.add(start)
         assert tuple(ids[start:end]) == INTERRUPTION_IDS
         assert completion.interrupted and completion.truncated and not completion.correct
-        assert completion.chosen.tolist() == [not start <= i < end for i in range(len(ids))]
+        assert completion.loss_mask.tolist() == [not start <= i < end for i in range(len(ids))]
         assert (completion.log_probs[start:end] == 0).all()
         assert len(ids) - end == budget.answer
         assert len(ids) <= budget.longest

@@ -13,7 +13,7 @@ import pytest
 from scipy.optimize import brentq, least_squares
 from scipy.stats import binom
 
-from rlscape.cli.fit import describe
+from rlscape.pipeline.fit_curve import describe
 from rlscape.cli.main import main
 from rlscape.errors import ConfigError, MetricsError
 from rlscape.scaling.sigmoid import sigmoid

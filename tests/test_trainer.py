@@ -115,7 +115,7 @@ def group_of(prompt, lengths, correct):
                 ids=ids,
                 log_probs=torch.full((length,), -3.0),
                 versions=torch.zeros(length, dtype=torch.long),
-                chosen=torch.ones(length, dtype=torch.bool),
+                loss_mask=torch.ones(length, dtype=torch.bool),
                 truncated=False,
                 interrupted=False,
                 correct=outcome,

@@ -33,27 +33,27 @@ def batch(model):
     ids = torch.randint(PAD_ID + 1, len(TOKENS), (4, PROMPT_LENGTH + 8), generator=generator)
     positions = torch.arange(8)
     completed = positions < LENGTHS[:, None]
-    chosen = completed.clone()
-    chosen[3, 2:4] = False
+    loss_mask = completed.clone()
+    loss_mask[3, 2:4] = False
     ids[:, PROMPT_LENGTH:][~completed] = PAD_ID
     with torch.no_grad():
-        log_probs = our_log_probs(as_decoder(model), ids, chosen)
+        log_probs = our_log_probs(as_decoder(model), ids, loss_mask)
     sampled = torch.zeros(4, 8)
-    sampled[chosen] = log_probs + 0.5 * torch.randn(log_probs.shape, generator=generator)
-    return ids, completed, chosen, sampled
+    sampled[loss_mask] = log_probs + 0.5 * torch.randn(log_probs.shape, generator=generator)
+    return ids, completed, loss_mask, sampled
 
 
-def our_log_probs(model, ids, chosen):
+def our_log_probs(model, ids, loss_mask):
     prompts = ids[:, :PROMPT_LENGTH].tolist()
     completions = [row[:length] for row, length in zip(ids[:, PROMPT_LENGTH:], LENGTHS, strict=True)]
-    marked = torch.cat([row[:length] for row, length in zip(chosen, LENGTHS, strict=True)])
+    packed_mask = torch.cat([row[:length] for row, length in zip(loss_mask, LENGTHS, strict=True)])
     batch = Packing(prompts, completions, torch.arange(4))
-    return completion_log_probs(model, batch, marked, "fp32", 1.0)
+    return completion_log_probs(model, batch, packed_mask, "fp32", 1.0)
 
 
 def trl_loss(model, batch, directory, **settings):
     """The loss of ``trl``'s trainer on the batch, and the model with its gradients."""
-    ids, completed, chosen, sampled = batch
+    ids, completed, loss_mask, sampled = batch
     arguments = GRPOConfig(
         output_dir=str(directory),
         per_device_train_batch_size=4,
@@ -78,10 +78,10 @@ def trl_loss(model, batch, directory, **settings):
         "prompt_mask": torch.ones(4, PROMPT_LENGTH, dtype=torch.long),
         "completion_ids": ids[:, PROMPT_LENGTH:],
         "completion_mask": completed.long(),
-        "tool_mask": chosen.long(),
+        "tool_mask": loss_mask.long(),
         "advantages": ADVANTAGES,
         "old_per_token_logps": sampled,
-        "num_items_in_batch": chosen.sum(),
+        "num_items_in_batch": loss_mask.sum(),
     }
     loss = trainer.compute_loss(trainer.model, inputs)
     loss.backward()
@@ -116,14 +116,14 @@ def trl_loss(model, batch, directory, **settings):
     ids=["cispo", "dapo", "grpo", "gspo"],
 )
 def test_loss_and_gradient_equal_those_of_trl(model, batch, tmp_path, changes, settings):
-    ids, _, chosen, sampled = batch
+    ids, _, loss_mask, sampled = batch
     recipe = SCALERL.changed(**changes)
     ours = as_decoder(model)
-    sequence_ids = chosen.nonzero()[:, 0]
-    weights = aggregation_weights(chosen.sum(1), torch.tensor([0, 0, 1, 1]), recipe.aggregation)
+    sequence_ids = loss_mask.nonzero()[:, 0]
+    weights = aggregation_weights(loss_mask.sum(1), torch.tensor([0, 0, 1, 1]), recipe.aggregation)
     loss, statistics = policy_loss(
-        our_log_probs(ours, ids, chosen),
-        sampled[chosen],
+        our_log_probs(ours, ids, loss_mask),
+        sampled[loss_mask],
         ADVANTAGES,
         sequence_ids,
         weights[sequence_ids],

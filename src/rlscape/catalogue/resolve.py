@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from pydantic import ValidationError
 
@@ -16,7 +16,7 @@ from rlscape.settings.reading import load_config
 from rlscape.settings.recipe import REFERENCE_COMPLETIONS, Recipe
 from rlscape.settings.run import RunSettings
 from rlscape.settings.scale import Config, StudySettings
-from rlscape.settings.training import RLSettings
+from rlscape.settings.training import Method, RLSettings
 
 ARMS: dict[str, Arm] = scalerl.ARMS | off_principals.ARMS
 FIGURES: tuple[Figure, ...] = scalerl.FIGURES + off_principals.FIGURES
@@ -83,14 +83,18 @@ def _figure_named(target: str, source: str) -> Figure:
     )
 
 
+STUDY_SETTINGS: dict[Method, str] = {"rl": "rl", "sft": "sft", "dpo": "preference", "simpo": "preference"}
+"""The study's settings of each method."""
+
+
 def _check_arm(config: Config, arm: str, source: str) -> None:
     spec, base = ARMS[arm], base_of(config, arm)
     if base not in config.bases:
         raise ConfigError(f"{source}: bases.{base}: missing; the arm {arm} starts from it")
     if spec.start and config.seeds.get(spec.start, 0) < config.seeds[arm]:
         raise ConfigError(f"{source}: seeds.{spec.start}: needs as many seeds as {arm}, which starts from its runs")
-    needs = {"sft": "sft", "dpo": "preference", "simpo": "preference"}.get(spec.method)
-    if needs and getattr(getattr(config, spec.paper), needs) is None:
+    needs = STUDY_SETTINGS[spec.method]
+    if getattr(getattr(config, spec.paper), needs) is None:
         raise ConfigError(f"{source}: {spec.paper}.{needs}: missing; the arm {arm} needs it")
     for task in tasks_of(arm):
         if task not in config.tasks:
@@ -149,7 +153,7 @@ def start_of(config: Config, run: str) -> str:
 def tasks_of(arm: str) -> tuple[str, ...]:
     """The tasks that an arm's runs train on."""
     spec = ARMS[arm]
-    return _recipe(arm).tasks if spec.recipe else ("math",)
+    return _recipe(arm).tasks if spec.method == "rl" else ("math",)
 
 
 def _recipe(arm: str) -> Recipe:
@@ -204,15 +208,18 @@ def resolve_run(config: Config, run: str) -> RunSettings:
     values: dict[str, Any] = {}
     try:
         rl = study.rl.changed(**spec.settings)
-        if spec.recipe is not None:
-            values["recipe"] = recipe = _recipe(name)
-            rl = _rl_settings(rl, name, recipe)
-        elif spec.method == "sft":
-            assert study.sft is not None  # with_catalogue looks
-            values["sft"] = _scaled(study.sft, name).changed(**spec.changes)
-        else:
-            assert study.preference is not None
-            values["preference"] = _scaled(study.preference, name).changed(**spec.changes)
+        match spec.method:
+            case "rl":
+                values["recipe"] = recipe = _recipe(name)
+                rl = _rl_settings(rl, name, recipe)
+            case "sft":
+                assert study.sft is not None  # with_catalogue looks
+                values["sft"] = _scaled(study.sft, name).changed(**spec.changes)
+            case "dpo" | "simpo":
+                assert study.preference is not None
+                values["preference"] = _scaled(study.preference, name).changed(**spec.changes)
+            case _:
+                assert_never(spec.method)
     except ValidationError as error:
         raise ConfigError(f"catalogue: arm {name}: {error}") from None
     evaluation = study.evaluation if name in DOWNSTREAM else study.evaluation.changed(downstream_prompts=0)

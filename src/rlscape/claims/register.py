@@ -18,6 +18,8 @@ NOT_REPLICATED: Verdict = "not replicated"
 INCONCLUSIVE: Verdict = "inconclusive"
 NOT_TESTABLE: Verdict = "not testable at this scale"
 
+Side = Literal["above", "below"]
+
 
 class Conventions(Settings):
     """What all criteria share; the first three numbers are those of :mod:`rlscape.scaling.compare`."""
@@ -43,7 +45,7 @@ class Claim(Settings):
     evaluator: str
     arms: tuple[str, ...]
     """In the order of the evaluator's docstring."""
-    directions: dict[str, Literal["above", "below"]] = {}
+    directions: dict[str, Side] = {}
     """Mask -> side of chance that is claimed."""
     thresholds: dict[str, float] = {}
 

@@ -10,27 +10,28 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import torch
 
 from rlscape.errors import CheckpointError
 from rlscape.files import atomic
 from rlscape.models.decoder import WEIGHTS, Decoder, DecoderConfig
-from rlscape.settings.base_model import ModelSettings
+from rlscape.settings.base_model import Architecture, ModelSettings
+from rlscape.settings.precision import Precision
 from rlscape.tasks.vocabulary import EOS_ID, PAD_ID, build_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-_CLASSES = {"qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe", "llama": "Llama", "mistral": "Mistral"}
+_CLASSES: dict[Architecture, str] = {"qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe", "llama": "Llama", "mistral": "Mistral"}
 
 REMEDY = "delete the directory and make the model again"
 SHARED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 """Files of a base model's directory that a model trained from it shares; records of the base are not among them."""
 
 
-def _class(architecture: str, suffix: str) -> Any:
+def _class(architecture: Architecture, suffix: str) -> Any:
     """E.g. ``Qwen3Config``, from its own submodule: importing all of ``transformers`` takes seconds."""
     part = "configuration" if suffix == "Config" else "modeling"
     module = importlib.import_module(f"transformers.models.{architecture}.{part}_{architecture}")
@@ -69,15 +70,15 @@ def build_model(settings: ModelSettings, seed: int) -> "PreTrainedModel":
         architectures=[_CLASSES[settings.architecture] + "ForCausalLM"],
         **mixture,
     )
-    return _instantiate(config, seed)
+    return _instantiate(settings.architecture, config, seed)
 
 
-def _instantiate(config: "PretrainedConfig", seed: int) -> "PreTrainedModel":
+def _instantiate(architecture: Architecture, config: "PretrainedConfig", seed: int) -> "PreTrainedModel":
     config._attn_implementation = "sdpa"
     config.dtype = torch.float32
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # transformers initialises from the global generator only
-        return _class(config.model_type, "ForCausalLM")(config)
+        return _class(architecture, "ForCausalLM")(config)
 
 
 @torch.no_grad()
@@ -85,6 +86,17 @@ def snap_to_bf16_(model: torch.nn.Module) -> None:
     """Round every parameter to the nearest bf16 value, in place, keeping its dtype."""
     for parameter in model.parameters():
         parameter.copy_(parameter.to(torch.bfloat16))
+
+
+def store_as_(model: torch.nn.Module, precision: Precision) -> None:
+    """Leave in every parameter, in place and in fp32, what storing it in ``precision`` would leave."""
+    match precision:
+        case "bf16":
+            snap_to_bf16_(model)
+        case "fp32":
+            pass
+        case _:
+            assert_never(precision)
 
 
 def save_model(model: "PreTrainedModel", directory: str | Path) -> None:
@@ -136,7 +148,7 @@ def load_model(directory: str | Path) -> "PreTrainedModel":
     directory = Path(directory)
     state = _read_weights(directory)
     architecture = DecoderConfig.read(directory / "config.json").model_type
-    model = _instantiate(_class(architecture, "Config").from_pretrained(directory), seed=0)
+    model = _instantiate(architecture, _class(architecture, "Config").from_pretrained(directory), seed=0)
     _fill(model, state, directory)
     return model.eval()
 

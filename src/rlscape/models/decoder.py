@@ -9,7 +9,7 @@ Importing the stock models takes longer than importing torch; a training job nee
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from rlscape.errors import CheckpointError
 from rlscape.files import read_json
 from rlscape.models.functions import rms_norm, rotate, rotations, swiglu, to_bf16_values
+from rlscape.settings.base_model import Architecture
 from rlscape.settings.precision import Precision
 
 WEIGHTS = "model.safetensors"
@@ -38,7 +39,7 @@ class RopeParameters(BaseModel):
 class DecoderConfig(BaseModel):
     """What the engine reads of a checkpoint's ``config.json``; values that it cannot run are refused."""
 
-    model_type: Literal["qwen3", "qwen3_moe", "llama", "mistral"]
+    model_type: Architecture
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -59,13 +60,19 @@ class DecoderConfig(BaseModel):
     @property
     def qk_norms(self) -> bool:
         """Whether queries and keys are normalised."""
-        return self.model_type in ("qwen3", "qwen3_moe")
+        match self.model_type:
+            case "qwen3" | "qwen3_moe":
+                return True
+            case "llama" | "mistral":
+                return False
+            case _:
+                assert_never(self.model_type)
 
     @staticmethod
     def parse(values: Mapping[str, Any]) -> "DecoderConfig":
         """Raises ValidationError: not a model that the engine knows."""
-        kind = MixtureConfig if values.get("model_type") == "qwen3_moe" else DecoderConfig
-        return kind.model_validate(values)
+        architecture: Any = values.get("model_type")
+        return CONFIGS.get(architecture, DecoderConfig).model_validate(values)
 
     @classmethod
     def read(cls, path: Path) -> "DecoderConfig":
@@ -90,6 +97,14 @@ class MixtureConfig(DecoderConfig):
     norm_topk_prob: Literal[True]
     decoder_sparse_step: Literal[1]
     mlp_only_layers: tuple[()]
+
+
+CONFIGS: dict[Architecture, type[DecoderConfig]] = {
+    "qwen3": DecoderConfig,
+    "qwen3_moe": MixtureConfig,
+    "llama": DecoderConfig,
+    "mistral": DecoderConfig,
+}
 
 
 class Linear(nn.Linear):
@@ -285,7 +300,13 @@ def _unchanged(x: Tensor) -> Tensor:
 
 
 def _keep(precision: Precision) -> Keep:
-    return to_bf16_values if precision == "bf16" else _unchanged
+    match precision:
+        case "bf16":
+            return to_bf16_values
+        case "fp32":
+            return _unchanged
+        case _:
+            assert_never(precision)
 
 
 class Decoder(nn.Module):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, assert_never, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -84,8 +84,14 @@ def on_device(name: Device) -> AbstractContextManager[object]:
     """
     import torch
 
-    if name == "cpu":
-        return nullcontext()  # an active device context slows every call of torch
-    if not torch.cuda.is_available():
-        raise ConfigError("device: cuda: torch finds no GPU here; set device: cpu, or run where nvidia-smi lists one")
-    return torch.device(name)
+    match name:
+        case "cpu":
+            return nullcontext()  # an active device context slows every call of torch
+        case "cuda":
+            if not torch.cuda.is_available():
+                raise ConfigError(
+                    "device: cuda: torch finds no GPU here; set device: cpu, or run where nvidia-smi lists one"
+                )
+            return torch.device(name)
+        case _:
+            assert_never(name)

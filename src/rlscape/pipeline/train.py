@@ -1,14 +1,15 @@
 """Train one run, by whatever method it has.
 
-Writes ``metrics.parquet``, ``updates.parquet``, ``snapshots.safetensors`` (where the run keeps them), ``model/`` (with
-adapters merged) and, last, ``run.json``.
+Writes ``metrics.parquet`` (columns: :meth:`rlscape.rl.trainer.RLTrainer.evaluate`), ``updates.parquet`` (columns: its
+``train_step``; of other methods :meth:`rlscape.training.trl_runs.Recorder.on_log`), ``snapshots.safetensors`` (where
+the run keeps them), ``model/`` (with adapters merged) and, last, ``run.json``.
 """
 
 import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -58,8 +59,12 @@ def train_with_rl(settings: RunSettings, base: Path, scratch: Path) -> Trained:
     return Trained(model, trainer.metrics, trainer.updates, trainer.snapshots, extra)
 
 
-def train_with_trl(settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
-    """Run an SFT, DPO or SimPO run from its start; ``trl`` places its own tensors, the evaluator's need telling."""
+def train_with_trl(train: Any, settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
+    """Run an SFT, DPO or SimPO run from its start; ``trl`` places its own tensors, the evaluator's need telling.
+
+    Args:
+        train: :func:`rlscape.training.sft.train_sft` or another of its kind.
+    """
     from rlscape.rl.evaluate import Evaluator
     from rlscape.tasks.sets import make_task_sets
 
@@ -84,13 +89,27 @@ def train_with_trl(settings: RunSettings, base: Path, scratch: Path, device: Dev
                 factor=settings.evaluation.final_factor if last else 1,
             )
 
-    if settings.method == "sft":
-        from rlscape.training.sft import train_sft as tune
-    else:
-        from rlscape.training.preference import train_preference as tune
-    done = tune(settings, base, scratch, evaluate, device)
+    done = train(settings, base, scratch, evaluate, device)
     identity = {"run": settings.run, "arm": settings.arm, "seed": settings.seed}
     return Trained(done.model, [identity | row for row in done.metrics], done.updates, done.snapshots, {})
+
+
+def train_by_method(settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
+    """Train by the run's method; what the others import is none of this run's business."""
+    match settings.method:
+        case "rl":
+            with on_device(device):
+                return train_with_rl(settings, base, scratch)
+        case "sft":
+            from rlscape.training.sft import train_sft
+
+            return train_with_trl(train_sft, settings, base, scratch, device)
+        case "dpo" | "simpo":
+            from rlscape.training.preference import train_preference
+
+            return train_with_trl(train_preference, settings, base, scratch, device)
+        case _:
+            assert_never(settings.method)
 
 
 def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output: Path, device: Device = "cpu") -> None:
@@ -107,11 +126,7 @@ def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output
         "provenance": provenance(),
     }
     started = time.monotonic()
-    if settings.method == "rl":
-        with on_device(device):
-            trained = train_with_rl(settings, base, scratch)
-    else:
-        trained = train_with_trl(settings, base, scratch, device)
+    trained = train_by_method(settings, base, scratch, device)
     save_trained(trained.model, base, output / "model")
     if settings.snapshots:
         save_snapshots(trained.snapshots, output / "snapshots.safetensors")

@@ -1,5 +1,8 @@
-"""Advantages from a batch's rewards, and which prompts carry a signal at all (P1, arXiv 2510.13786)."""
+"""Advantages from a batch's rewards, and the zero-variance filter (P1, arXiv 2510.13786)."""
 
+from typing import assert_never
+
+import torch
 from torch import Tensor
 
 from rlscape.settings.recipe import AdvantageNormalisation
@@ -26,18 +29,23 @@ def advantages(rewards: Tensor, normalisation: AdvantageNormalisation) -> Tensor
         (P, G); zero where all rewards of a prompt are equal.
     """
     centred = rewards - rewards.mean(dim=1, keepdim=True)
-    if normalisation == "prompt":
-        return centred / (rewards.std(dim=1, keepdim=True) + EPSILON)
-    if normalisation == "batch":
-        return centred / (centred.std() + EPSILON)
-    return centred
+    match normalisation:
+        case "prompt":
+            return centred / (rewards.std(dim=1, keepdim=True) + EPSILON)
+        case "batch":
+            return centred / (centred.std() + EPSILON)
+        case "none":
+            return centred
+        case _:
+            assert_never(normalisation)
 
 
-def has_signal(correct: Tensor) -> Tensor:
-    """Whether a prompt has both correct and wrong completions: the zero-variance filter's survivors.
+def active_prompts(correct: Tensor, zero_variance_filter: bool) -> Tensor:
+    """Which prompts of a batch an update trains on: all, or those that the zero-variance filter leaves.
 
-    Paper: ``0 < mean(r) < 1``, with rewards of +1 and -1. Here: applied to 0/1 correctness, which is what the
-    bounds mean; a length penalty does not bring a prompt back.
+    The filter drops a prompt whose completions are all correct or all wrong: it carries no signal. Paper:
+    ``0 < mean(r) < 1``, with rewards of +1 and -1. Here: applied to 0/1 correctness, which is what the bounds mean;
+    a length penalty does not bring a prompt back.
 
     Args:
         correct: (P, G), boolean or 0/1.
@@ -45,5 +53,7 @@ def has_signal(correct: Tensor) -> Tensor:
     Returns:
         (P,) boolean.
     """
+    if not zero_variance_filter:
+        return torch.ones(len(correct), dtype=torch.bool)
     correct = correct.bool()
     return correct.any(dim=1) & ~correct.all(dim=1)

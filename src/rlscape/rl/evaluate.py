@@ -148,12 +148,12 @@ def summarise(groups: Sequence[Group]) -> Evaluation:
     """Means over the completions of ``groups``, of which each has as many."""
     completions = [completion for group in groups for completion in group.completions]
     correct = np.array([[completion.correct for completion in group.completions] for group in groups], float)
-    chosen = torch.cat([completion.log_probs[completion.chosen] for completion in completions])
+    log_probs = torch.cat([completion.log_probs[completion.loss_mask] for completion in completions])
     return Evaluation(
         pass_rate=float(correct.mean()),
         standard_error=standard_error(correct),
         samples=correct.size,
-        entropy=-float(chosen.mean()),
+        entropy=-float(log_probs.mean()),
         truncation_rate=float(np.mean([completion.truncated for completion in completions])),
         interruption_rate=float(np.mean([completion.interrupted for completion in completions])),
         mean_length=float(np.mean([len(completion.ids) for completion in completions])),

@@ -6,14 +6,34 @@ weight per token, so that loss = -(weights * objective).sum() and micro-batches 
 
 Log-probabilities come from outside: the trainer's (with gradient) and the generator's (as sampled), so
 that the importance ratio ``rho`` carries staleness and numerical mismatch alike (P1, Eq 2).
+
+A new loss is one function here and its name in :data:`rlscape.settings.recipe.Loss`: a recipe names the function.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, assert_never, get_args
 
 import torch
 from torch import Tensor
 
-from rlscape.settings.recipe import Aggregation, Recipe
+from rlscape.settings.recipe import Aggregation, Loss, Recipe
+
+
+class Tokens(NamedTuple):
+    """What a loss is a function of, beside its recipe: T loss-bearing tokens of whole completions, end to end."""
+
+    log_probs: Tensor
+    """(T,) nats, of the trainer's policy, with gradient."""
+    log_ratio: Tensor
+    """(T,) nats, ``log rho``: less those of the weights that sampled each token; with gradient."""
+    advantages: Tensor
+    """(T,), each token's completion's."""
+    sequence_ids: Tensor
+    """(T,) integers, each token's completion in ``0 .. N - 1``."""
+
+
+Objective = tuple[Tensor, Tensor]
+"""Of a loss: what it maximises per token (T,), and which tokens' ratios it clips (T,) bool."""
 
 
 class LossStatistics(NamedTuple):
@@ -25,40 +45,52 @@ class LossStatistics(NamedTuple):
     """Mean ``|log rho|``."""
 
 
-def cispo(log_probs: Tensor, ratio: Tensor, advantages: Tensor, cap: float) -> tuple[Tensor, Tensor]:
+def cispo(tokens: Tokens, recipe: Recipe) -> Objective:
     """``sg(min(rho, cap)) * A * log pi`` (P1, Eq 4): an absolute cap, no lower clip.
 
-    Every token keeps a gradient, a capped one with the cap as its weight. Arguments are
-    (T,); returns the objective (T,) and which tokens were capped (T,) boolean.
+    Every token keeps a gradient, a capped one with the cap as its weight.
     """
-    weight = ratio.detach().clamp(max=cap)
-    return weight * advantages * log_probs, ratio > cap
+    ratio = tokens.log_ratio.exp()
+    weight = ratio.detach().clamp(max=recipe.cispo_cap)
+    return weight * tokens.advantages * tokens.log_probs, ratio > recipe.cispo_cap
 
 
-def dapo(ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
-    """``min(rho * A, clip(rho, 1 - clip_low, 1 + clip_high) * A)`` (P1, Eq 3 and 8).
-
-    With symmetric clips it is GRPO's (Eq 7). Arguments are (T,); returns the objective (T,) and which
-    tokens were clipped (T,) boolean: these have no gradient.
-    """
-    clipped = torch.where(advantages > 0, ratio > 1 + clip_high, (ratio < 1 - clip_low) & (advantages < 0))
-    return torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages), clipped
+def dapo(tokens: Tokens, recipe: Recipe) -> Objective:
+    """``min(rho * A, clip(rho, 1 - clip_low, 1 + clip_high) * A)`` (P1, Eq 3 and 8)."""
+    return _clipped(tokens.log_ratio.exp(), tokens.advantages, recipe.clip_low, recipe.clip_high)
 
 
-def gspo(
-    log_ratio: Tensor, advantages: Tensor, sequence_ids: Tensor, clip_low: float, clip_high: float
-) -> tuple[Tensor, Tensor]:
+def grpo(tokens: Tokens, recipe: Recipe) -> Objective:
+    """DAPO's with one clip, on either side (P1, Eq 7): a recipe's ``clip_high`` equals its ``clip_low``."""
+    return dapo(tokens, recipe)
+
+
+def gspo(tokens: Tokens, recipe: Recipe) -> Objective:
     """The clipped objective with one ratio per completion, the geometric mean of its tokens' ratios.
 
     Paper: ``pi(y | x) / pi_old(y | x)``, without a root. Here: its ``1 / |y|`` power as in arXiv 2507.18071,
     since clips of 1e-3 only make sense with it. The gradient flows through the completion's ratio.
-
-    Arguments are (T,); ``sequence_ids`` (integers) cover whole completions. Returns as :func:`dapo`.
     """
+    log_ratio, sequence_ids = tokens.log_ratio, tokens.sequence_ids
     completions = int(sequence_ids.max()) + 1
     lengths = torch.bincount(sequence_ids, minlength=completions).clamp(min=1)
     mean_log_ratio = log_ratio.new_zeros(completions).index_add(0, sequence_ids, log_ratio) / lengths
-    return dapo(mean_log_ratio.exp()[sequence_ids], advantages, clip_low, clip_high)
+    return _clipped(mean_log_ratio.exp()[sequence_ids], tokens.advantages, recipe.clip_low, recipe.clip_high)
+
+
+def _clipped(ratio: Tensor, advantages: Tensor, low: float, high: float) -> Objective:
+    """``min(ratio * A, clip(ratio, 1 - low, 1 + high) * A)``; clipped tokens have no gradient."""
+    clipped = torch.where(advantages > 0, ratio > 1 + high, (ratio < 1 - low) & (advantages < 0))
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages), clipped
+
+
+def _named(loss: Loss) -> Callable[[Tokens, Recipe], Objective]:
+    if loss not in globals():
+        raise NotImplementedError(f"Recipe.loss may be {loss!r}, but {__name__} has no function {loss}: write it")
+    return globals()[loss]
+
+
+LOSSES: dict[Loss, Callable[[Tokens, Recipe], Objective]] = {loss: _named(loss) for loss in get_args(Loss)}
 
 
 def policy_loss(
@@ -83,13 +115,8 @@ def policy_loss(
         The scalar loss (a sum over tokens: micro-batches add) and its statistics.
     """
     log_ratio = log_probs - sampled_log_probs
-    token_advantages = advantages[sequence_ids]
-    if recipe.loss == "cispo":
-        objective, clipped = cispo(log_probs, log_ratio.exp(), token_advantages, recipe.cispo_cap)
-    elif recipe.loss == "gspo":
-        objective, clipped = gspo(log_ratio, token_advantages, sequence_ids, recipe.clip_low, recipe.clip_high)
-    else:  # dapo and grpo differ in their clips only
-        objective, clipped = dapo(log_ratio.exp(), token_advantages, recipe.clip_low, recipe.clip_high)
+    tokens = Tokens(log_probs, log_ratio, advantages[sequence_ids], sequence_ids)
+    objective, clipped = LOSSES[recipe.loss](tokens, recipe)
     statistics = LossStatistics(
         clip_fraction=clipped.float().mean().item(),
         log_ratio_mean=log_ratio.detach().abs().mean().item(),
@@ -114,10 +141,14 @@ def aggregation_weights(lengths: Tensor, prompt_ids: Tensor, aggregation: Aggreg
     Returns:
         (N,), to be indexed by ``sequence_ids``.
     """
-    if aggregation == "sample":
-        return 1 / (len(lengths) * lengths)
-    if aggregation == "token":
-        return (1 / lengths.sum()).expand(len(lengths))
-    prompts, index = prompt_ids.unique(return_inverse=True)
-    tokens = lengths.new_zeros(len(prompts)).index_add(0, index, lengths)
-    return 1 / (len(prompts) * tokens[index])
+    match aggregation:
+        case "sample":
+            return 1 / (len(lengths) * lengths)
+        case "prompt":
+            prompts, index = prompt_ids.unique(return_inverse=True)
+            tokens = lengths.new_zeros(len(prompts)).index_add(0, index, lengths)
+            return 1 / (len(prompts) * tokens[index])
+        case "token":
+            return (1 / lengths.sum()).expand(len(lengths))
+        case _:
+            assert_never(aggregation)

@@ -1,10 +1,13 @@
 """Token log-probabilities of a policy, with the head's precision settable."""
 
+from functools import partial
+from typing import assert_never
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlscape.models.decoder import Decoder
+from rlscape.models.decoder import Decoder, Keep
 from rlscape.models.functions import to_bf16_values
 from rlscape.rl.packing import Packing
 from rlscape.settings.precision import HeadPrecision
@@ -17,12 +20,16 @@ def head_logits(hidden: Tensor, weight: Tensor, precision: HeadPrecision, temper
     under ``fp32`` everything is computed in fp32 (P1's FP32 head); under ``m5``, ``m3`` and ``m1`` as under ``bf16``
     with so many mantissa bits instead of 7.
     """
-    if precision == "fp32":
-        return F.linear(hidden, weight) / temperature
-
-    def keep(x: Tensor) -> Tensor:
-        return to_bf16_values(x) if precision == "bf16" else _round_mantissa(x, int(precision.removeprefix("m")))
-
+    keep: Keep
+    match precision:
+        case "fp32":
+            return F.linear(hidden, weight) / temperature
+        case "bf16":
+            keep = to_bf16_values
+        case "m5" | "m3" | "m1":
+            keep = partial(_round_mantissa, bits=int(precision.removeprefix("m")))
+        case _:
+            assert_never(precision)
     return keep(F.linear(keep(hidden), keep(weight))) / temperature
 
 
@@ -34,9 +41,9 @@ def _round_mantissa(x: Tensor, bits: int) -> Tensor:
 
 
 def completion_log_probs(
-    model: Decoder, batch: Packing, chosen: Tensor, precision: HeadPrecision, temperature: float
+    model: Decoder, batch: Packing, loss_mask: Tensor, precision: HeadPrecision, temperature: float
 ) -> Tensor:
-    """Log-probabilities (N,) of those targets of ``batch`` that are marked in ``chosen`` (T,) bool."""
+    """Log-probabilities (N,) of those targets of ``batch`` that ``loss_mask`` (T,) bool selects."""
     hidden = model.weights().hidden_states(batch.ids, batch.positions, batch.attend)
-    logits = head_logits(hidden[batch.sources[chosen]], model.lm_head.weight, precision, temperature)
-    return logits.log_softmax(-1).gather(-1, batch.targets[chosen][:, None])[:, 0]
+    logits = head_logits(hidden[batch.sources[loss_mask]], model.lm_head.weight, precision, temperature)
+    return logits.log_softmax(-1).gather(-1, batch.targets[loss_mask][:, None])[:, 0]

@@ -1,5 +1,7 @@
 """Rewards of verified completions (P1, arXiv 2510.13786)."""
 
+from typing import assert_never
+
 from torch import Tensor
 
 from rlscape.settings.recipe import LengthControl
@@ -23,7 +25,11 @@ def reward(
         Rewards in [-1, 1], the same shape, float32.
     """
     rewards = 2.0 * correct.float() - 1.0
-    if length_control != "penalty":
-        return rewards
-    penalty = ((max_tokens - length) / (penalty_window * max_tokens) - 1).clamp(-1, 0)
-    return rewards + penalty * correct
+    match length_control:
+        case "penalty":
+            penalty = ((max_tokens - length) / (penalty_window * max_tokens) - 1).clamp(-1, 0)
+            return rewards + penalty * correct
+        case "interruption" | "none":
+            return rewards
+        case _:
+            assert_never(length_control)

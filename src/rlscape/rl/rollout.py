@@ -9,9 +9,9 @@
   over the *old* cache (PipelineRL), so one sequence can mix policies; the log-probability and the version of each
   token are those of the weights that sampled it.
 - Forced interruptions (P1): a sequence still thinking at a random point of its output budget gets the phrase
-  appended, token by token and unmarked in ``chosen``, and then has the answer budget left.
+  appended, token by token and outside the ``loss_mask``, and then has the answer budget left.
 - Turns: after a ``<result>`` that the policy sampled, a problem with an environment answers with the next token,
-  unmarked in ``chosen`` too. An interruption that is due comes instead of the answer.
+  outside the ``loss_mask`` too. An interruption that is due comes instead of the answer.
 """
 
 import copy
@@ -25,6 +25,7 @@ from torch import Tensor
 from rlscape.models.decoder import Decoder
 from rlscape.rl.cache import SlotCache
 from rlscape.rl.policy import head_logits
+from rlscape.rl.slots import Slots
 from rlscape.settings.precision import HeadPrecision, Precision
 from rlscape.settings.training import RLSettings
 from rlscape.tasks.base import Problem
@@ -41,7 +42,7 @@ class Completion:
     """(n,) under the weights that sampled each token; 0 where injected."""
     versions: Tensor
     """(n,) weight version that sampled each token."""
-    chosen: Tensor
+    loss_mask: Tensor
     """(n,) bool, False for injected tokens."""
     truncated: bool
     """It reached its token limit."""
@@ -127,21 +128,8 @@ class Generator:
             longest_prompt + budget.longest,
             config.head_dim,
         )
-        n, length = slots, budget.longest
-        self._rows: dict[str, Tensor] = {
-            "cache_row": torch.zeros(n, dtype=torch.long),
-            "next_id": torch.zeros(n, dtype=torch.long),
-            "position": torch.zeros(n, dtype=torch.long),
-            "length": torch.zeros(n, dtype=torch.long),
-            "limit": torch.zeros(n, dtype=torch.long),
-            "thinking": torch.zeros(n, dtype=torch.bool),
-            "interrupt_at": torch.zeros(n, dtype=torch.long),
-            "injected": torch.zeros(n, dtype=torch.long),
-            "ids": torch.full((n, length), PAD_ID, dtype=torch.long),
-            "log_probs": torch.zeros(n, length),
-            "versions": torch.zeros(n, length, dtype=torch.long),
-            "chosen": torch.zeros(n, length, dtype=torch.bool),
-        }
+        self._slots = Slots.empty(slots, budget.longest)
+        """Those of the sequences in flight come first."""
         self._phrase = torch.tensor(INTERRUPTION_IDS)
         self._respond = [getattr(problem, "respond", None) for problem in problems]
         self._has_environments = any(self._respond)
@@ -149,7 +137,7 @@ class Generator:
     @property
     def free(self) -> int:
         """Free slots."""
-        return len(self._rows["length"]) - self.active
+        return len(self._slots) - self.active
 
     def load_weights(self, model: Decoder, version: int) -> None:
         """Swap in new weights; the cache of unfinished sequences stays as the old weights wrote it."""
@@ -176,22 +164,20 @@ class Generator:
         self._body.hidden_states(context.flatten(), torch.arange(width).repeat(len(ids)), attend)
 
         count = len(groups) * generations
-        new = slice(self.active, self.active + count)
-        rows = self._rows
-        rows["cache_row"][new] = torch.arange(self._cache_rows, self._cache_rows + len(ids)).repeat_interleave(
-            generations
-        )
-        rows["next_id"][new] = torch.tensor([prompt[-1] for prompt in ids]).repeat_interleave(generations)
-        rows["position"][new] = (lengths - 1).repeat_interleave(generations)
-        rows["length"][new] = 0
-        rows["limit"][new] = self.budget.thinking + self.budget.answer
-        rows["thinking"][new] = True
-        rows["injected"][new] = 0
+        new = self._slots[self.active : self.active + count]
+        cache_rows = torch.arange(self._cache_rows, self._cache_rows + len(ids))
+        new.cache_row.copy_(cache_rows.repeat_interleave(generations))
+        new.next_id.copy_(torch.tensor([prompt[-1] for prompt in ids]).repeat_interleave(generations))
+        new.position.copy_((lengths - 1).repeat_interleave(generations))
+        new.length.fill_(0)
+        new.limit.fill_(self.budget.thinking + self.budget.answer)
+        new.thinking.fill_(True)
+        new.phrase_tokens.fill_(0)
         if self.budget.interruption:
             low, high = self.budget.interruption
-            rows["interrupt_at"][new] = torch.randint(low, high + 1, (count,), generator=self.random)
+            new.interrupt_at.copy_(torch.randint(low, high + 1, (count,), generator=self.random))
         else:
-            rows["interrupt_at"][new] = self.budget.longest + 1
+            new.interrupt_at.fill_(self.budget.longest + 1)
         self.groups += [group for group in groups for _ in range(generations)]
         self.active += count
         self._cache_rows += len(ids)
@@ -200,45 +186,45 @@ class Generator:
     @torch.no_grad()
     def step(self) -> list[Group]:
         """Decode one token of every active sequence; returns the group of each sequence that finished."""
-        rows = {name: values[: self.active] for name, values in self._rows.items()}
+        rows = self._slots[: self.active]
         # Of the sequences that share a row of the cache, all have this token at this position.
         next_ids, positions = torch.empty(2, self._cache_rows, dtype=torch.long)
-        next_ids[rows["cache_row"]] = rows["next_id"]
-        positions[rows["cache_row"]] = rows["position"]
+        next_ids[rows.cache_row] = rows.next_id
+        positions[rows.cache_row] = rows.position
         hidden = self._body.hidden_states(next_ids, positions, self._cache.decode(positions))
         logits = head_logits(hidden, self._policy.lm_head.weight, self.head, self.temperature)
-        log_probs = logits.log_softmax(-1)[rows["cache_row"]]
+        log_probs = logits.log_softmax(-1)[rows.cache_row]
         noise = torch.empty_like(log_probs).exponential_(generator=self.random)
         sampled = (log_probs.exp() / noise).argmax(-1)
 
-        interrupted = rows["thinking"] & (rows["length"] >= rows["interrupt_at"])
-        ids = torch.where(interrupted, self._phrase[rows["injected"].clamp(max=len(self._phrase) - 1)], sampled)
-        injected = interrupted | self._answer(rows, ids, interrupted) if self._has_environments else interrupted
-        at = rows["length"][:, None]
-        rows["ids"].scatter_(1, at, ids[:, None])
-        rows["log_probs"].scatter_(1, at, log_probs.gather(-1, ids[:, None]).masked_fill_(injected[:, None], 0.0))
-        rows["versions"].scatter_(1, at, self.version)
-        rows["chosen"].scatter_(1, at, ~injected[:, None])
-        rows["length"] += 1
-        rows["position"] += 1
-        rows["injected"] += interrupted
-        rows["next_id"].copy_(ids)
-        closing = rows["thinking"] & (ids == END_THINK_ID)
-        rows["thinking"] &= ~closing
-        rows["limit"].copy_(torch.where(closing & interrupted, rows["length"] + self.budget.answer, rows["limit"]))
-        out_of_tokens = (rows["length"] >= rows["limit"]) & ~(interrupted & rows["thinking"])
+        interrupted = rows.thinking & (rows.length >= rows.interrupt_at)
+        ids = torch.where(interrupted, self._phrase[rows.phrase_tokens.clamp(max=len(self._phrase) - 1)], sampled)
+        injected = interrupted
+        if self._has_environments:
+            injected = interrupted | self._inject_environment_tokens(rows, ids, interrupted)
+        at = rows.length[:, None]
+        rows.ids.scatter_(1, at, ids[:, None])
+        rows.log_probs.scatter_(1, at, log_probs.gather(-1, ids[:, None]).masked_fill_(injected[:, None], 0.0))
+        rows.versions.scatter_(1, at, self.version)
+        rows.loss_mask.scatter_(1, at, ~injected[:, None])
+        rows.length.add_(1)
+        rows.position.add_(1)
+        rows.phrase_tokens.add_(interrupted)
+        rows.next_id.copy_(ids)
+        closing = rows.thinking & (ids == END_THINK_ID)
+        rows.thinking.logical_and_(~closing)
+        rows.limit.copy_(torch.where(closing & interrupted, rows.length + self.budget.answer, rows.limit))
+        out_of_tokens = (rows.length >= rows.limit) & ~(interrupted & rows.thinking)
         finished = self._retire((ids == EOS_ID) & ~injected, out_of_tokens)
         if finished or self._cache_rows < self.active:
-            self._part()
+            self._split_cache_rows()
         return finished
 
-    def _part(self) -> None:
+    def _split_cache_rows(self) -> None:
         """Give sequences that differ from now on rows of their own in the cache, and close its gaps."""
-        cache_rows, next_ids, positions = (
-            self._rows[name][: self.active] for name in ("cache_row", "next_id", "position")
-        )
+        rows = self._slots[: self.active]
         vocabulary = len(self._policy.lm_head.weight)
-        kinds, kind = torch.unique(cache_rows * vocabulary + next_ids, return_inverse=True)
+        kinds, kind = torch.unique(rows.cache_row * vocabulary + rows.next_id, return_inverse=True)
         source = kinds // vocabulary
         stays = source < len(kinds)
         stays[1:] &= source[1:] != source[:-1]
@@ -247,18 +233,18 @@ class Generator:
             free[source[stays]] = False
             target = source.clone()
             target[~stays] = free.nonzero()[:, 0]
-            self._cache.move(source[~stays], target[~stays], int(positions[~stays[kind]].max()))
-            cache_rows.copy_(target[kind])
+            self._cache.move(source[~stays], target[~stays], int(rows.position[~stays[kind]].max()))
+            rows.cache_row.copy_(target[kind])
         self._cache_rows = len(kinds)
 
-    def _answer(self, rows: dict[str, Tensor], ids: Tensor, interrupted: Tensor) -> Tensor:
-        """Put the environments' tokens into ``ids``; returns the rows (active,) bool that have one."""
+    def _inject_environment_tokens(self, rows: Slots, ids: Tensor, interrupted: Tensor) -> Tensor:
+        """Put the environments' answers into ``ids``; returns the rows (active,) bool that have one."""
         answered = torch.zeros_like(interrupted)
-        asking = (rows["next_id"] == RESULT_ID) & ~interrupted
+        asking = (rows.next_id == RESULT_ID) & ~interrupted
         for row in asking.nonzero()[:, 0].tolist():
             respond = self._respond[self.groups[row].prompt]
             if respond is not None:
-                ids[row] = respond(rows["ids"][row, : rows["length"][row]].tolist())
+                ids[row] = respond(rows.ids[row, : rows.length[row]].tolist())
                 answered[row] = True
         return answered
 
@@ -267,28 +253,29 @@ class Generator:
         done = ended | out_of_tokens
         if not done.any():
             return []
-        rows = done.nonzero()[:, 0]
-        finished = [self.groups[row] for row in rows.tolist()]
-        left = {name: self._rows[name][rows] for name in ("ids", "log_probs", "versions", "chosen")}
-        lengths = self._rows["length"][rows].tolist()
-        truncated = (~ended[rows]).tolist()
-        interrupted = (self._rows["injected"][rows] > 0).tolist()
-        for index, group in enumerate(finished):
-            n = lengths[index]
-            parts = {name: values[index, :n] for name, values in left.items()}
+        leaving = done.nonzero()[:, 0]
+        finished = [self.groups[row] for row in leaving.tolist()]
+        left = self._slots[leaving]
+        lengths = left.length.tolist()
+        truncated = (~ended[leaving]).tolist()
+        interrupted = (left.phrase_tokens > 0).tolist()
+        for index, (group, n) in enumerate(zip(finished, lengths, strict=True)):
+            ids = left.ids[index, :n]
             group.completions.append(
                 Completion(
-                    **parts,
+                    ids=ids,
+                    log_probs=left.log_probs[index, :n],
+                    versions=left.versions[index, :n],
+                    loss_mask=left.loss_mask[index, :n],
                     truncated=truncated[index],
                     interrupted=interrupted[index],
-                    correct=self.problems[group.prompt].verify(parts["ids"].tolist()),
+                    correct=self.problems[group.prompt].verify(ids.tolist()),
                 )
             )
         remaining = self.active - len(finished)
         holes = done[:remaining].nonzero()[:, 0]
         movers = (~done[remaining:]).nonzero()[:, 0] + remaining
-        for values in self._rows.values():
-            values[holes] = values[movers]
+        self._slots.move(movers, holes)
         for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):
             self.groups[hole] = self.groups[mover]
         del self.groups[remaining:]
@@ -297,13 +284,12 @@ class Generator:
 
     def state_dict(self, group_index: dict[int, int]) -> dict[str, Any]:
         """Everything that the next step depends on; groups as indices into the caller's list, by ``id``."""
-        n = self.active
         return {
             "policy": self._policy.state_dict(),
             "version": self.version,
             "random": self.random.get_state(),
             "cache": self._cache.data[:, :, : self._cache_rows].clone(),
-            "rows": {name: values[:n].clone() for name, values in self._rows.items()},
+            "slots": self._slots[: self.active].state_dict(),
             "groups": [group_index[id(group)] for group in self.groups],
         }
 
@@ -313,8 +299,7 @@ class Generator:
         self._use_policy(state["version"])
         self.random.set_state(state["random"])
         self.groups = [groups[index] for index in state["groups"]]
-        self.active = n = len(self.groups)
+        self.active = len(self.groups)
         self._cache_rows = state["cache"].shape[2]
         self._cache.data[:, :, : self._cache_rows] = state["cache"]
-        for name, values in self._rows.items():
-            values[:n] = state["rows"][name]
+        self._slots[: self.active].load_state_dict(state["slots"])

@@ -19,6 +19,7 @@ from rlscape.rl.clock import Clock
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rollout import Completion, Generator, Group
 from rlscape.settings.recipe import Recipe
+from rlscape.settings.recipe import Schedule as ScheduleName
 
 
 class Schedule:
@@ -163,7 +164,7 @@ class Pipeline(Schedule):
         return batch
 
 
-SCHEDULES: dict[str, type[Schedule]] = {
+SCHEDULES: dict[ScheduleName, type[Schedule]] = {
     "ppo_off_policy": PPOOffPolicy,
     "pipeline": Pipeline,
 }

@@ -8,8 +8,9 @@ was killed in between and started again.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from tqdm import tqdm
 
 from rlscape.errors import CheckpointError
 from rlscape.files import atomic
-from rlscape.models.build import snap_to_bf16_
+from rlscape.models.build import store_as_
 from rlscape.models.decoder import Decoder
-from rlscape.rl.advantages import advantages, has_signal
+from rlscape.rl.advantages import active_prompts, advantages
 from rlscape.rl.clock import Clock
 from rlscape.rl.drift import Drift, probes_of
 from rlscape.rl.evaluate import Evaluator, evaluation_steps
@@ -59,7 +60,7 @@ class RLTrainer:
         self.model = model
         self.after_step = after_step
         sets = make_task_sets(settings.tasks)
-        self.training = [problem for task in sets.values() for problem in _part(task.training, settings.part)]
+        self.training = [problem for task in sets.values() for problem in _share_of(task.training, settings.part)]
         self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
         self.budget = Budget.of(rl, interrupted=recipe.length_control == "interruption")
         self.restriction = _restrict(model, settings)
@@ -98,9 +99,13 @@ class RLTrainer:
         self.evaluation_steps = evaluation_steps(settings.evaluation, rl.steps)
 
     def _make_optimizer(self) -> Optimizer:
-        if self.settings.optimizer == "sgd":
-            return SGD(self.trained)
-        return AdamW(self.trained, self.rl.adam_betas, self.rl.adam_epsilon, self.rl.weight_decay)
+        match self.settings.optimizer:
+            case "adamw":
+                return AdamW(self.trained, self.rl.adam_betas, self.rl.adam_epsilon, self.rl.weight_decay)
+            case "sgd":
+                return SGD(self.trained)
+            case _:
+                assert_never(self.settings.optimizer)
 
     def run(self, checkpoint: Path | None = None) -> None:
         """Train to the end, from ``checkpoint`` if it exists; it is rewritten from time to time."""
@@ -127,7 +132,23 @@ class RLTrainer:
         bar.close()
 
     def evaluate(self) -> None:
-        """Append a row to ``metrics``."""
+        """Append a row to ``metrics``, the future ``metrics.parquet``.
+
+        - ``run``, ``arm``, ``seed``: which run;
+        - ``step``: optimiser steps so far, as are all totals;
+        - ``compute``: virtual accelerator-seconds (:mod:`rlscape.rl.clock`);
+        - ``flops``: 2N per generated and 6N per trained token, N the active parameters;
+        - ``tokens_generated``, ``tokens_trained``: completion tokens, injected ones included;
+        - ``wall_seconds``: evaluations included;
+        - ``pass_rate``, ``pass_rate_se``, ``samples``: share of correct samples, its standard error, and their number,
+          on the validation set of the first task; with the prefix ``downstream_`` on its harder set, and with those of
+          :func:`rlscape.tasks.base.column_prefix` on those of other tasks;
+        - ``entropy``: nats per sampled token;
+        - ``truncation_rate``, ``interruption_rate``: shares of the samples;
+        - ``mean_length``: tokens per sample;
+        - ``x``, ``sparsity``, ``relative_norm``: size of the update of the blocks' matrices in units of bf16 rounding,
+          share of their entries that bf16 shows unchanged, and norm of the update over that of the matrices.
+        """
         row = self.evaluator.evaluate(
             self.model,
             seed=(self.settings.seed, 2, self.step),
@@ -160,7 +181,23 @@ class RLTrainer:
         )
 
     def train_step(self) -> None:
-        """One batch, one optimiser step, one row in ``updates``."""
+        """One batch, one optimiser step, one row in ``updates``, the future ``updates.parquet``.
+
+        - ``step``: optimiser steps so far;
+        - ``reward_mean``, ``pass_rate``: of the batch's completions, before the zero-variance filter;
+        - ``staleness_mean``, ``staleness_max``: updates since the weights that sampled a token;
+        - ``active_prompts``: prompts that the update trains on;
+        - ``pool_size``: prompts that later epochs can draw on;
+        - ``truncation_rate``, ``interruption_rate``: shares of the completions;
+        - ``mean_length``: tokens per completion;
+        - ``tokens_generated``, ``tokens_trained``: completion tokens of the batch and of its active prompts;
+        - ``log_ratio_mean``, ``clip_fraction``: mean ``|log rho|`` in nats, and share of tokens that the loss clips,
+          over tokens whose advantage is not zero; NaN without an active prompt;
+        - ``gradient_norm``: before it is clipped;
+        - ``kl_from_start``, ``kl_to_start``, ``kl_step``: nats per token (:mod:`rlscape.rl.drift`), if tracked;
+        - ``compute``, ``idle_generator``, ``idle_trainer``: virtual accelerator-seconds so far: all, and those that
+          either pool stood idle.
+        """
         recipe = self.recipe
         groups = self.schedule.next_batch()
         completions = [completion for group in groups for completion in group.completions]
@@ -173,16 +210,16 @@ class RLTrainer:
             recipe.length_control,
             self.rl.penalty_window,
         )
-        kept = has_signal(correct) if recipe.zero_variance_filter else torch.ones(len(groups), dtype=torch.bool)
-        staleness = self.schedule.version - torch.cat([c.versions[c.chosen] for c in completions])
-        tokens_generated, tokens_trained = int(lengths.sum()), int(lengths[kept].sum())
+        active = active_prompts(correct, recipe.zero_variance_filter)
+        staleness = self.schedule.version - torch.cat([c.versions[c.loss_mask] for c in completions])
+        tokens_generated, tokens_trained = int(lengths.sum()), int(lengths[active].sum())
         row = {
             "step": self.step + 1,
             "reward_mean": float(rewards.mean()),
             "pass_rate": float(correct.float().mean()),
             "staleness_mean": float(staleness.float().mean()),
             "staleness_max": int(staleness.max()),
-            "active_prompts": int(kept.sum()),
+            "active_prompts": int(active.sum()),
             "pool_size": self.schedule.prompts.pool_size,
             "truncation_rate": float(np.mean([c.truncated for c in completions])),
             "interruption_rate": float(np.mean([c.interrupted for c in completions])),
@@ -190,7 +227,7 @@ class RLTrainer:
             "tokens_generated": tokens_generated,
             "tokens_trained": tokens_trained,
         }
-        row |= self.update([group for group, keep in zip(groups, kept, strict=True) if keep], rewards[kept])
+        row |= self.update(list(compress(groups, active)), rewards[active])
         row |= self.drift.measure(self.model)
         self.schedule.finish_update(tokens_trained)
         self.tokens_trained += tokens_trained
@@ -212,28 +249,28 @@ class RLTrainer:
             return {"log_ratio_mean": float("nan"), "clip_fraction": float("nan"), "gradient_norm": 0.0}
         values = advantages(rewards, self.recipe.advantage_normalisation).flatten()
         completions = [completion for group in groups for completion in group.completions]
-        chosen = torch.tensor([int(completion.chosen.sum()) for completion in completions])
+        loss_tokens = torch.tensor([int(completion.loss_mask.sum()) for completion in completions])
         group_ids = torch.arange(len(groups)).repeat_interleave(self.recipe.generations_per_prompt)
-        weights = aggregation_weights(chosen, group_ids, self.recipe.aggregation)
+        weights = aggregation_weights(loss_tokens, group_ids, self.recipe.aggregation)
         # Completions without advantage are part of the average but have no gradient: no forward pass for them.
-        useful = [index for index, value in enumerate(values.tolist()) if value]
+        with_gradient = [index for index, value in enumerate(values.tolist()) if value]
         clipped = log_ratio = tokens = 0.0
         self.optimizer.zero_grad()
-        for part in _micro_batches(useful, group_ids.tolist(), completions, self.rl.micro_batch_tokens):
+        for part in _micro_batches(with_gradient, group_ids.tolist(), completions, self.rl.micro_batch_tokens):
             batch_groups, prompt_of = group_ids[part].unique(return_inverse=True)
             batch = Packing(
                 [self.training[groups[group].prompt].prompt_ids for group in batch_groups.tolist()],
                 [completions[i].ids for i in part],
                 prompt_of,
             )
-            marked = torch.cat([completions[i].chosen for i in part])
+            loss_mask = torch.cat([completions[i].loss_mask for i in part])
             log_probs = completion_log_probs(
-                self.model, batch, marked, self.recipe.trainer_head, self.recipe.temperature
+                self.model, batch, loss_mask, self.recipe.trainer_head, self.recipe.temperature
             )
-            sequence_ids = torch.arange(len(part)).repeat_interleave(chosen[part])
+            sequence_ids = torch.arange(len(part)).repeat_interleave(loss_tokens[part])
             loss, statistics = policy_loss(
                 log_probs,
-                torch.cat([completions[i].log_probs for i in part])[marked],
+                torch.cat([completions[i].log_probs for i in part])[loss_mask],
                 values[part],
                 sequence_ids,
                 weights[part][sequence_ids],
@@ -246,12 +283,11 @@ class RLTrainer:
         if self.restriction:
             self.restriction.mask_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.rl.max_gradient_norm)
-        if useful:
+        if with_gradient:
             self.optimizer.step(self.rl.learning_rate * min(1.0, (self.step + 1) / max(1, self.rl.warmup_steps)))
         if self.restriction:
             self.restriction.restore()
-        if self.settings.storage == "bf16":
-            snap_to_bf16_(self.model)
+        store_as_(self.model, self.settings.storage)
         return {
             "log_ratio_mean": log_ratio / max(tokens, 1),
             "clip_fraction": clipped / max(tokens, 1),
@@ -311,7 +347,7 @@ def _restrict(model: Decoder, settings: RunSettings) -> "Restriction | None":
     return Restriction(model, settings.mask, settings.geometry, settings.seed)
 
 
-def _part(problems: Sequence[Problem], part: tuple[int, int] | None) -> Sequence[Problem]:
+def _share_of(problems: Sequence[Problem], part: tuple[int, int] | None) -> Sequence[Problem]:
     """The i-th of n equal parts."""
     index, parts = part or (0, 1)
     size = len(problems) // parts
@@ -319,16 +355,17 @@ def _part(problems: Sequence[Problem], part: tuple[int, int] | None) -> Sequence
 
 
 def _micro_batches(
-    useful: list[int], group_ids: list[int], completions: list[Completion], max_tokens: int
+    indices: list[int], group_ids: list[int], completions: list[Completion], max_tokens: int
 ) -> list[list[int]]:
-    """Split completions into parts of at most ``max_tokens`` tokens (but for a single group), each sorted by length.
+    """Split the completions at ``indices`` into parts of at most ``max_tokens`` tokens, each sorted by length.
 
-    Groups stay together, since a part computes each prompt once, and groups of similar length come together.
+    Groups stay together, since a part computes each prompt once, so a single one may have more; those of similar length
+    come together.
     """
     groups: dict[int, list[int]] = {}
-    for index in useful:
+    for index in indices:
         groups.setdefault(group_ids[index], []).append(index)
-    length = {index: len(completions[index].ids) for index in useful}
+    length = {index: len(completions[index].ids) for index in indices}
     parts: list[list[int]] = []
     tokens = 0
     for members in sorted(groups.values(), key=lambda members: max(length[index] for index in members)):

@@ -1,6 +1,6 @@
 """A base model: its shape and how it is pretrained."""
 
-from typing import Literal
+from typing import Literal, assert_never
 
 from pydantic import Field, field_validator, model_validator
 
@@ -32,10 +32,13 @@ class ModelSettings(Settings):
     @model_validator(mode="after")
     def _mixture(self) -> "ModelSettings":
         experts, per_token = self.experts, self.experts_per_token
-        if self.architecture == "qwen3_moe":
-            fits = experts is not None and per_token is not None and per_token <= experts
-        else:
-            fits = experts is None and per_token is None
+        match self.architecture:
+            case "qwen3_moe":
+                fits = experts is not None and per_token is not None and per_token <= experts
+            case "qwen3" | "llama" | "mistral":
+                fits = experts is None and per_token is None
+            case _:
+                assert_never(self.architecture)
         if not fits:
             raise ValueError(
                 f"experts ({experts}) and experts_per_token ({per_token}) do not suit {self.architecture}: "

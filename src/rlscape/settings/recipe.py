@@ -23,11 +23,11 @@ from rlscape.settings.precision import HeadPrecision, Precision
 from rlscape.tasks.registry import TaskName
 
 Loss = Literal["cispo", "dapo", "grpo", "gspo"]
+"""Functions of :mod:`rlscape.rl.losses`."""
 Aggregation = Literal["sample", "prompt", "token"]
 AdvantageNormalisation = Literal["prompt", "batch", "none"]
 LengthControl = Literal["interruption", "penalty", "none"]
 Schedule = Literal["ppo_off_policy", "pipeline"]
-
 
 REFERENCE_BATCH = 48
 """Prompts per optimiser step of P1's standard run."""
@@ -42,7 +42,7 @@ class Recipe(Settings):
     clip_low: float = Field(0.2, ge=0)
     """Lower clip: ratios below ``1 - clip_low`` are clipped (DAPO, GRPO, GSPO)."""
     clip_high: float = Field(0.26, ge=0)
-    """Upper clip: ratios above ``1 + clip_high`` are clipped (DAPO, GRPO, GSPO)."""
+    """Upper clip: ratios above ``1 + clip_high`` are clipped (DAPO, GSPO; GRPO has one clip: as ``clip_low``)."""
     cispo_cap: float = Field(5.0, gt=0)
     """CISPO's absolute cap on the importance weight, ``min(rho, cispo_cap)`` (P1, Eq 4)."""
     aggregation: Aggregation
@@ -71,4 +71,12 @@ class Recipe(Settings):
     def _clip_low_below_one(self) -> "Recipe":
         if self.clip_low >= 1:
             raise ValueError("clip_low must be below 1: importance ratios are positive")
+        return self
+
+    @model_validator(mode="after")
+    def _grpo_has_one_clip(self) -> "Recipe":
+        if self.loss == "grpo" and self.clip_low != self.clip_high:
+            raise ValueError(
+                f"clip_low ({self.clip_low}) and clip_high ({self.clip_high}) differ: make them equal, or take dapo"
+            )
         return self

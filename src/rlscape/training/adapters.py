@@ -15,9 +15,9 @@ rounding; so an untrained adapter leaves every weight bit for bit as it was. :at
 weight, differentiable, so that trainer, generator and evaluator need not know of adapters.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -135,26 +135,35 @@ def merge(decoder: Decoder) -> Decoder:
 
 def _factors(base: Path, settings: AdapterSettings, seed: int) -> dict[str, Factors]:
     """A0 and B0 of every matrix, by the name of its module; on the CPU, so the same on every device."""
+    rank = settings.rank
     with torch.device("cpu"):
         model = load_model(base)
-        if settings.kind in ("lora", "pissa"):
-            return _peft_factors(model, settings, seed)
-        generator = torch.Generator().manual_seed(seed)
-        return {
-            name: _singular_factors(module.weight.detach(), settings, generator)
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) and name.startswith("model.layers.")
-        }
+        match settings.kind:
+            case "lora":
+                return _peft_factors(model, rank, seed, initialisation=True)
+            case "pissa":
+                return _peft_factors(model, rank, seed, initialisation="pissa")
+            case "milora":
+                return {name: _smallest_components(weight, rank) for name, weight in _matrices(model)}
+            case "subspace":
+                generator = torch.Generator().manual_seed(seed)
+                return {name: _random_subspace(weight, rank, generator) for name, weight in _matrices(model)}
+            case _:
+                assert_never(settings.kind)
 
 
-def _peft_factors(model: nn.Module, settings: AdapterSettings, seed: int) -> dict[str, Factors]:
+def _matrices(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and name.startswith("model.layers."):
+            yield name, module.weight.detach()
+
+
+def _peft_factors(model: nn.Module, rank: int, seed: int, initialisation: Any) -> dict[str, Factors]:
+    """As ``peft`` initialises them with ``init_lora_weights=initialisation``."""
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.rank,
-        init_lora_weights="pissa" if settings.kind == "pissa" else True,
-        target_modules=r"model\.layers\..*_proj",
+        r=rank, lora_alpha=rank, init_lora_weights=initialisation, target_modules=r"model\.layers\..*_proj"
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # peft initialises from the global generator only
@@ -166,14 +175,20 @@ def _peft_factors(model: nn.Module, settings: AdapterSettings, seed: int) -> dic
     }
 
 
-def _singular_factors(weight: Tensor, settings: AdapterSettings, generator: torch.Generator) -> Factors:
+def _smallest_components(weight: Tensor, rank: int) -> Factors:
     U, S, V = torch.linalg.svd(weight, full_matrices=False)
-    rank = settings.rank
-    if settings.kind == "milora":
-        U, S, V = U[:, -rank:], S[-rank:], V[-rank:]
-    else:
-        m, n = weight.shape
-        U, S, V = _orthonormal(m, rank, generator), S[:rank], _orthonormal(n, rank, generator).T
+    return _split(U[:, -rank:], S[-rank:], V[-rank:])
+
+
+def _random_subspace(weight: Tensor, rank: int, generator: torch.Generator) -> Factors:
+    """The largest singular values of ``weight``, without its directions."""
+    m, n = weight.shape
+    S = torch.linalg.svd(weight, full_matrices=False).S
+    return _split(_orthonormal(m, rank, generator), S[:rank], _orthonormal(n, rank, generator).T)
+
+
+def _split(U: Tensor, S: Tensor, V: Tensor) -> Factors:
+    """``U S V`` as two factors of equal norms."""
     root = S.sqrt()
     return root[:, None] * V, U * root
 

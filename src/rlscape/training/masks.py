@@ -7,6 +7,8 @@ Paper: M_princ covers 50% and M_low 58.59% of the entries, without a reason. Her
 M_princ is that of the geometry settings.
 """
 
+from typing import assert_never
+
 import torch
 from torch import Tensor
 
@@ -51,6 +53,8 @@ def trained_entries(weights: Tensor, name: MaskName, settings: GeometrySettings,
             return masks.top_mask(noise, masks.density(principal))
         case "random_magnitude":
             return _permuted_within(magnitude_bins(weights, settings.magnitude_bins), principal, noise)
+        case _:
+            assert_never(name)
 
 
 def _permuted_within(bins: Tensor, mask: Tensor, noise: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ those of one prompt are paired. beta and gamma are ``trl``'s defaults, the optim
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import assert_never
 
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
@@ -30,9 +31,6 @@ from rlscape.training.trl_runs import (
     trainer_arguments,
     training_problems,
 )
-
-FLOPS_PER_TOKEN = {"dpo": 8, "simpo": 6}
-"""Over the parameters: DPO's reference model reads every token too."""
 
 
 def preference_pairs(problems: Sequence[Problem], groups: Sequence[Group]) -> Dataset:
@@ -88,24 +86,29 @@ def train_preference(
     common = trainer_arguments(settings, preference, preference.pairs_per_step, output, device)
     model, tokenizer = load_model(base), build_tokenizer()
     trainer: DPOTrainer | CPOTrainer
-    if settings.method == "dpo":
-        trainer = _DPOTrainer(
-            model,
-            ref_model=load_model(base),
-            args=DPOConfig(**common, beta=preference.beta),
-            train_dataset=pairs,
-            processing_class=tokenizer,
-        )
-    else:
-        trainer = _SimPOTrainer(
-            model,
-            args=CPOConfig(
-                **common, beta=preference.beta, loss_type="simpo", cpo_alpha=0.0, simpo_gamma=preference.simpo_gamma
-            ),
-            train_dataset=pairs,
-            processing_class=tokenizer,
-        )
-    recorder = Recorder(
-        settings, model, preference.steps, evaluate, tokens_of(groups), FLOPS_PER_TOKEN[settings.method]
-    )
+    match settings.method:
+        case "dpo":
+            trainer = _DPOTrainer(
+                model,
+                ref_model=load_model(base),
+                args=DPOConfig(**common, beta=preference.beta),
+                train_dataset=pairs,
+                processing_class=tokenizer,
+            )
+            flops_per_token = 8  # the reference model reads every token too
+        case "simpo":
+            trainer = _SimPOTrainer(
+                model,
+                args=CPOConfig(
+                    **common, beta=preference.beta, loss_type="simpo", cpo_alpha=0.0, simpo_gamma=preference.simpo_gamma
+                ),
+                train_dataset=pairs,
+                processing_class=tokenizer,
+            )
+            flops_per_token = 6
+        case "rl" | "sft":
+            raise ValueError(f"run {settings.run}: {settings.method} is no preference method")
+        case _:
+            assert_never(settings.method)
+    recorder = Recorder(settings, model, preference.steps, evaluate, tokens_of(groups), flops_per_token)
     return train(trainer, recorder)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from rlscape.errors import ConfigError
 from rlscape.files import provenance, write_json
-from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
+from rlscape.models.build import as_decoder, build_model, save_model, store_as_
 from rlscape.models.decoder import Decoder
 from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
@@ -107,9 +107,9 @@ def backward(model: Decoder, examples: Sequence[Example]) -> float:
         [torch.tensor(completion) for _, completion in ordered],
         torch.arange(len(ordered)),
     )
-    own = torch.ones(len(batch.targets), dtype=torch.bool)
-    own[1:] = batch.targets[:-1] != RESULT_ID
-    loss = -completion_log_probs(model, batch, own, "fp32", temperature=1.0).mean()
+    loss_mask = torch.ones(len(batch.targets), dtype=torch.bool)
+    loss_mask[1:] = batch.targets[:-1] != RESULT_ID
+    loss = -completion_log_probs(model, batch, loss_mask, "fp32", temperature=1.0).mean()
     loss.backward()
     return loss.item()
 
@@ -149,8 +149,7 @@ def pretrain(base: BaseSettings, tasks: Mapping[str, TaskSettings], output: str 
             bar.set_postfix(loss=f"{losses[-1]:.3f}")
             if bar.disable:
                 logger.info("%s: step %d/%d, loss %.4f", name, step + 1, settings.steps, losses[-1])
-    if base.precision == "bf16":
-        snap_to_bf16_(model)
+    store_as_(model, base.precision)
     output = Path(output)
     stock.load_state_dict(model.state_dict())
     save_model(stock, output)

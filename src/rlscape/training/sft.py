@@ -16,7 +16,7 @@ Its settings ask what RL's geometry comes from (Paper: no such runs. Here: contr
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from datasets import Dataset
@@ -123,17 +123,22 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
     if sft is None:
         raise ValueError(f"run {settings.run} has no SFT settings: its method is {settings.method}")
     problems = training_problems(settings)
-    tokens_generated = 0
-    if sft.data == "reference":
-        traces = reference_traces(problems)
-    else:
-        groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt)
-        select = own_traces if sft.data == "self" else likeliest_traces
-        traces, tokens_generated = select(problems, groups), tokens_of(groups)
-        if not traces:
-            raise CheckpointError(
-                f"{base}: no sample is correct; `data: {sft.data}` needs a base that solves some problems"
-            )
+    groups: list[Group] = []  # sampled from the base
+    match sft.data:
+        case "reference":
+            traces = reference_traces(problems)
+        case "self":
+            groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt)
+            traces = own_traces(problems, groups)
+        case "likeliest":
+            groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt)
+            traces = likeliest_traces(problems, groups)
+        case _:
+            assert_never(sft.data)
+    if not traces:
+        raise CheckpointError(
+            f"{base}: no sample is correct; `data: {sft.data}` needs a base that solves some problems"
+        )
     arguments = SFTConfig(
         **trainer_arguments(settings, sft, sft.sequences_per_step, output, device),
         dataset_kwargs={"skip_prepare_dataset": True},  # tokenised and labelled already
@@ -141,4 +146,4 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
     model = load_model(base)
     trainer = _Trainer(model, args=arguments, train_dataset=tokenized(traces), processing_class=build_tokenizer())
     trainer.noise, trainer.random = sft.noise, random_source(settings, stream=4)
-    return train(trainer, Recorder(settings, model, sft.steps, evaluate, tokens_generated))
+    return train(trainer, Recorder(settings, model, sft.steps, evaluate, tokens_of(groups)))

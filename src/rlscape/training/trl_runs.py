@@ -49,12 +49,11 @@ class TrlRun:
     model: Model
     """Trained, fp32."""
     metrics: list[Row] = field(default_factory=list)
-    """A row per evaluation: what ``evaluate`` returned, with step, compute (virtual accelerator-seconds), flops (6N
-    per completion token, 2N where it is sampled or read by a reference model), tokens, wall-clock time and, if the
-    run tracks it, the update's size."""
+    """A row per evaluation, with the columns of :meth:`rlscape.rl.trainer.RLTrainer.evaluate` but for the run's
+    identity. ``compute`` is ``flops`` over the rate of one accelerator; ``flops`` are 6N per completion token, 2N where
+    it is sampled or read by a reference model."""
     updates: list[Row] = field(default_factory=list)
-    """A row per optimiser step: step, completion tokens, loss, norm of the gradient before clipping and, if the run
-    tracks them, the divergences of :class:`rlscape.rl.drift.Drift`."""
+    """A row per optimiser step, see :meth:`Recorder.on_log`."""
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     """Step -> weights (fp32, on the CPU) at the evaluations after the first, if the run keeps them."""
 
@@ -175,7 +174,15 @@ class Recorder(TrainerCallback):
                 self._evaluate(step, decoder)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        if logs and "loss" in logs:  # after each step; not the summary at the end
+        """After each step, append a row to ``updates``, the future ``updates.parquet``.
+
+        - ``step``: optimiser steps so far;
+        - ``tokens_trained``: completion tokens of the batch;
+        - ``loss``: as ``trl`` reports it;
+        - ``gradient_norm``: before it is clipped;
+        - ``kl_from_start``, ``kl_to_start``, ``kl_step``: nats per token (:mod:`rlscape.rl.drift`), if tracked.
+        """
+        if logs and "loss" in logs:  # not the summary at the end
             row = {"step": state.global_step, "tokens_trained": self.latest_tokens}
             measured = {"loss": logs["loss"], "gradient_norm": logs["grad_norm"]}
             self.run.updates.append(row | measured | self.distances)

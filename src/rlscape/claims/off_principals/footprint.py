@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from rlscape.claims.parts import Part, above, conclude, neutral
-from rlscape.claims.register import Claim, Conventions, Outcome, span
+from rlscape.claims.register import Claim, Conventions, Outcome, Side, span
 from rlscape.results import pairs
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.settings.scale import Config
 
-AXES = {"above": ("row", "column"), "below": ("column", "row")}
+AXES: dict[Side, tuple[str, str]] = {"above": ("row", "column"), "below": ("column", "row")}
 """Claimed side of row over column dispersion -> the axis of the stripes, and the other one."""
 
 

@@ -1,17 +1,28 @@
 """Evaluators of P2's claims on curvature and on other settings; criteria in words are in ``config/claims.yaml``."""
 
+import operator
 from collections.abc import Callable, Mapping
 
 import pandas as pd
 
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
 from rlscape.claims.parts import Part, above, below, conclude
-from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim, Conventions, Outcome, Verdict
+from rlscape.claims.register import (
+    INCONCLUSIVE,
+    NOT_REPLICATED,
+    REPLICATED,
+    Claim,
+    Conventions,
+    Outcome,
+    Side,
+    Verdict,
+)
 from rlscape.results import loss, weights
 from rlscape.scaling.compare import judge
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.settings.scale import Config
 
+BEYOND: dict[Side, Callable] = {"above": operator.gt, "below": operator.lt}
 SIZE_FREE = {
     "efficiency": ("efficiency",),
     "largest angle": ("max_angle_left", "max_angle_right"),
@@ -88,7 +99,7 @@ def _over_settings(
     measure: str,
     statistic: Callable[[pd.DataFrame], float],
     matrices: Mapping[str, pd.DataFrame],
-    side: str,
+    side: Side,
     margin: float,
 ) -> Part:
     """A part that holds if the interval over settings lies beyond the margin, and every setting on that side of 0.
@@ -97,14 +108,14 @@ def _over_settings(
     """
     values = pd.Series({arm: statistic(table) for arm, table in matrices.items()})
     interval = t_interval(values)
-    against = values[~(values < 0 if side == "below" else values > 0)]
+    against = values[~BEYOND[side](values, 0)]
     verdict = _side(interval, side, margin)
     if verdict == REPLICATED and len(against):
         verdict = INCONCLUSIVE
     return Part(measure + (f" (against: {', '.join(against.index)})" if len(against) else ""), interval, verdict)
 
 
-def _side(interval: Interval, side: str, margin: float) -> Verdict:
+def _side(interval: Interval, side: Side, margin: float) -> Verdict:
     judged = judge(interval, margin)
     if judged == side:
         return REPLICATED

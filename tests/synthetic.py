@@ -15,8 +15,8 @@ from rlscape.config import Config, GeometrySettings, load_config
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_pair
 from rlscape.scaling.curves import Curve, Initial
-from rlscape.scaling.fit import SigmoidFit, failed_fit
 from rlscape.scaling.forecast import Bands, FittedCurve, Forecast, plain, score_forecast
+from rlscape.scaling.sigmoid_fit import SigmoidFit, failed_fit
 from rlscape.scaling.windows import WINDOWS, WindowFit
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,8 @@ from rlscape.cli.commands.fit import describe
 from rlscape.cli.main import main
 from rlscape.errors import ConfigError, MetricsError
 from rlscape.scaling.sigmoid import sigmoid
-from rlscape.tools.curves.fit import FitOptions, Report, fit_log
 from rlscape.tools.curves.intervals import Line, Points, Profile, predict, quantile
+from rlscape.tools.curves.log_fit import FitOptions, Report, fit_log
 from rlscape.tools.curves.logs import Log, Series
 from rlscape.tools.curves.seeds import (
     BINS,

@@ -20,7 +20,7 @@ NOT_TESTABLE: Verdict = "not testable at this scale"
 
 
 class Conventions(Settings):
-    """What all criteria share; the first three numbers are those of :mod:`rlscape.scaling.compare`."""
+    """What all criteria share; the first three numbers are those of :mod:`rlscape.scaling.arm_comparison`."""
 
     reference_arm: str
     margin_share: float

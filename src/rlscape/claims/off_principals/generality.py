@@ -9,7 +9,7 @@ from rlscape.claims.parts import Part, above, below, conclude
 from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim, Conventions, Outcome, Verdict
 from rlscape.config import Config
 from rlscape.results import loss, weights
-from rlscape.scaling.compare import judge
+from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import Interval, t_interval
 
 SIZE_FREE = {

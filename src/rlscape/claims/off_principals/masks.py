@@ -12,7 +12,7 @@ from rlscape.claims.register import (
 )
 from rlscape.config import Config
 from rlscape.results import weights
-from rlscape.scaling.compare import judge
+from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import t_interval
 
 NULLS_TO_BEAT = {

@@ -29,7 +29,7 @@ from rlscape.claims.scalerl.shared import (
 )
 from rlscape.config import Config
 from rlscape.results import curves
-from rlscape.scaling.compare import equivalence_margin
+from rlscape.scaling.arm_comparison import equivalence_margin
 from rlscape.scaling.sigmoid import crossings
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.scaling.windows import SIGMOID_WINDOWS

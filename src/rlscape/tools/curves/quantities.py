@@ -7,10 +7,10 @@ from typing import Self
 import numpy as np
 from scipy.optimize import least_squares
 
-from rlscape.scaling.compare import reach_level
-from rlscape.scaling.fit import EDGE, SigmoidFit, fit_fixed_ceiling
+from rlscape.scaling.arm_comparison import reach_level
 from rlscape.scaling.lattice import B_LIMITS, log_C_mid_limits
 from rlscape.scaling.sigmoid import FloatArray, sigmoid
+from rlscape.scaling.sigmoid_fit import EDGE, SigmoidFit, fit_fixed_ceiling
 from rlscape.tools.curves.differences import (
     Difference,
     Measured,
@@ -21,8 +21,8 @@ from rlscape.tools.curves.differences import (
     residuals_on_common,
     subtract,
 )
-from rlscape.tools.curves.fit import FitOptions, Report, fit_recipe
 from rlscape.tools.curves.intervals import Points, predict, quantile
+from rlscape.tools.curves.log_fit import FitOptions, Report, fit_recipe
 from rlscape.tools.curves.logs import Log
 from rlscape.tools.curves.seeds import Recipe, binned, to_points
 

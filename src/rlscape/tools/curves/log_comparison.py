@@ -1,6 +1,6 @@
 """``rlscape compare`` as a function: two or more recipes against the first of them, quantity by quantity.
 
-1. A, the asymptote, if the data of both recipes allow a forecast (:mod:`rlscape.tools.curves.fit`).
+1. A, the asymptote, if the data of both recipes allow a forecast (:mod:`rlscape.tools.curves.log_fit`).
 2. The value at the last compute that both recipes have, whatever the verdict.
 3. B at a common ceiling, the mean A of the recipes that allow a forecast: B and C_mid of unequal ceilings do not
    compare (P1, Figure 7). A ratio, given that the recipes do share that ceiling; where A is shown to differ it is not
@@ -21,13 +21,13 @@ from typing import Any, Literal
 import numpy as np
 
 from rlscape.errors import MetricsError
-from rlscape.scaling.compare import common_level, reach_level
+from rlscape.scaling.arm_comparison import common_level, reach_level
 from rlscape.scaling.records import plain
 from rlscape.scaling.sigmoid import crossings
 from rlscape.tools.curves.differences import Difference, Measured
-from rlscape.tools.curves.fit import FURTHEST, UNKNOWN, FitOptions, Point
-from rlscape.tools.curves.fit import Verdict as FitVerdict
 from rlscape.tools.curves.intervals import predict
+from rlscape.tools.curves.log_fit import FURTHEST, UNKNOWN, FitOptions, Point
+from rlscape.tools.curves.log_fit import Verdict as FitVerdict
 from rlscape.tools.curves.logs import Log, normal_name
 from rlscape.tools.curves.quantities import Both, Fitted, first_compute, log_B_at, log_compute_to
 from rlscape.tools.curves.seeds import Estimate, Recipe
@@ -106,7 +106,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LogComparison:
     """Recipes, the first being the reference, and the others against it."""
 
     recipes: tuple[Summary, ...]
@@ -125,7 +125,7 @@ class Comparison:
         return plain(asdict(self))
 
 
-def compare_logs(logs: Mapping[str, Log], options: FitOptions | None = None) -> Comparison:
+def compare_logs(logs: Mapping[str, Log], options: FitOptions | None = None) -> LogComparison:
     """Compare recipes with the first.
 
     Args:
@@ -149,7 +149,7 @@ def compare_logs(logs: Mapping[str, Log], options: FitOptions | None = None) -> 
                 )
     fitted = [Fitted.of(name, log, options) for name, log in logs.items()]
     level, ceiling = _common_level(fitted[0]), _common_ceiling(fitted)
-    return Comparison(
+    return LogComparison(
         recipes=tuple(_summarise(one, level, options) for one in fitted),
         pairs=tuple(_compare(one, fitted[0], level, ceiling, options) for one in fitted[1:]),
         level=_in_units(level, options),

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, FIGURES
 from rlscape.claims.off_principals import adapters, bias, footprint, generality, sparsity
-from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, Evaluator, Register
+from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, ClaimEvaluator, Register
 from rlscape.claims.scalerl import ablations, forecasts, recipes, scale, stability
 from rlscape.config import Config, describe
 from rlscape.errors import ConfigError
 
-EVALUATORS: dict[str, Evaluator] = {
+EVALUATORS: dict[str, ClaimEvaluator] = {
     evaluator.__name__: evaluator
     for evaluator in (
         forecasts.forecast_holds,

@@ -78,7 +78,7 @@ class Outcome:
     reason: str
 
 
-Evaluator = Callable[[Claim, Conventions, Config], Outcome]
+ClaimEvaluator = Callable[[Claim, Conventions, Config], Outcome]
 
 
 def outcome(verdict: Verdict, measure: str, interval: Interval, reason: str) -> Outcome:

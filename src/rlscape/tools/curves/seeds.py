@@ -162,7 +162,7 @@ def residual_correlation(profiles: Sequence[Profile]) -> float:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PooledRuns:
     """The runs of a recipe, fitted: pooled, and each on its own. Made by :meth:`of`; all on the scale from 0 to 1."""
 
     profile: Profile

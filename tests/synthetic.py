@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from rlscape.catalogue import ARMS, DOWNSTREAM, resolve_run, runs_of, with_catalogue
 from rlscape.config import Config, GeometrySettings, load_config
 from rlscape.files import write_json, write_parquet
-from rlscape.geometry.measure import measure_pair
+from rlscape.geometry.measure import measure_update
 from rlscape.scaling.curves import Curve, Initial
 from rlscape.scaling.forecast import Bands, FittedCurve, Forecast, plain, score_forecast
 from rlscape.scaling.sigmoid_fit import SigmoidFit, failed_fit
@@ -267,7 +267,7 @@ def write_geometry(config: Config, run: str, base: dict, tuned: dict) -> None:
         (directory / name).mkdir(parents=True, exist_ok=True)
         save_file(tensors, directory / name / "model.safetensors")
     settings = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=10)
-    measured = measure_pair(directory / "base", directory / "tuned", settings, torch.Generator().manual_seed(0))
+    measured = measure_update(directory / "base", directory / "tuned", settings, torch.Generator().manual_seed(0))
     write_parquet(directory / "matrices.parquet", measured.matrices)
     write_parquet(directory / "spectra.parquet", measured.spectra)
     np.savez_compressed(directory / "masks.npz", **measured.masks)

@@ -12,7 +12,7 @@ import torch
 from rlscape.cli.common import fail_clearly, parse_settings, start_logging
 from rlscape.config import GeometrySettings
 from rlscape.files import atomic, write_json, write_parquet
-from rlscape.geometry.measure import measure_pair
+from rlscape.geometry.measure import measure_update
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     torch.set_num_threads(1)
     settings = parse_settings(GeometrySettings, arguments.settings)
     random = torch.Generator().manual_seed(arguments.seed)
-    measured = measure_pair(arguments.base, arguments.model, settings, random)
+    measured = measure_update(arguments.base, arguments.model, settings, random)
     write_parquet(arguments.output / "matrices.parquet", measured.matrices)
     write_parquet(arguments.output / "spectra.parquet", measured.spectra)
     with atomic(arguments.output / "masks.npz") as path, path.open("wb") as file:

@@ -11,7 +11,7 @@ import torch
 from rlscape.cli.common import fail_clearly, parse_settings, start_logging
 from rlscape.config import GeometrySettings
 from rlscape.files import write_parquet
-from rlscape.geometry.operators import measure_checkpoint
+from rlscape.geometry.operators import measure_operators
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     start_logging()
     torch.set_num_threads(1)
     settings = parse_settings(GeometrySettings, arguments.settings)
-    measured = measure_checkpoint(arguments.base, arguments.model, settings)
+    measured = measure_operators(arguments.base, arguments.model, settings)
     write_parquet(arguments.output / "operators.parquet", measured.operators)
     write_parquet(arguments.output / "mantissa.parquet", measured.mantissa)
 

@@ -11,7 +11,7 @@ import torch
 from rlscape.cli.common import fail_clearly, parse_settings, start_logging
 from rlscape.config import GeometrySettings
 from rlscape.files import write_parquet
-from rlscape.geometry.pairs import ComparedRun, measure_pairs
+from rlscape.geometry.pairs import ComparedRun, compare_runs
 from rlscape.settings import Settings
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     torch.set_num_threads(1)
     runs = parse_settings(ComparedRuns, arguments.runs).runs
     settings = parse_settings(GeometrySettings, arguments.settings)
-    measured = measure_pairs(runs, settings, torch.Generator().manual_seed(arguments.seed))
+    measured = compare_runs(runs, settings, torch.Generator().manual_seed(arguments.seed))
     write_parquet(arguments.pairs, measured.pairs)
     write_parquet(arguments.stripes, measured.stripes)
 

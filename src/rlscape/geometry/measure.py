@@ -202,8 +202,8 @@ def identify(tensor: str) -> dict[str, Any]:
     return {"tensor": tensor, "layer": int(layer[1]) if layer else None, "kind": KINDS.get(module)}
 
 
-class PairMeasurement(NamedTuple):
-    """What :func:`measure_pair` found."""
+class UpdateMeasurement(NamedTuple):
+    """What :func:`measure_update` found."""
 
     matrices: pd.DataFrame
     """A row per matrix: tensor, layer, kind and the columns of :func:`measure_matrix`."""
@@ -215,7 +215,9 @@ class PairMeasurement(NamedTuple):
     """Sparsity, x and sizes over ``all`` parameters and over the ``linear`` ones inside the blocks."""
 
 
-def measure_pair(base: Path, tuned: Path, settings: GeometrySettings, generator: torch.Generator) -> PairMeasurement:
+def measure_update(
+    base: Path, tuned: Path, settings: GeometrySettings, generator: torch.Generator
+) -> UpdateMeasurement:
     """Measure every weight matrix of a checkpoint directory against its base, streaming tensor by tensor.
 
     Norms, biases and tensors of unknown modules enter the summary only.
@@ -249,7 +251,7 @@ def measure_pair(base: Path, tuned: Path, settings: GeometrySettings, generator:
             off,
             totals["all"].parameters,
         )
-    return PairMeasurement(
+    return UpdateMeasurement(
         pd.DataFrame(rows).astype({"layer": "Int64"}),
         pd.concat(spectrum_frames, ignore_index=True).astype({"layer": "Int64"}),
         packed,

@@ -14,9 +14,10 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from rlscape.config import GeometrySettings
-from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
+from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.profiles import describe
 from rlscape.geometry.sparsity import UpdateTotals
+from rlscape.models.tensor_names import identify
 
 State = Mapping[str, Tensor]
 """A model's tensors by name."""

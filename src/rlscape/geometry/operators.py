@@ -18,8 +18,9 @@ from rlscape.config import GeometrySettings
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.checkpoints import stream_pair
-from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
+from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.sparsity import UpdateTotals, isotropic_density
+from rlscape.models.tensor_names import identify
 
 RANK_FRACTIONS = (1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """k / min(m, n)."""

@@ -25,11 +25,11 @@ from rlscape.errors import CheckpointError
 from rlscape.files import read_json
 from rlscape.geometry import masks, nulls
 from rlscape.geometry.checkpoints import stream_pair
-from rlscape.geometry.measure import identify
 from rlscape.geometry.profiles import AXES
 from rlscape.geometry.sparsity import update_mask
 from rlscape.models.decoder import DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
+from rlscape.models.tensor_names import identify
 from rlscape.settings import Settings
 
 TOP_SHARE = 0.2

@@ -16,9 +16,10 @@ from torch import Tensor
 from rlscape.config import GeometrySettings
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
-from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
+from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.snapshots import stream_history
 from rlscape.geometry.sparsity import UpdateTotals
+from rlscape.models.tensor_names import identify
 
 PROFILED_KINDS = ("q", "o")
 AXES = {"row": 1, "column": 0}

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from rlscape.config import Intervention, LayerEdit
 from rlscape.errors import ConfigError
-from rlscape.geometry.nulls import haar_orthogonal
 from rlscape.models.build import snap_to_bf16_
 from rlscape.models.decoder import Decoder, DecoderConfig
+from rlscape.random_matrices import haar_orthogonal
 
 INTERVENTION_FILE = "intervention.json"
 """In the directory of a changed base: its settings, and how exact the change is."""

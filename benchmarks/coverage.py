@@ -2,7 +2,7 @@
 
     python benchmarks/coverage.py --json
 
-Every simulation goes through the function behind the command (:func:`rlscape.tools.curves.fit.fit_log`). What is
+Every simulation goes through the function behind the command (:func:`rlscape.tools.curves.log_fit.fit_log`). What is
 simulated and what came out: benchmarks/README.md.
 """
 
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from rlscape.files import provenance
 from rlscape.scaling.records import plain
 from rlscape.scaling.sigmoid import FloatArray, sigmoid
-from rlscape.tools.curves.fit import FitOptions, Report, fit_log
+from rlscape.tools.curves.log_fit import FitOptions, Report, fit_log
 from rlscape.tools.curves.logs import Log, Series
 
 R_0 = 0.40

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 
 from rlscape.catalogue import ARMS
 from rlscape.files import write_json, write_parquet
-from rlscape.geometry.measure import measure_pair
-from rlscape.geometry.pairs import ComparedRun, measure_pairs
+from rlscape.geometry.measure import measure_update
+from rlscape.geometry.pairs import ComparedRun, compare_runs
 from rlscape.models.decoder import WEIGHTS, DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
 from rlscape.paths import results_dir, run_name
@@ -92,9 +92,9 @@ def write_pair_results(config: Config, sgd: bool = False) -> None:
             original = root / "bases/deep" if changed else None
             compared.append(ComparedRun(run=run, base=base, model=model, original=original))
             if run.startswith("footprint"):
-                masks = measure_pair(base, model, SETTINGS, random).masks
+                masks = measure_update(base, model, SETTINGS, random).masks
                 (root / "geometry" / run).mkdir(parents=True, exist_ok=True)
                 np.savez_compressed(root / "geometry" / run / "masks.npz", **masks)
-        measured = measure_pairs(compared, SETTINGS, random)
+        measured = compare_runs(compared, SETTINGS, random)
         write_parquet(root / "geometry" / f"pairs_{group}.parquet", measured.pairs)
         write_parquet(root / "geometry" / f"stripes_{group}.parquet", measured.stripes)

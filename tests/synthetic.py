@@ -13,11 +13,12 @@ from safetensors.torch import save_file
 from rlscape.catalogue import ARMS, resolve_run, runs_of, with_catalogue
 from rlscape.catalogue.resolve import DOWNSTREAM
 from rlscape.files import write_json, write_parquet
-from rlscape.geometry.measure import measure_pair
+from rlscape.geometry.measure import measure_update
 from rlscape.paths import results_dir
+from rlscape.geometry.measure import measure_update
 from rlscape.scaling.curves import Curve, Initial
-from rlscape.scaling.fit import SigmoidFit, failed_fit
 from rlscape.scaling.forecast import Bands, FittedCurve, Forecast, plain, score_forecast
+from rlscape.scaling.sigmoid_fit import SigmoidFit, failed_fit
 from rlscape.scaling.windows import WINDOWS, WindowFit
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.reading import load_config
@@ -271,7 +272,7 @@ def write_geometry(config: Config, run: str, base: dict, tuned: dict) -> None:
         (directory / name).mkdir(parents=True, exist_ok=True)
         save_file(tensors, directory / name / "model.safetensors")
     settings = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=10)
-    measured = measure_pair(directory / "base", directory / "tuned", settings, torch.Generator().manual_seed(0))
+    measured = measure_update(directory / "base", directory / "tuned", settings, torch.Generator().manual_seed(0))
     write_parquet(directory / "matrices.parquet", measured.matrices)
     write_parquet(directory / "spectra.parquet", measured.spectra)
     np.savez_compressed(directory / "masks.npz", **measured.masks)

@@ -18,7 +18,7 @@ from rlscape.errors import ConfigError, ResultError, fail_clearly
 from rlscape.figures.scalerl.control_head_precision import LEAST_MISMATCH
 from rlscape.files import write_parquet
 from rlscape.paths import results_dir
-from rlscape.scaling import compare
+from rlscape.scaling import arm_comparison
 from rlscape.scaling.stability import COLLAPSE_EVALUATIONS, collapsed
 from rlscape.settings.scale import Config
 from tests import synthetic
@@ -46,9 +46,9 @@ def precise_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_register_agrees_with_the_code() -> None:
     register = load_register(CLAIMS)
     conventions = register.conventions
-    assert conventions.margin_share == compare.MARGIN_SHARE
-    assert conventions.level_share == compare.LEVEL_SHARE
-    assert conventions.seeds_for_neutral == compare.SEEDS_FOR_NEUTRAL
+    assert conventions.margin_share == arm_comparison.MARGIN_SHARE
+    assert conventions.level_share == arm_comparison.LEVEL_SHARE
+    assert conventions.seeds_for_neutral == arm_comparison.SEEDS_FOR_NEUTRAL
     assert conventions.collapse_evaluations == COLLAPSE_EVALUATIONS
     mismatches = {claim.thresholds["min_mismatch"] for claim in register.claims if "min_mismatch" in claim.thresholds}
     assert mismatches == {LEAST_MISMATCH}

@@ -14,8 +14,8 @@ from rlscape.files import read_json, write_json
 from rlscape.results import curves as results
 from rlscape.scaling import curves
 from rlscape.scaling.arms import read_ends, read_fit, summarise_arms
-from rlscape.scaling.fit import SigmoidFit
 from rlscape.scaling.sigmoid import sigmoid
+from rlscape.scaling.sigmoid_fit import SigmoidFit
 from rlscape.scaling.windows import WINDOWS, WindowFit
 from tests.entries import run_entry
 from tests.synthetic import Run, small_config, write_scalerl_results

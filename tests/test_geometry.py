@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from rlscape.cli import measure_geometry
 from rlscape.geometry import masks, spectra
-from rlscape.geometry.measure import load_mask, measure_matrix, measure_pair
+from rlscape.geometry.measure import load_mask, measure_matrix, measure_update
 from rlscape.geometry.sparsity import (
     HALF_ULP,
     UpdateTotals,
@@ -268,7 +268,7 @@ def test_measuring_twice_gives_the_same_bits(run, pair, tmp_path):
     run(*pair, tmp_path / "second")
     for name in ("matrices.parquet", "spectra.parquet", "masks.npz", "summary.json"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
-    other = measure_pair(*pair, SETTINGS, generator(4)).matrices
+    other = measure_update(*pair, SETTINGS, generator(4)).matrices
     first = pd.read_parquet(tmp_path / "first/matrices.parquet")
     assert (other.overlap_principal == first.overlap_principal).all()
     assert (other.overlap_principal_isotropic != first.overlap_principal_isotropic).any()
@@ -276,20 +276,20 @@ def test_measuring_twice_gives_the_same_bits(run, pair, tmp_path):
 
 def test_shards_are_read_as_one_model(pair, tmp_path):
     base, tuned = pair
-    whole = measure_pair(base, tuned, SETTINGS, generator()).matrices
+    whole = measure_update(base, tuned, SETTINGS, generator()).matrices
     tensors = {name: snapped(*shape, seed=i) for i, (name, shape) in enumerate(SHAPES.items())}
     (base / "model.safetensors").unlink()
     names = list(tensors)
     for shard, part in enumerate((names[:2], names[2:])):
         save_file({name: tensors[name] for name in part}, base / f"model-{shard}.safetensors")
-    pd.testing.assert_frame_equal(measure_pair(base, tuned, SETTINGS, generator()).matrices, whole)
+    pd.testing.assert_frame_equal(measure_update(base, tuned, SETTINGS, generator()).matrices, whole)
 
 
 def test_a_base_off_the_lattice_is_reported(pair, caplog):
     base, tuned = pair
-    measure_pair(base, tuned, SETTINGS, generator())
+    measure_update(base, tuned, SETTINGS, generator())
     assert not caplog.records
-    measure_pair(tuned, base, SETTINGS, generator())
+    measure_update(tuned, base, SETTINGS, generator())
     assert "snap the base to bf16" in caplog.text
 
 

@@ -11,6 +11,7 @@ from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.measure import measure_matrix
 from rlscape.geometry.sparsity import HALF_ULP, isotropic_density
 from rlscape.settings.measurement import GeometrySettings
+from rlscape.random_matrices import haar_orthogonal
 
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=5)
 
@@ -53,7 +54,7 @@ def test_nulls_keep_what_they_promise():
 
 def test_haar_matrices_are_orthogonal_and_unbiased():
     random = generator()
-    draws = torch.stack([nulls.haar_orthogonal(3, random) for _ in range(4000)])
+    draws = torch.stack([haar_orthogonal(3, random) for _ in range(4000)])
     torch.testing.assert_close(draws @ draws.mT, torch.eye(3, dtype=torch.float64).expand(4000, 3, 3))
     error = 4 / math.sqrt(3 * 4000)  # an entry has variance 1/3
     assert draws.mean(0).abs().max() < error  # a bare QR has diagonal mean far from 0

@@ -210,7 +210,7 @@ def enrichment(table, operator):
 
 def test_an_isotropic_update_shows_chance_and_nulls_only():
     base = snapped(256, 128)
-    table = operators.measure_operators(tuned(base, of_size(0.6, base, gaussian(256, 128, seed=1))))
+    table = operators.vary_operators(tuned(base, of_size(0.6, base, gaussian(256, 128, seed=1))))
     coordinates = table[table["operator"].isin(("principal", "low"))]
     assert len(coordinates) == len(operators.DENSITIES) * (1 + len(operators.RANK_FRACTIONS))
     for share in ("overlap", "largest", "energy"):
@@ -228,14 +228,14 @@ def test_masks_and_subspaces_can_disagree():
     principal = start.masks["principal"]
     k = start.rank
     inside = start.svd.U[:, :k] @ gaussian(k, k, seed=3) @ start.svd.Vh[:k]
-    off_entries = operators.measure_operators(tuned(base, of_size(1.0, base, inside * ~principal)))
+    off_entries = operators.vary_operators(tuned(base, of_size(1.0, base, inside * ~principal)))
     assert enrichment(off_entries, "principal") == pytest.approx(0, abs=1e-9)
     assert enrichment(off_entries, "both") > 3
     noise = gaussian(96, 96, seed=4)
     left, right = start.svd.U[:, :k], start.svd.Vh[:k]
     outside = noise - left @ (left.T @ noise)
     outside = outside - (outside @ right.T) @ right
-    on_entries = operators.measure_operators(tuned(base, of_size(1.0, base, outside * (1 + 3 * principal))))
+    on_entries = operators.vary_operators(tuned(base, of_size(1.0, base, outside * (1 + 3 * principal))))
     assert enrichment(on_entries, "principal") > 1.6
     assert row_of(on_entries, "principal")["largest"] > row_of(on_entries, "principal")["largest_binned"] + 0.1
     assert enrichment(on_entries, "both") < 1

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from scipy.optimize import curve_fit
 
-from rlscape.scaling import fit as fitting
 from rlscape.scaling.arms import RunFit
 from rlscape.scaling.ceilings import fit_at_ceilings, shared_ceiling
-from rlscape.scaling.compare import (
+from rlscape.settings.measurement import FitSettings
+from rlscape.scaling import sigmoid_fit
+from rlscape.scaling.arm_comparison import (
     Reached,
     common_level,
     compare_paired,
@@ -18,8 +19,9 @@ from rlscape.scaling.compare import (
     reach_level,
     summarise_reached,
 )
+from rlscape.scaling.arms import RunFit
+from rlscape.scaling.ceilings import fit_at_ceilings, shared_ceiling
 from rlscape.scaling.curves import Curve, Initial, positive_error
-from rlscape.scaling.fit import SigmoidFit, fit_fixed_ceiling, fit_grid, fit_least_squares, midpoint_limit
 from rlscape.scaling.forecast import Forecast, make_forecast, score_forecast
 from rlscape.scaling.rivals import fit_exponential_saturation, fit_power_law
 from rlscape.scaling.sigmoid import (
@@ -30,6 +32,7 @@ from rlscape.scaling.sigmoid import (
     power_law,
     sigmoid,
 )
+from rlscape.scaling.sigmoid_fit import SigmoidFit, fit_fixed_ceiling, fit_grid, fit_least_squares, midpoint_limit
 from rlscape.scaling.uncertainty import (
     Interval,
     bootstrap_fits,
@@ -140,7 +143,7 @@ def test_recovers_the_published_parameters(name: str) -> None:
     assert np.std([refit.A for refit in refits]) < 0.02
     grid = fit_grid(curve.compute, curve.pass_rate, R_0)
     assert grid.A == pytest.approx(fit.A, abs=0.01) and not grid.at_edge
-    assert grid.A / fitting.A_STEP == pytest.approx(round(grid.A / fitting.A_STEP))
+    assert grid.A / sigmoid_fit.A_STEP == pytest.approx(round(grid.A / sigmoid_fit.A_STEP))
 
 
 def test_free_initial_agrees_with_a_good_measurement_and_corrects_a_bad_one() -> None:
@@ -259,7 +262,7 @@ def test_steepness_at_the_mean_ceiling_and_beside_it() -> None:
         tables.append(pd.DataFrame({"arm": arm, "seed": seed, "samples": SAMPLES} | columns))
     mean = shared_ceiling(runs)
     assert mean == pytest.approx((np.mean([runs[0].fit.A, runs[1].fit.A]) + runs[2].fit.A) / 2)
-    failed = RunFit("failed", 0, fitting.failed_fit(0.4, 20, "least_squares", "made to fail"), INITIAL, 1.0)
+    failed = RunFit("failed", 0, sigmoid_fit.failed_fit(0.4, 20, "least_squares", "made to fail"), INITIAL, 1.0)
     assert shared_ceiling([*runs, failed]) == mean
 
     table = fit_at_ceilings(runs, pd.concat(tables).sample(frac=1, random_state=0), SETTINGS)

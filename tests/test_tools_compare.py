@@ -15,9 +15,9 @@ from rlscape.cli.compare import describe, split_recipe
 from rlscape.cli.main import main
 from rlscape.errors import MetricsError
 from rlscape.scaling.sigmoid import FloatArray, compute_to_reach, sigmoid
-from rlscape.tools.curves.compare import Comparison, Pair, Quantity, compare_logs
 from rlscape.tools.curves.differences import Measured, Shared, measure_shared, names_pair, subtract
-from rlscape.tools.curves.fit import FitOptions
+from rlscape.tools.curves.log_comparison import LogComparison, Pair, Quantity, compare_logs
+from rlscape.tools.curves.log_fit import FitOptions
 from rlscape.tools.curves.logs import Log, Series
 
 R_0 = 0.4
@@ -418,7 +418,7 @@ def test_command_refuses_what_it_cannot_compare(tmp_path: Path, command: Callabl
 
 def test_text_says_what_could_have_been_shown() -> None:
     rng = np.random.default_rng(14)
-    comparison: Comparison = compare_logs({"a": simulated(rng), "b": simulated(rng)})
+    comparison: LogComparison = compare_logs({"a": simulated(rng), "b": simulated(rng)})
     found = quantity(comparison.pairs[0], "A")
     text = describe(comparison)
     assert f"no difference shown (could have shown one of {found.detectable:.2g})" in text

@@ -17,12 +17,12 @@ from rlscape.pipeline.fit_curve import describe
 from rlscape.cli.main import main
 from rlscape.errors import ConfigError, MetricsError
 from rlscape.scaling.sigmoid import sigmoid
-from rlscape.tools.curves.fit import FitOptions, Report, fit_log
 from rlscape.tools.curves.intervals import Line, Points, Profile, predict, quantile
+from rlscape.tools.curves.log_fit import FitOptions, Report, fit_log
 from rlscape.tools.curves.logs import Log, Series
 from rlscape.tools.curves.seeds import (
     BINS,
-    Recipe,
+    PooledRuns,
     between_runs,
     binned,
     lag_correlation,
@@ -112,12 +112,12 @@ def self_brackets(middle: float, step: float) -> list[tuple[float, float]]:
 
 
 def test_a_change_is_the_difference_of_the_curve_and_zero_over_no_distance():
-    recipe = Recipe.of(log_of(grid(), observed(curve(grid()))).series, (0, 1), None, 0.95)
-    gain = recipe.change(4000, 8000)
-    assert gain.estimate == pytest.approx(recipe.at(8000).estimate - recipe.at(4000).estimate)
-    assert recipe.change(4000, 4000).high == pytest.approx(0, abs=1e-12)
+    pooled = PooledRuns.of(log_of(grid(), observed(curve(grid()))).series, (0, 1), None, 0.95)
+    gain = pooled.change(4000, 8000)
+    assert gain.estimate == pytest.approx(pooled.at(8000).estimate - pooled.at(4000).estimate)
+    assert pooled.change(4000, 4000).high == pytest.approx(0, abs=1e-12)
     # the changes of two points of one curve are bound to each other: known better than each on its own
-    assert gain.high - gain.low < recipe.at(8000).high - recipe.at(8000).low
+    assert gain.high - gain.low < pooled.at(8000).high - pooled.at(8000).low
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say_and_cut_data_are_refused():
@@ -202,8 +202,8 @@ def test_shared_noise_is_measured_and_widens_the_interval():
     assert abs(apart.residual_correlation) < 0.25
     assert alike.residual_correlation == pytest.approx(0.5, abs=0.2)
     assert alike.inflation > 1.5 > apart.inflation
-    same = Recipe.of(log_of(compute, *[curve(compute) + error * common] * 3).series, (0, 1), None, 0.95)
-    one = Recipe.of(log_of(compute, curve(compute) + error * common).series, (0, 1), None, 0.95)
+    same = PooledRuns.of(log_of(compute, *[curve(compute) + error * common] * 3).series, (0, 1), None, 0.95)
+    one = PooledRuns.of(log_of(compute, curve(compute) + error * common).series, (0, 1), None, 0.95)
     # three copies of one run tell what one tells (rho is clipped to 0.95, and t has more degrees of freedom)
     assert same.A.high - same.A.low == pytest.approx(one.A.high - one.A.low, rel=0.05)
 
@@ -241,8 +241,8 @@ def test_correlation_needs_no_common_grid():
 def test_samples_count_only_if_all_runs_have_them():
     compute = grid()
     known, unknown = (log_of(compute, observed(curve(compute), 5), samples=n).series[0] for n in (SAMPLES, None))
-    recipe = Recipe.of((known, unknown), (0, 1), None, 0.95)
-    assert not recipe.profile.points.known_noise and set(recipe.profile.points.weights) == {1.0}
+    pooled = PooledRuns.of((known, unknown), (0, 1), None, 0.95)
+    assert not pooled.profile.points.known_noise and set(pooled.profile.points.weights) == {1.0}
 
 
 # Verdicts

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, FIGURES
 from rlscape.claims.off_principals import adapters, bias, footprint, generality, sparsity
-from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, Conventions, Evaluator, Register
+from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, ClaimEvaluator, Conventions, Register
 from rlscape.claims.register import outcome as of_interval
 from rlscape.claims.scalerl import ablations, forecasts, recipes, scale, stability
 from rlscape.errors import ConfigError
@@ -23,7 +23,7 @@ from rlscape.scaling.uncertainty import Interval
 from rlscape.settings.reading import describe
 from rlscape.settings.scale import Config
 
-EVALUATORS: dict[str, Evaluator] = {
+EVALUATORS: dict[str, ClaimEvaluator] = {
     evaluator.__name__: evaluator
     for evaluator in (
         forecasts.forecast_holds,

@@ -13,7 +13,7 @@ from rlscape.claims.register import (
     outcome,
     span,
 )
-from rlscape.scaling.compare import judge
+from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import Interval
 
 WORDS = {REPLICATED: "holds", NOT_REPLICATED: "refuted", INCONCLUSIVE: "open"}

@@ -22,7 +22,7 @@ Side = Literal["above", "below"]
 
 
 class Conventions(Settings):
-    """What all criteria share; the first three numbers are those of :mod:`rlscape.scaling.compare`."""
+    """What all criteria share; the first three numbers are those of :mod:`rlscape.scaling.arm_comparison`."""
 
     reference_arm: str
     margin_share: float
@@ -80,7 +80,7 @@ class Outcome:
     reason: str
 
 
-Evaluator = Callable[[Claim, Conventions, Config], Outcome]
+ClaimEvaluator = Callable[[Claim, Conventions, Config], Outcome]
 
 
 def outcome(verdict: Verdict, measure: str, interval: Interval, reason: str) -> Outcome:

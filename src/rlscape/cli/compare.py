@@ -10,7 +10,7 @@ from rlscape.cli.fit import add_log_arguments, check_plot, fit_options, read_log
 from rlscape.errors import MetricsError
 
 if TYPE_CHECKING:
-    from rlscape.tools.curves.compare import Comparison, Crossing, Pair, Quantity
+    from rlscape.tools.curves.log_comparison import Crossing, LogComparison, Pair, Quantity
     from rlscape.tools.curves.logs import Log
     from rlscape.tools.curves.seeds import Estimate
 
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Compare, print the result, and draw it if asked to."""
-    from rlscape.tools.curves.compare import compare_logs
+    from rlscape.tools.curves.log_comparison import compare_logs
 
     check_plot(arguments.plot)
     options = fit_options(arguments)
@@ -112,7 +112,7 @@ def split_recipe(text: str) -> tuple[str, list[Path]]:
     return name, paths
 
 
-def describe(comparison: "Comparison") -> str:
+def describe(comparison: "LogComparison") -> str:
     """The comparison as text: a line per recipe, then every recipe against the reference."""
     percent = f"{100 * comparison.confidence:g}%"
     reference = comparison.recipes[0].name
@@ -136,7 +136,7 @@ def _number(value: "Estimate", width: int = 8) -> str:
     return f"{'-':>{width}}" if value.estimate != value.estimate else f"{value.estimate:>{width}.4g}"
 
 
-def _describe_pair(pair: "Pair", comparison: "Comparison", reference: str) -> list[str]:
+def _describe_pair(pair: "Pair", comparison: "LogComparison", reference: str) -> list[str]:
     names = {
         "A": "A",
         "value": f"value at {pair.last_common:.4g}",

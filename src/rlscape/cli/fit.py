@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rlscape.tools.curves.fit import FitOptions, Point, Report
+    from rlscape.tools.curves.log_fit import FitOptions, Point, Report
     from rlscape.tools.curves.logs import Log
     from rlscape.tools.curves.seeds import Estimate
 
@@ -89,7 +89,7 @@ def fit_options(arguments: argparse.Namespace) -> "FitOptions":
     Raises:
         ConfigError: a value makes no sense.
     """
-    from rlscape.tools.curves.fit import FitOptions
+    from rlscape.tools.curves.log_fit import FitOptions
 
     named = ("initial", "improvement", "confidence", "within", "until")
     given = {name: getattr(arguments, name) for name in named if hasattr(arguments, name)}
@@ -137,7 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fit, print the report, and draw it if asked to."""
-    from rlscape.tools.curves.fit import fit_log
+    from rlscape.tools.curves.log_fit import fit_log
 
     check_plot(arguments.plot)
     options = fit_options(arguments)

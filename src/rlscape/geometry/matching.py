@@ -13,9 +13,10 @@ import pandas as pd
 from scipy.optimize import brentq
 from torch import Tensor
 
-from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
+from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.profiles import describe
 from rlscape.geometry.sparsity import UpdateTotals
+from rlscape.models.tensor_names import identify
 from rlscape.settings.measurement import GeometrySettings
 
 State = Mapping[str, Tensor]

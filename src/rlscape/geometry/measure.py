@@ -2,12 +2,11 @@
 
 import logging
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,22 +17,10 @@ from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.checkpoints import stream_pair
 from rlscape.geometry.sparsity import UpdateTotals, scale_to_density, update_mask
+from rlscape.models.tensor_names import MODULES, identify
 from rlscape.settings.measurement import GeometrySettings
 
 log = logging.getLogger(__name__)
-
-KINDS = {
-    "q_proj": "q",
-    "k_proj": "k",
-    "v_proj": "v",
-    "o_proj": "o",
-    "gate_proj": "gate",
-    "up_proj": "up",
-    "down_proj": "down",
-    "embed_tokens": "embed",
-    "lm_head": "head",
-}
-"""Module name in ``transformers`` -> kind of matrix."""
 
 SIMULATED: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "isotropic": nulls.isotropic_update,
@@ -195,15 +182,8 @@ def _spectrum(tuned: TunedMatrix) -> pd.DataFrame:
     )
 
 
-def identify(tensor: str) -> dict[str, Any]:
-    """Layer (None outside the blocks) and kind of a tensor, from its name."""
-    module = tensor.split(".")[-2] if "." in tensor else tensor
-    layer = re.search(r"\.layers\.(\d+)\.", tensor)
-    return {"tensor": tensor, "layer": int(layer[1]) if layer else None, "kind": KINDS.get(module)}
-
-
-class PairMeasurement(NamedTuple):
-    """What :func:`measure_pair` found."""
+class UpdateMeasurement(NamedTuple):
+    """What :func:`measure_update` found."""
 
     matrices: pd.DataFrame
     """A row per matrix: tensor, layer, kind and the columns of :func:`measure_matrix`."""
@@ -215,7 +195,9 @@ class PairMeasurement(NamedTuple):
     """Sparsity, x and sizes over ``all`` parameters and over the ``linear`` ones inside the blocks."""
 
 
-def measure_pair(base: Path, tuned: Path, settings: GeometrySettings, generator: torch.Generator) -> PairMeasurement:
+def measure_update(
+    base: Path, tuned: Path, settings: GeometrySettings, generator: torch.Generator
+) -> UpdateMeasurement:
     """Measure every weight matrix of a checkpoint directory against its base, streaming tensor by tensor.
 
     Norms, biases and tensors of unknown modules enter the summary only.
@@ -240,7 +222,9 @@ def measure_pair(base: Path, tuned: Path, settings: GeometrySettings, generator:
         for name, mask in {"update": matrix.changed, "principal": matrix.base.masks["principal"]}.items():
             packed[f"{tensor}/{name}"] = np.packbits(mask.numpy())
     if not rows:
-        raise CheckpointError(f"{base}: no matrix is called {', '.join(KINDS)}; expected a causal language model")
+        raise CheckpointError(
+            f"{base}: no matrix is called {', '.join(MODULES.values())}; expected a causal language model"
+        )
     if off := totals["all"].off_lattice:
         log.warning(
             "%s: %d of %d base weights are not bf16 values; rounding then has no dead zone, so the sparsity "
@@ -249,7 +233,7 @@ def measure_pair(base: Path, tuned: Path, settings: GeometrySettings, generator:
             off,
             totals["all"].parameters,
         )
-    return PairMeasurement(
+    return UpdateMeasurement(
         pd.DataFrame(rows).astype({"layer": "Int64"}),
         pd.concat(spectrum_frames, ignore_index=True).astype({"layer": "Int64"}),
         packed,

@@ -15,6 +15,8 @@ import torch
 from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
+from rlscape.random_matrices import haar_orthogonal
+
 CONFIDENCE = 0.95
 
 
@@ -30,12 +32,6 @@ def isotropic_update(update: Tensor, generator: torch.Generator) -> Tensor:
     """A Gaussian matrix of the update's shape and Frobenius norm."""
     noise = torch.randn(update.shape, dtype=torch.float64, generator=generator)
     return noise * (update.norm() / noise.norm())
-
-
-def haar_orthogonal(size: int, generator: torch.Generator) -> Tensor:
-    """A uniformly random orthogonal ``[size, size]`` matrix (QR of a Gaussian one, signs fixed)."""
-    q, r = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64, generator=generator))
-    return q * r.diagonal().sign()
 
 
 def spectrum_matched_update(update: Tensor, generator: torch.Generator) -> Tensor:

@@ -17,8 +17,9 @@ from torch import Tensor
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.checkpoints import stream_pair
-from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
+from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.sparsity import UpdateTotals, isotropic_density
+from rlscape.models.tensor_names import identify
 from rlscape.settings.measurement import GeometrySettings
 
 RANK_FRACTIONS = (1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -90,7 +91,7 @@ def _mask_row(mask: Tensor, tuned: TunedMatrix, largest: Tensor) -> dict[str, fl
     return row
 
 
-def measure_operators(tuned: TunedMatrix) -> pd.DataFrame:
+def vary_operators(tuned: TunedMatrix) -> pd.DataFrame:
     """A row per operator, rank fraction and mask density of one matrix.
 
     operator ``principal`` (a mask at every k and alpha) and ``low`` (at every alpha; no k): chance, the shares of
@@ -121,15 +122,15 @@ def measure_operators(tuned: TunedMatrix) -> pd.DataFrame:
 
 
 class OperatorMeasurement(NamedTuple):
-    """What :func:`measure_checkpoint` found."""
+    """What :func:`measure_operators` found."""
 
     operators: pd.DataFrame
-    """Tensor, layer, kind, m, n, density (of the update mask) and the columns of :func:`measure_operators`."""
+    """Tensor, layer, kind, m, n, density (of the update mask) and the columns of :func:`vary_operators`."""
     mantissa: pd.DataFrame
     """A row per matrix and number of bits: tensor, layer, kind, m, n and the columns of :func:`read_with_bits`."""
 
 
-def measure_checkpoint(base: Path, tuned: Path, settings: GeometrySettings) -> OperatorMeasurement:
+def measure_operators(base: Path, tuned: Path, settings: GeometrySettings) -> OperatorMeasurement:
     """Measure every weight matrix inside the blocks, streaming tensor by tensor.
 
     Raises:
@@ -143,7 +144,7 @@ def measure_checkpoint(base: Path, tuned: Path, settings: GeometrySettings) -> O
             continue
         identity |= {"m": before.shape[0], "n": before.shape[1]}
         matrix = TunedMatrix(BaseMatrix(before.double(), settings), after.double())
-        operators.append(measure_operators(matrix).assign(**identity))
+        operators.append(vary_operators(matrix).assign(**identity))
         mantissa += [identity | read_with_bits(matrix.base.weights, matrix.update, bits) for bits in MANTISSA_BITS]
     if not operators:
         raise CheckpointError(f"{base}: no matrix inside a block has a known name; expected a causal language model")

@@ -24,11 +24,11 @@ from rlscape.errors import CheckpointError
 from rlscape.files import read_json
 from rlscape.geometry import masks, nulls
 from rlscape.geometry.checkpoints import stream_pair
-from rlscape.geometry.measure import identify
 from rlscape.geometry.profiles import AXES
 from rlscape.geometry.sparsity import update_mask
 from rlscape.models.decoder import DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
+from rlscape.models.tensor_names import identify
 from rlscape.schema import Settings
 from rlscape.settings.measurement import GeometrySettings, Intervention
 
@@ -187,8 +187,8 @@ def stripes(view: View, generator: torch.Generator) -> dict[str, float]:
     return columns
 
 
-class GroupMeasurement(NamedTuple):
-    """What :func:`measure_pairs` found."""
+class RunComparison(NamedTuple):
+    """What :func:`compare_runs` found."""
 
     pairs: pd.DataFrame
     """A row per pair (``run_a`` before ``run_b`` in the list), view and tensor: layer, kind, edit, the columns of
@@ -198,9 +198,7 @@ class GroupMeasurement(NamedTuple):
     """A row per run, view and tensor: layer, kind, edit and the columns of :func:`stripes`."""
 
 
-def measure_pairs(
-    runs: Sequence[ComparedRun], settings: GeometrySettings, generator: torch.Generator
-) -> GroupMeasurement:
+def compare_runs(runs: Sequence[ComparedRun], settings: GeometrySettings, generator: torch.Generator) -> RunComparison:
     """Compare every pair of runs, one tensor at a time.
 
     A pair has the view ``undone`` if one of the two runs has it; the other is as stored. ``edit`` says what was done
@@ -230,7 +228,7 @@ def measure_pairs(
         raise CheckpointError(
             f"{len(runs)} runs, no pair with a matrix of a known kind; expected two causal language models or more"
         )
-    return GroupMeasurement(pd.DataFrame(pairs), pd.DataFrame(profiles))
+    return RunComparison(pd.DataFrame(pairs), pd.DataFrame(profiles))
 
 
 def _compare_views(a: View, b: View) -> dict[str, float]:

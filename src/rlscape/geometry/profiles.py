@@ -15,9 +15,10 @@ from torch import Tensor
 
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
-from rlscape.geometry.measure import BaseMatrix, TunedMatrix, identify
+from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.snapshots import stream_history
 from rlscape.geometry.sparsity import UpdateTotals
+from rlscape.models.tensor_names import identify
 from rlscape.settings.measurement import GeometrySettings
 
 PROFILED_KINDS = ("q", "o")

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlscape.errors import ConfigError
-from rlscape.geometry.nulls import haar_orthogonal
 from rlscape.models.build import snap_to_bf16_
 from rlscape.models.decoder import Decoder, DecoderConfig
+from rlscape.random_matrices import haar_orthogonal
 from rlscape.settings.measurement import Intervention, LayerEdit
 
 INTERVENTION_FILE = "intervention.json"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from rlscape.files import atomic, write_json, write_parquet
-from rlscape.geometry.measure import measure_pair
+from rlscape.geometry.measure import measure_update
 from rlscape.pipeline.entry import run
 from rlscape.settings.measurement import GeometrySettings
 
@@ -17,7 +17,7 @@ def measure_geometry(base: Path, model: Path, settings: GeometrySettings, seed: 
     Args:
         seed: of the null draws.
     """
-    measured = measure_pair(base, model, settings, torch.Generator().manual_seed(seed))
+    measured = measure_update(base, model, settings, torch.Generator().manual_seed(seed))
     write_parquet(output / "matrices.parquet", measured.matrices)
     write_parquet(output / "spectra.parquet", measured.spectra)
     with atomic(output / "masks.npz") as path, path.open("wb") as file:

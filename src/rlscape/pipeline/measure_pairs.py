@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 
 from rlscape.files import write_parquet
-from rlscape.geometry.pairs import ComparedRun
-from rlscape.geometry.pairs import measure_pairs as compare_runs
+from rlscape.geometry.pairs import ComparedRun, compare_runs
 from rlscape.pipeline.entry import run
 from rlscape.settings.measurement import GeometrySettings
 

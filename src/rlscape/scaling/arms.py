@@ -9,9 +9,9 @@ import pandas as pd
 from scipy.special import ndtri
 
 from rlscape.files import read_json
-from rlscape.scaling.compare import Reached, common_level, reach_level, summarise_reached
+from rlscape.scaling.arm_comparison import Reached, common_level, reach_level, summarise_reached
 from rlscape.scaling.curves import Initial, MetricsError, read_table
-from rlscape.scaling.fit import SigmoidFit
+from rlscape.scaling.sigmoid_fit import SigmoidFit
 from rlscape.scaling.uncertainty import Interval, log_t_interval, t_interval
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from rlscape.scaling.arms import RunFit
 from rlscape.scaling.curves import Curve, positive_error
-from rlscape.scaling.fit import fit_fixed_ceiling
+from rlscape.scaling.sigmoid_fit import fit_fixed_ceiling
 from rlscape.settings.measurement import FitSettings
 
 CEILINGS = {"mean": 0.0, "mean - 0.02": -0.02, "mean + 0.02": 0.02}

@@ -17,10 +17,10 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from rlscape.scaling.curves import Curve, Initial
-from rlscape.scaling.fit import SigmoidFit, fit_grid, fit_least_squares, midpoint_limit
 from rlscape.scaling.records import plain, restored
 from rlscape.scaling.rivals import RivalFit, fit_exponential_saturation, fit_power_law
 from rlscape.scaling.sigmoid import FloatArray
+from rlscape.scaling.sigmoid_fit import SigmoidFit, fit_grid, fit_least_squares, midpoint_limit
 from rlscape.scaling.uncertainty import bootstrap_fits, parameter_intervals, percentile_interval
 from rlscape.settings.measurement import FitSettings
 

@@ -13,9 +13,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rlscape.scaling.fit import multi_start, unfittable
 from rlscape.scaling.records import plain, restored
 from rlscape.scaling.sigmoid import FloatArray, exponential_saturation, power_law
+from rlscape.scaling.sigmoid_fit import multi_start, unfittable
 
 FORMS: Mapping[str, Callable[..., FloatArray]] = {
     "power_law": power_law,

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from rlscape.scaling.curves import Curve, Initial
-from rlscape.scaling.fit import SigmoidFit
 from rlscape.scaling.lattice import Lattice
 from rlscape.scaling.sigmoid import FloatArray
+from rlscape.scaling.sigmoid_fit import SigmoidFit
 
 BOOTSTRAP_LATTICE = (300, 120)
 """Values of C_mid and of B."""

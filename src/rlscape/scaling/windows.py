@@ -14,9 +14,9 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from rlscape.scaling.curves import Curve, Initial
-from rlscape.scaling.fit import SigmoidFit, fit_least_squares
 from rlscape.scaling.records import plain, restored
 from rlscape.scaling.rivals import RivalFit, fit_power_law
+from rlscape.scaling.sigmoid_fit import SigmoidFit, fit_least_squares
 
 HALF_WINDOW = (0.0, 0.5)
 SIGMOID_WINDOWS = (HALF_WINDOW, (0.0, 1.0), (0.1, 0.5), (0.2, 0.5))

@@ -21,7 +21,7 @@ from rlscape.claims.register import (
 )
 from rlscape.paths import run_name
 from rlscape.results import bias, curves
-from rlscape.scaling.compare import judge
+from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
 from rlscape.settings.scale import Config
 

@@ -18,7 +18,7 @@ from rlscape.claims.register import (
     Verdict,
 )
 from rlscape.results import loss, weights
-from rlscape.scaling.compare import judge
+from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.settings.scale import Config
 

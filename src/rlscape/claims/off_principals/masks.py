@@ -11,7 +11,7 @@ from rlscape.claims.register import (
     outcome,
 )
 from rlscape.results import weights
-from rlscape.scaling.compare import judge
+from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 

@@ -28,7 +28,7 @@ from rlscape.claims.scalerl.shared import (
 )
 from rlscape.paths import parse_run_name
 from rlscape.results import curves
-from rlscape.scaling.compare import equivalence_margin
+from rlscape.scaling.arm_comparison import equivalence_margin
 from rlscape.scaling.sigmoid import crossings
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.scaling.windows import SIGMOID_WINDOWS

@@ -22,8 +22,8 @@ from rlscape.claims.scalerl.shared import (
     no_mismatch,
 )
 from rlscape.results import curves
+from rlscape.scaling.arm_comparison import SEEDS_FOR_NEUTRAL, compare_reached
 from rlscape.scaling.arms import reached_by_seed, reached_in, reference_level
-from rlscape.scaling.compare import SEEDS_FOR_NEUTRAL, compare_reached
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.settings.scale import Config
 

@@ -24,8 +24,8 @@ from rlscape.claims.scalerl.shared import (
     proportion,
 )
 from rlscape.results import curves
+from rlscape.scaling.arm_comparison import Reached, compare_reached, judge, reach_level
 from rlscape.scaling.arms import RunFit, reached_in
-from rlscape.scaling.compare import Reached, compare_reached, judge, reach_level
 from rlscape.scaling.sigmoid import crossings
 from rlscape.scaling.uncertainty import Interval, log_t_interval, paired_differences, t_interval
 from rlscape.settings.scale import Config

@@ -15,8 +15,8 @@ from rlscape.claims.register import (
     Verdict,
 )
 from rlscape.results import curves
+from rlscape.scaling.arm_comparison import PairedComparison, compare_reached, equivalence_margin
 from rlscape.scaling.arms import RunFit, reached_by_seed
-from rlscape.scaling.compare import Comparison, compare_reached, equivalence_margin
 from rlscape.scaling.stability import collapsed
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
 from rlscape.settings.scale import Config
@@ -78,7 +78,7 @@ def ceilings_equal(runs: Sequence[RunFit], pairs: Iterable[tuple[str, str]], mar
     return parts
 
 
-def compute_ratio(runs: Sequence[RunFit], slow: str, fast: str, level: float) -> Comparison:
+def compute_ratio(runs: Sequence[RunFit], slow: str, fast: str, level: float) -> PairedComparison:
     """C_tau(slow) / C_tau(fast), paired by seed."""
     return compare_reached(reached_by_seed(runs, slow, level), reached_by_seed(runs, fast, level))
 

@@ -16,8 +16,8 @@ from rlscape.figures.learning_curves import add_curve_note, assemble_curves, dra
 from rlscape.figures.scalerl.paper_values import FIG4
 from rlscape.figures.style import BLUE, INK, ORANGE, new_figure
 from rlscape.results import curves
+from rlscape.scaling.arm_comparison import compare_reached
 from rlscape.scaling.arms import reached_by_seed, reached_in, reference_level
-from rlscape.scaling.compare import compare_reached
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 

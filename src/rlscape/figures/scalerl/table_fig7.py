@@ -17,9 +17,9 @@ from rlscape.figures.scalerl.paper_values import FIG7, SHARED_A
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table, fit_estimates, interval_cell, interval_columns
 from rlscape.results import curves
+from rlscape.scaling.arm_comparison import compare_reached
 from rlscape.scaling.arms import reached_by_seed, reference_level
 from rlscape.scaling.ceilings import fit_at_ceilings
-from rlscape.scaling.compare import compare_reached
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.settings.scale import Config
 

@@ -12,7 +12,7 @@ from rlscape.figures.scalerl.paper_values import TRUNCATION, TRUNCATION_AT_COLLA
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
 from rlscape.results import curves
-from rlscape.scaling.compare import equivalence_margin
+from rlscape.scaling.arm_comparison import equivalence_margin
 from rlscape.scaling.stability import COLLAPSE_EVALUATIONS, collapsed
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config

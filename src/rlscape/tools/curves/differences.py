@@ -25,8 +25,8 @@ from itertools import combinations
 import numpy as np
 from scipy.special import expit, stdtrit
 
-from rlscape.scaling.fit import SigmoidFit
 from rlscape.scaling.sigmoid import FloatArray, log_compute
+from rlscape.scaling.sigmoid_fit import SigmoidFit
 from rlscape.tools.curves.intervals import predict, quantile
 from rlscape.tools.curves.logs import Series
 from rlscape.tools.curves.seeds import (

@@ -24,9 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation
 from scipy.special import expit, stdtrit
 
-from rlscape.scaling.fit import SigmoidFit
 from rlscape.scaling.lattice import B_LIMITS, log_C_mid_limits
 from rlscape.scaling.sigmoid import FloatArray, log_compute, sigmoid
+from rlscape.scaling.sigmoid_fit import SigmoidFit
 
 LATTICES = ((48, 36), (56, 48), (64, 56))
 """Values of C_mid and of B, from the whole range to the region that the data allow."""

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from rlscape.figures.style import BLUE, GREY, INK, PALETTE, RC, add_note, log_compute_axis, new_figure
 from rlscape.files import atomic
-from rlscape.tools.curves.compare import Comparison
-from rlscape.tools.curves.fit import Point, Report
+from rlscape.tools.curves.log_comparison import LogComparison
+from rlscape.tools.curves.log_fit import Point, Report
 from rlscape.tools.curves.logs import Log
 from rlscape.tools.curves.seeds import binned, to_points
 
@@ -80,7 +80,7 @@ def _widened(report: Report) -> list[str]:
     return [f"their residuals correlate {report.residual_correlation:.2g}"] if report.seeds > 1 else []
 
 
-def draw_comparison(logs: Mapping[str, Log], comparison: Comparison, bounds: tuple[float, float]) -> Figure:
+def draw_comparison(logs: Mapping[str, Log], comparison: LogComparison, bounds: tuple[float, float]) -> Figure:
     """Points, fits and bands; dashed the forecast beyond the data, unless refused; crosses where curves cross."""
     figure = new_figure(6.0, 4.0)
     axes = figure.add_subplot()

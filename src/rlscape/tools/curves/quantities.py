@@ -7,10 +7,10 @@ from typing import Self
 import numpy as np
 from scipy.optimize import least_squares
 
-from rlscape.scaling.compare import reach_level
-from rlscape.scaling.fit import EDGE, SigmoidFit, fit_fixed_ceiling
+from rlscape.scaling.arm_comparison import reach_level
 from rlscape.scaling.lattice import B_LIMITS, log_C_mid_limits
 from rlscape.scaling.sigmoid import FloatArray, sigmoid
+from rlscape.scaling.sigmoid_fit import EDGE, SigmoidFit, fit_fixed_ceiling
 from rlscape.tools.curves.differences import (
     Difference,
     Measured,
@@ -21,10 +21,10 @@ from rlscape.tools.curves.differences import (
     residuals_on_common,
     subtract,
 )
-from rlscape.tools.curves.fit import FitOptions, Report, fit_recipe
 from rlscape.tools.curves.intervals import Points, predict, quantile
+from rlscape.tools.curves.log_fit import FitOptions, Report, fit_runs
 from rlscape.tools.curves.logs import Log
-from rlscape.tools.curves.seeds import Recipe, binned, to_points
+from rlscape.tools.curves.seeds import PooledRuns, binned, to_points
 
 LEVEL_POINTS = 80
 """Compute values at which the band is evaluated to find where it reaches the level."""
@@ -37,50 +37,50 @@ class Fitted:
     name: str
     log: Log
     report: Report
-    recipe: Recipe | None
+    pooled: PooledRuns | None
     """None if there are too few points."""
 
     @classmethod
     def of(cls, name: str, log: Log, options: FitOptions) -> Self:
         """Fit a log."""
-        report, recipe = fit_recipe(log, options)
-        return cls(name, log, report, recipe)
+        report, pooled = fit_runs(log, options)
+        return cls(name, log, report, pooled)
 
     @property
     def fits(self) -> tuple[SigmoidFit, ...]:
         """One per run."""
-        return () if self.recipe is None else self.recipe.runs or (self.recipe.profile.fit,)
+        return () if self.pooled is None else self.pooled.runs or (self.pooled.profile.fit,)
 
     def of_runs(self, value: Callable[[SigmoidFit], float]) -> dict[str, float]:
         """A function of every run's own fit."""
         return {run.name: float(value(fit)) for run, fit in zip(self.log.series, self.fits, strict=True)}
 
 
-def first_compute(recipe: Recipe) -> float:
+def first_compute(pooled: PooledRuns) -> float:
     """The lowest compute above zero."""
-    compute = recipe.profile.points.compute
+    compute = pooled.profile.points.compute
     return float(compute[compute > 0].min())
 
 
-def curve_at(one: Fitted, recipe: Recipe, compute: float) -> Measured:
+def curve_at(one: Fitted, pooled: PooledRuns, compute: float) -> Measured:
     """The curve at a compute; at infinity A."""
-    profile = recipe.profile
+    profile = pooled.profile
     return Measured(
         float(predict(profile.fit, compute)),
-        *profile.curve(compute, recipe.confidence),
+        *profile.curve(compute, pooled.confidence),
         one.of_runs(lambda fit: float(predict(fit, compute))),
         profile.degrees,
     )
 
 
-def log_compute_to(one: Fitted, recipe: Recipe, level: float) -> tuple[Measured, bool]:
+def log_compute_to(one: Fitted, pooled: PooledRuns, level: float) -> tuple[Measured, bool]:
     """The logarithm of the compute at which the curve reaches a level, and whether it is censored.
 
     The limits are where the curve's band reaches the level, infinite where it does not within the data.
     """
-    profile, last = recipe.profile, recipe.last
-    grid = np.geomspace(first_compute(recipe) / 10, last, LEVEL_POINTS)
-    low, high = np.transpose([profile.curve(float(compute), recipe.confidence) for compute in grid])
+    profile, last = pooled.profile, pooled.last
+    grid = np.geomspace(first_compute(pooled) / 10, last, LEVEL_POINTS)
+    low, high = np.transpose([profile.curve(float(compute), pooled.confidence) for compute in grid])
 
     def reaches(band: FloatArray) -> float:
         band = np.maximum.accumulate(band)
@@ -88,13 +88,13 @@ def log_compute_to(one: Fitted, recipe: Recipe, level: float) -> tuple[Measured,
             return -np.inf
         return float(np.interp(level, band, np.log(grid))) if band[-1] >= level else np.inf
 
-    pooled = reach_level(profile.fit, level, last)
+    overall = reach_level(profile.fit, level, last)
     lasts = {run.name: float(run.x.max()) for run in one.log.series}
     reached = {
         run.name: reach_level(fit, level, lasts[run.name]) for run, fit in zip(one.log.series, one.fits, strict=True)
     }
-    censored = pooled.censored or any(run.censored for run in reached.values())
-    estimate = float(np.log(pooled.compute))
+    censored = overall.censored or any(run.censored for run in reached.values())
+    estimate = float(np.log(overall.compute))
     measured = Measured(
         estimate,
         min(reaches(high), estimate),
@@ -134,13 +134,13 @@ def _log_B(points: Points, ceiling: float, initial: float | None, start: float) 
     return float(fit.x[0]), float(np.sqrt(covariance[0, 0]))
 
 
-def log_B_at(one: Fitted, recipe: Recipe, ceiling: float, options: FitOptions) -> Measured:
+def log_B_at(one: Fitted, pooled: PooledRuns, ceiling: float, options: FitOptions) -> Measured:
     """log B at the common ceiling, of all runs together and of each."""
     initial = options.to_unit(options.initial)
-    profile = recipe.profile
+    profile = pooled.profile
     start = profile.fit.R_0
     estimate, error = _log_B(profile.points, ceiling, initial, start)
-    half = quantile(recipe.confidence, profile.degrees) * error * float(np.sqrt(profile.noise))
+    half = quantile(pooled.confidence, profile.degrees) * error * float(np.sqrt(profile.noise))
     runs = {}
     for run in one.log.series:
         points = to_points(run, options.bounds)
@@ -155,14 +155,16 @@ class Both:
 
     one: Fitted
     reference: Fitted
-    recipe: Recipe
-    reference_recipe: Recipe
+    pooled: PooledRuns
+    pooled_reference: PooledRuns
     shared: Shared
     common: FloatArray
     """(m,), the compute at which both have residuals."""
 
     @classmethod
-    def of(cls, one: Fitted, reference: Fitted, recipe: Recipe, reference_recipe: Recipe, options: FitOptions) -> Self:
+    def of(
+        cls, one: Fitted, reference: Fitted, pooled: PooledRuns, pooled_reference: PooledRuns, options: FitOptions
+    ) -> Self:
         """Measure what the residuals share."""
         low = options.bounds[0]
         common, (first, second) = residuals_on_common(
@@ -172,8 +174,8 @@ class Both:
         )
         names = [[run.name for run in each.log.series] for each in (one, reference)]
         pairs = [(names[0].index(name), names[1].index(name)) for name in names_pair(*names)]
-        shared = measure_shared(first, second, pairs, recipe.correlation, reference_recipe.correlation)
-        return cls(one, reference, recipe, reference_recipe, shared, common)
+        shared = measure_shared(first, second, pairs, pooled.correlation, pooled_reference.correlation)
+        return cls(one, reference, pooled, pooled_reference, shared, common)
 
     def subtract(
         self, first: Measured, second: Measured, at: tuple[float, float] | None, options: FitOptions
@@ -185,12 +187,12 @@ class Both:
         """
         r = 0.0
         if at is not None and self.shared.of_means > 0:
-            fits = self.recipe.profile.fit, self.reference_recipe.profile.fit
+            fits = self.pooled.profile.fit, self.pooled_reference.profile.fit
             r = self.shared.of_means * estimates_cosine(*fits, self.common, at, options.initial is None)
         return subtract(first, second, self.shared, r, options.confidence)
 
     def at(self, compute: float, options: FitOptions) -> tuple[Measured, Measured, Difference]:
         """Both curves at a compute, and their difference."""
-        first = curve_at(self.one, self.recipe, compute)
-        second = curve_at(self.reference, self.reference_recipe, compute)
+        first = curve_at(self.one, self.pooled, compute)
+        second = curve_at(self.reference, self.pooled_reference, compute)
         return first, second, self.subtract(first, second, (compute, compute), options)

@@ -26,8 +26,8 @@ from typing import Self
 import numpy as np
 
 from rlscape.errors import MetricsError
-from rlscape.scaling.fit import SigmoidFit
 from rlscape.scaling.sigmoid import FloatArray
+from rlscape.scaling.sigmoid_fit import SigmoidFit
 from rlscape.tools.curves.intervals import Points, Profile, predict, quantile
 from rlscape.tools.curves.logs import Log, Series
 
@@ -162,7 +162,7 @@ def residual_correlation(profiles: Sequence[Profile]) -> float:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PooledRuns:
     """The runs of a recipe, fitted: pooled, and each on its own. Made by :meth:`of`; all on the scale from 0 to 1."""
 
     profile: Profile

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import fdtri
 
 from rlscape.tools.curves.intervals import Line, Points, noise_level, predict, quantile
-from rlscape.tools.curves.seeds import Estimate, Recipe, between_runs
+from rlscape.tools.curves.seeds import Estimate, PooledRuns, between_runs
 
 Verdict = Literal["forecast", "refused", "flat"]
 
@@ -69,8 +69,8 @@ def _trends(points: Points, inflation: float) -> tuple[_Trend, _Trend]:
     return _Trend.of(points, inflation, on_log=False), _Trend.of(points, inflation, on_log=True)
 
 
-def _later(recipe: Recipe) -> Points:
-    points = recipe.profile.points
+def _later(pooled: PooledRuns) -> Points:
+    points = pooled.profile.points
     return points.where(points.compute > 0)
 
 
@@ -79,82 +79,82 @@ def fewest_points(initial: float | None) -> int:
     return 5 if initial is None else 4
 
 
-def judge(recipe: Recipe, margin: float, minimum_reach: float) -> Judgement:
+def judge(pooled: PooledRuns, margin: float, minimum_reach: float) -> Judgement:
     """The verdict on a recipe.
 
     Args:
         margin: the improvement that counts.
         minimum_reach: C_mid that the data have to reach.
     """
-    later = _later(recipe)
-    if fall := _fall(recipe, later, margin):
+    later = _later(pooled)
+    if fall := _fall(pooled, later, margin):
         return Judgement("refused", f"{fall}; the sigmoid describes a rise", falls=True)
-    if all(trend.sign(recipe.confidence) <= 0 for trend in _trends(later, recipe.inflation)):
+    if all(trend.sign(pooled.confidence) <= 0 for trend in _trends(later, pooled.inflation)):
         return Judgement("flat", "no rise beyond the noise")
-    reason, needed = _too_early(recipe, minimum_reach)
-    straight = _straight(recipe, later)
+    reason, needed = _too_early(pooled, minimum_reach)
+    straight = _straight(pooled, later)
     if straight:
         reason = f"{straight}: " + (reason or f"train up to {LONGER:g} times the compute and fit again")
     if reason:
         return Judgement("refused", reason, needed)
-    reach = recipe.last / recipe.profile.fit.C_mid
+    reach = pooled.last / pooled.profile.fit.C_mid
     return Judgement("forecast", f"the data reach {reach:.2g} C_mid and bound C_mid")
 
 
-def flat_level(recipe: Recipe, within: float) -> tuple[Estimate, Estimate]:
+def flat_level(pooled: PooledRuns, within: float) -> tuple[Estimate, Estimate]:
     """Of a flat run: its mean, and its change until ``within`` times the last compute.
 
     The change is that of the straight line in log compute: the sigmoid cannot exclude a rise after the data's end.
     """
-    later, confidence = _later(recipe), recipe.confidence
-    trend = _Trend.of(later, recipe.inflation, on_log=True)
+    later, confidence = _later(pooled), pooled.confidence
+    trend = _Trend.of(later, pooled.inflation, on_log=True)
     t, line = quantile(confidence, trend.degrees), trend.line
-    levels = [float(predict(fit, later.compute).mean()) for fit in recipe.runs]
+    levels = [float(predict(fit, later.compute).mean()) for fit in pooled.runs]
     within_runs = t * float(np.sqrt(trend.noise * line.level_variance))
-    half = max(within_runs, between_runs(levels, recipe.correlation, confidence))
+    half = max(within_runs, between_runs(levels, pooled.correlation, confidence))
     level = Estimate(line.level, max(line.level - half, 0.0), min(line.level + half, 1.0))
     step, half = float(np.log(within)), t * trend.error()
     return level, Estimate(step * line.slope, step * (line.slope - half), step * (line.slope + half))
 
 
-def _fall(recipe: Recipe, later: Points, margin: float) -> str:
+def _fall(pooled: PooledRuns, later: Points, margin: float) -> str:
     """How the run falls; empty if it does not."""
-    confidence = recipe.confidence
-    rises = any(trend.sign(confidence) > 0 for trend in _trends(later, recipe.inflation))
-    if not rises and _drop(later, recipe) > margin:
+    confidence = pooled.confidence
+    rises = any(trend.sign(confidence) > 0 for trend in _trends(later, pooled.inflation))
+    if not rises and _drop(later, pooled) > margin:
         return "the run falls"
     half = later.where(later.compute > later.compute.max() / 2)
-    if len(half) >= fewest_points(None) and _drop(half, recipe) > margin:
+    if len(half) >= fewest_points(None) and _drop(half, pooled) > margin:
         return "the run falls in the second half of its compute"
     return ""
 
 
-def _drop(points: Points, recipe: Recipe) -> float:
+def _drop(points: Points, pooled: PooledRuns) -> float:
     """How far the straight line in compute falls; 0 if no line falls beyond the noise.
 
     Without the inflation by neighbouring residuals: a sigmoid leaves such residuals of any run that falls.
     """
-    trends = _trends(points, recipe.shared_inflation)
-    if not any(trend.sign(recipe.confidence) < 0 for trend in trends):
+    trends = _trends(points, pooled.shared_inflation)
+    if not any(trend.sign(pooled.confidence) < 0 for trend in trends):
         return 0.0
     return -trends[0].line.slope * float(np.ptp(points.compute))
 
 
-def _straight(recipe: Recipe, later: Points) -> str:
+def _straight(pooled: PooledRuns, later: Points) -> str:
     """Whether a straight line fits as well as the sigmoid; empty if none does."""
-    profile = recipe.profile
+    profile = pooled.profile
     residuals = (later.rate - predict(profile.fit, later.compute)) * np.sqrt(later.weights)
-    allowed = float(residuals @ residuals) + 2 * profile.noise * fdtri(2, profile.degrees, recipe.confidence)
+    allowed = float(residuals @ residuals) + 2 * profile.noise * fdtri(2, profile.degrees, pooled.confidence)
     best = min((trend.line for trend in _trends(later, 1.0)), key=lambda line: line.sse)
     if best.sse > allowed:
         return ""
     return f"a straight line in {'log ' if best.on_log else ''}compute fits as well as the sigmoid, no ceiling is seen"
 
 
-def _too_early(recipe: Recipe, minimum_reach: float) -> tuple[str, float]:
+def _too_early(pooled: PooledRuns, minimum_reach: float) -> tuple[str, float]:
     """Why the data end too early and how much more compute would do; empty if they do not."""
-    last, C_mid = recipe.last, recipe.profile.fit.C_mid
-    limit = recipe.C_mid(2 * recipe.confidence - 1).high  # one-sided
+    last, C_mid = pooled.last, pooled.profile.fit.C_mid
+    limit = pooled.C_mid(2 * pooled.confidence - 1).high  # one-sided
     if np.isnan(C_mid):
         return f"the sigmoid finds no rise; train up to {LONGER:g} times the compute and fit again", np.nan
     reaches = last >= minimum_reach * C_mid
@@ -168,5 +168,5 @@ def _too_early(recipe: Recipe, minimum_reach: float) -> tuple[str, float]:
         return f"C_mid is not settled, it may lie beyond the data (up to {limit:.4g}): {remedy}", enough
     bound = "no upper limit"
     if np.isfinite(limit):
-        bound = f"{100 * recipe.confidence:g}% upper limit {minimum_reach * limit:.4g}"
+        bound = f"{100 * pooled.confidence:g}% upper limit {minimum_reach * limit:.4g}"
     return f"the data end at {last / C_mid:.2g} C_mid, before {minimum_reach:g}: {remedy} ({bound})", enough

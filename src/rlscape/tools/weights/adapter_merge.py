@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rlscape.errors import CheckpointError
-from rlscape.tools.weights.tensor_names import by_core, core, kind_of, listed
+from rlscape.models.tensor_names import by_core, core, kind_of, listed
 from rlscape.tools.weights.tensors import Checkpoint, Rows, TensorInfo
 
 REMEDY = "merge it with peft (`merge_and_unload()`), save the model and give that directory"

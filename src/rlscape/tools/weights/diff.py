@@ -31,6 +31,7 @@ from torch import Tensor
 
 from rlscape.errors import UserError
 from rlscape.geometry.sparsity import UpdateTotals
+from rlscape.models.tensor_names import listed
 from rlscape.tools.weights import low_rank
 from rlscape.tools.weights.bf16_bins import LEAST_VARIANCE, Counts, against_normal, holm, shared_entries
 from rlscape.tools.weights.checkpoints import Checkpoint, Match, kind_of, match_tensors
@@ -43,7 +44,6 @@ from rlscape.tools.weights.matrix_diff import (
     DiffOptions,
     compare_matrix,
 )
-from rlscape.tools.weights.tensor_names import listed
 
 __all__ = ["DiffError", "DiffOptions", "DiffResult", "Progress", "diff_checkpoints", "memory_needed"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from rlscape.errors import CheckpointError
-from rlscape.tools.weights.tensor_names import by_core, core, kind_of, listed
+from rlscape.models.tensor_names import by_core, core, kind_of, listed
 from rlscape.tools.weights.tensors import Checkpoint, Rows, TensorInfo
 
 _EXPERT = re.compile(r"(?P<experts>.+\.experts)\.(?P<index>\d+)\.(?P<module>\w+)\.weight")

@@ -18,7 +18,7 @@ from rlscape.errors import ConfigError
 from rlscape.scaling.records import plain
 from rlscape.tools.curves.held_out import RIVALS, HeldOut, hold_out
 from rlscape.tools.curves.logs import Log
-from rlscape.tools.curves.seeds import MOST_POINTS, Estimate, Recipe, check_bounds
+from rlscape.tools.curves.seeds import MOST_POINTS, Estimate, PooledRuns, check_bounds
 from rlscape.tools.curves.verdicts import Verdict, fewest_points, flat_level, judge
 
 Answer = Literal["yes", "no", "undecided"]
@@ -166,11 +166,11 @@ class Report:
 
 
 def fit_log(log: Log, options: FitOptions) -> Report:
-    """Fit the runs of a log as one recipe; see :func:`fit_recipe` for the errors."""
-    return fit_recipe(log, options)[0]
+    """Fit the runs of a log as one recipe; see :func:`fit_runs` for the errors."""
+    return fit_runs(log, options)[0]
 
 
-def fit_recipe(log: Log, options: FitOptions) -> tuple[Report, Recipe | None]:
+def fit_runs(log: Log, options: FitOptions) -> tuple[Report, PooledRuns | None]:
     """Fit the runs of a log as one recipe: what to say of it, and the fits, None if there are too few points.
 
     Raises:
@@ -203,9 +203,9 @@ def fit_recipe(log: Log, options: FitOptions) -> tuple[Report, Recipe | None]:
             reason = f"{series.name} has {found} points at positive {log.x_column}, at least {needed} are needed"
             return replace(unfitted, reason=f"{reason}: evaluate more often or train for longer"), None
 
-    recipe = Recipe.of(log.series, options.bounds, initial, options.confidence)
-    profile = recipe.profile
-    judgement = judge(recipe, options.margin / options.scale, options.minimum_reach)
+    pooled = PooledRuns.of(log.series, options.bounds, initial, options.confidence)
+    profile = pooled.profile
+    judgement = judge(pooled, options.margin / options.scale, options.minimum_reach)
     held_out = hold_out(profile.points, options.held_out, initial, options.confidence, options.scale)
     fitted = replace(
         unfitted,
@@ -215,31 +215,31 @@ def fit_recipe(log: Log, options: FitOptions) -> tuple[Report, Recipe | None]:
         rivals=tuple(Rival(form, held_out.errors[form], held_out.skill(form)) for form in RIVALS),
         held_out=held_out,
         skill=held_out.skill("sigmoid"),
-        residual_correlation=recipe.correlation,
-        lag_correlation=recipe.lag_correlation,
+        residual_correlation=pooled.correlation,
+        lag_correlation=pooled.lag_correlation,
         dispersion=profile.fit.sse / profile.degrees if profile.points.known_noise else np.nan,
-        inflation=recipe.inflation,
+        inflation=pooled.inflation,
     )
     if judgement.falls:
-        return fitted, recipe
+        return fitted, pooled
     if judgement.verdict == "flat":
-        level, change = flat_level(recipe, options.within)
-        start = _in_units(recipe.R_0, options) if fitted.initial_source != "estimated" else UNKNOWN
-        return replace(fitted, A=_in_units(level, options), R_0=start, plateau=_plateau(change, options)), recipe
+        level, change = flat_level(pooled, options.within)
+        start = _in_units(pooled.R_0, options) if fitted.initial_source != "estimated" else UNKNOWN
+        return replace(fitted, A=_in_units(level, options), R_0=start, plateau=_plateau(change, options)), pooled
     first = float(profile.points.compute[profile.points.compute > 0].min())
     beyond = np.geomspace(last, until, FORECAST_POINTS)
     report = replace(
         fitted,
         reach=last / profile.fit.C_mid,
-        A=_in_units(recipe.A, options),
-        B=recipe.B,
-        C_mid=recipe.C_mid(),
-        R_0=_in_units(recipe.R_0, options),
-        curve=_curve(recipe, np.geomspace(first, last, CURVE_POINTS), options),
-        forecast=_curve(recipe, beyond, options) if judgement.verdict == "forecast" else (),
-        plateau=_plateau(recipe.change(last, options.within * last), options),
+        A=_in_units(pooled.A, options),
+        B=pooled.B,
+        C_mid=pooled.C_mid(),
+        R_0=_in_units(pooled.R_0, options),
+        curve=_curve(pooled, np.geomspace(first, last, CURVE_POINTS), options),
+        forecast=_curve(pooled, beyond, options) if judgement.verdict == "forecast" else (),
+        plateau=_plateau(pooled.change(last, options.within * last), options),
     )
-    return report, recipe
+    return report, pooled
 
 
 def _notes(log: Log, options: FitOptions, measured: bool) -> tuple[str, ...]:
@@ -262,8 +262,8 @@ def _in_units(value: Estimate, options: FitOptions) -> Estimate:
     return Estimate(*(low + options.scale * part for part in (value.estimate, value.low, value.high)))
 
 
-def _curve(recipe: Recipe, compute: np.ndarray, options: FitOptions) -> tuple[Point, ...]:
-    values = ((float(c), _in_units(recipe.at(float(c)), options)) for c in compute)
+def _curve(pooled: PooledRuns, compute: np.ndarray, options: FitOptions) -> tuple[Point, ...]:
+    values = ((float(c), _in_units(pooled.at(float(c)), options)) for c in compute)
     return tuple(Point(c, value.low, value.estimate, value.high) for c, value in values)
 
 

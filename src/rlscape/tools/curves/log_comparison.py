@@ -1,6 +1,6 @@
 """``rlscape compare`` as a function: two or more recipes against the first of them, quantity by quantity.
 
-1. A, the asymptote, if the data of both recipes allow a forecast (:mod:`rlscape.tools.curves.fit`).
+1. A, the asymptote, if the data of both recipes allow a forecast (:mod:`rlscape.tools.curves.log_fit`).
 2. The value at the last compute that both recipes have, whatever the verdict.
 3. B at a common ceiling, the mean A of the recipes that allow a forecast: B and C_mid of unequal ceilings do not
    compare (P1, Figure 7). A ratio, given that the recipes do share that ceiling; where A is shown to differ it is not
@@ -21,16 +21,16 @@ from typing import Any, Literal
 import numpy as np
 
 from rlscape.errors import MetricsError
-from rlscape.scaling.compare import common_level, reach_level
+from rlscape.scaling.arm_comparison import common_level, reach_level
 from rlscape.scaling.records import plain
 from rlscape.scaling.sigmoid import crossings
 from rlscape.tools.curves.differences import Difference, Measured
-from rlscape.tools.curves.fit import FURTHEST, UNKNOWN, FitOptions, Point
-from rlscape.tools.curves.fit import Verdict as FitVerdict
 from rlscape.tools.curves.intervals import predict
+from rlscape.tools.curves.log_fit import FURTHEST, UNKNOWN, FitOptions, Point
+from rlscape.tools.curves.log_fit import Verdict as FitVerdict
 from rlscape.tools.curves.logs import Log, normal_name
 from rlscape.tools.curves.quantities import Both, Fitted, first_compute, log_B_at, log_compute_to
-from rlscape.tools.curves.seeds import Estimate, Recipe
+from rlscape.tools.curves.seeds import Estimate, PooledRuns
 
 Verdict = Literal["higher", "lower", "no difference shown", "not compared"]
 Scale = Literal["difference", "ratio"]
@@ -106,7 +106,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LogComparison:
     """Recipes, the first being the reference, and the others against it."""
 
     recipes: tuple[Summary, ...]
@@ -125,7 +125,7 @@ class Comparison:
         return plain(asdict(self))
 
 
-def compare_logs(logs: Mapping[str, Log], options: FitOptions | None = None) -> Comparison:
+def compare_logs(logs: Mapping[str, Log], options: FitOptions | None = None) -> LogComparison:
     """Compare recipes with the first.
 
     Args:
@@ -149,7 +149,7 @@ def compare_logs(logs: Mapping[str, Log], options: FitOptions | None = None) -> 
                 )
     fitted = [Fitted.of(name, log, options) for name, log in logs.items()]
     level, ceiling = _common_level(fitted[0]), _common_ceiling(fitted)
-    return Comparison(
+    return LogComparison(
         recipes=tuple(_summarise(one, level, options) for one in fitted),
         pairs=tuple(_compare(one, fitted[0], level, ceiling, options) for one in fitted[1:]),
         level=_in_units(level, options),
@@ -165,23 +165,23 @@ def _in_units(value: float, options: FitOptions) -> float:
     return options.bounds[0] + options.scale * value
 
 
-def _granted(one: Fitted) -> Recipe | None:
+def _granted(one: Fitted) -> PooledRuns | None:
     """The fits, if they allow a forecast."""
-    return one.recipe if one.report.verdict == "forecast" else None
+    return one.pooled if one.report.verdict == "forecast" else None
 
 
 def _common_level(reference: Fitted) -> float:
     """tau on the scale from 0 to 1; NaN if the reference does not rise."""
-    if reference.recipe is None or reference.report.verdict == "flat":
+    if reference.pooled is None or reference.report.verdict == "flat":
         return np.nan
-    fit = reference.recipe.profile.fit
-    highest = fit.A if _granted(reference) else float(predict(fit, reference.recipe.last))
+    fit = reference.pooled.profile.fit
+    highest = fit.A if _granted(reference) else float(predict(fit, reference.pooled.last))
     return common_level(highest, fit.R_0) if highest > fit.R_0 else np.nan
 
 
 def _common_ceiling(fitted: Sequence[Fitted]) -> float:
     """The mean A, on the scale from 0 to 1; NaN if none is known."""
-    known = [recipe.profile.fit.A for one in fitted if (recipe := _granted(one))]
+    known = [pooled.profile.fit.A for one in fitted if (pooled := _granted(one))]
     return float(np.mean(known)) if known else np.nan
 
 
@@ -189,8 +189,8 @@ def _summarise(one: Fitted, level: float, options: FitOptions) -> Summary:
     report = one.report
     known = report.verdict == "forecast"
     reached, censored = np.nan, False
-    if one.recipe is not None and not np.isnan(level):
-        found = reach_level(one.recipe.profile.fit, level, one.recipe.last)
+    if one.pooled is not None and not np.isnan(level):
+        found = reach_level(one.pooled.profile.fit, level, one.pooled.last)
         reached, censored = found.compute, found.censored
     return Summary(
         name=one.name,
@@ -271,7 +271,7 @@ def _unknown_A(one: Fitted, reference: Fitted) -> str:
 def _compare(one: Fitted, reference: Fitted, level: float, ceiling: float, options: FitOptions) -> Pair:
     last = min(one.report.last_compute, reference.report.last_compute)
     unknown = _unknown_A(one, reference)
-    if one.recipe is None or reference.recipe is None:
+    if one.pooled is None or reference.pooled is None:
         nothing: list[Quantity] = [
             _not_compared("A", "difference", unknown),
             _not_compared("value", "difference", unknown),
@@ -279,13 +279,13 @@ def _compare(one: Fitted, reference: Fitted, level: float, ceiling: float, optio
             _not_compared("compute", "ratio", unknown),
         ]
         return Pair(one.name, tuple(nothing), (), last, np.nan, ())
-    if one.recipe.last < first_compute(reference.recipe) or reference.recipe.last < first_compute(one.recipe):
+    if one.pooled.last < first_compute(reference.pooled) or reference.pooled.last < first_compute(one.pooled):
         raise MetricsError(
             f"{one.name} and {reference.name} have no compute in common "
-            f"({first_compute(one.recipe):g} to {one.recipe.last:g}, {first_compute(reference.recipe):g} to "
-            f"{reference.recipe.last:g}); do both count {one.log.x_column!r} in the same unit?"
+            f"({first_compute(one.pooled):g} to {one.pooled.last:g}, {first_compute(reference.pooled):g} to "
+            f"{reference.pooled.last:g}); do both count {one.log.x_column!r} in the same unit?"
         )
-    both = Both.of(one, reference, one.recipe, reference.recipe, options)
+    both = Both.of(one, reference, one.pooled, reference.pooled, options)
     of_A = _difference("A", both.at(np.inf, options), options) if not unknown else None
     quantities = (
         of_A or _not_compared("A", "difference", unknown),
@@ -306,8 +306,8 @@ def _compare(one: Fitted, reference: Fitted, level: float, ceiling: float, optio
 def _compare_B(both: Both, ceiling: float, of_A: Quantity, options: FitOptions) -> Quantity:
     if of_A.verdict != "no difference shown":
         return _not_compared("B", "ratio", "the A differ: no ceiling is common")
-    first = log_B_at(both.one, both.recipe, ceiling, options)
-    second = log_B_at(both.reference, both.reference_recipe, ceiling, options)
+    first = log_B_at(both.one, both.pooled, ceiling, options)
+    second = log_B_at(both.reference, both.pooled_reference, ceiling, options)
     for measured, each in ((first, both.one), (second, both.reference)):
         if np.isnan(measured.pooled):
             return _not_compared(
@@ -323,8 +323,8 @@ def _compare_compute(both: Both, level: float, options: FitOptions) -> Quantity:
     if above:
         return _not_compared("compute", "ratio", f"{' and '.join(above)} starts above the level")
     (first, first_censored), (second, second_censored) = (
-        log_compute_to(each, recipe, level)
-        for each, recipe in ((both.one, both.recipe), (both.reference, both.reference_recipe))
+        log_compute_to(each, pooled, level)
+        for each, pooled in ((both.one, both.pooled), (both.reference, both.pooled_reference))
     )
     at = float(np.exp(first.pooled)), float(np.exp(second.pooled))
     found = both.subtract(first, second, at, options)
@@ -340,9 +340,9 @@ def _compare_compute(both: Both, level: float, options: FitOptions) -> Quantity:
 
 def _crossings(both: Both, last: float, beyond: bool, options: FitOptions) -> tuple[Crossing, ...]:
     """Where the pooled fits cross within the data of both, and beyond if both allow a forecast."""
-    fits = both.recipe.profile.fit, both.reference_recipe.profile.fit
-    lowest = max(first_compute(both.recipe), first_compute(both.reference_recipe))
-    highest = FURTHEST * max(both.recipe.last, both.reference_recipe.last) if beyond else last
+    fits = both.pooled.profile.fit, both.pooled_reference.profile.fit
+    lowest = max(first_compute(both.pooled), first_compute(both.pooled_reference))
+    highest = FURTHEST * max(both.pooled.last, both.pooled_reference.last) if beyond else last
     first, second = (lambda compute, fit=fit: predict(fit, compute) for fit in fits)
     ends = np.array([lowest, np.sqrt(lowest * highest), highest])
     if np.allclose(first(ends), second(ends), rtol=0, atol=1e-9):

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from rlscape.scaling.fit import SigmoidFit
 from rlscape.scaling.sigmoid import compute_to_reach
+from rlscape.scaling.sigmoid_fit import SigmoidFit
 from rlscape.scaling.uncertainty import Interval, log_t_interval, paired_differences, t_interval
 
 MARGIN_SHARE = 0.1
@@ -31,7 +31,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """A paired difference (or ratio) of two arms, first against second."""
 
     interval: Interval
@@ -83,15 +83,15 @@ def judge(interval: Interval, margin: float = 0.0) -> Verdict:
 
 def compare_paired(
     first: Mapping[int, float], second: Mapping[int, float], margin: float = 0.0, confidence: float = 0.95
-) -> Comparison:
+) -> PairedComparison:
     """``first - second`` paired by seed, for example of A; seeds in only one arm are not used."""
     interval = t_interval(paired_differences(first, second), confidence)
-    return Comparison(interval, margin, judge(interval, margin))
+    return PairedComparison(interval, margin, judge(interval, margin))
 
 
 def compare_reached(
     first: Mapping[int, Reached], second: Mapping[int, Reached], confidence: float = 0.95
-) -> Comparison:
+) -> PairedComparison:
     """The ratio of compute, first over second, paired by seed: "above" means that the first is slower.
 
     Censored values enter at their bound. A censored numerator then only bounds the ratio from below (no
@@ -107,4 +107,4 @@ def compare_reached(
     high = np.inf if any(first[seed].censored for seed in paired) else on_log.high
     on_log = Interval(on_log.estimate, low, high, on_log.seeds)
     estimate, low, high = (float(np.exp(x)) for x in (on_log.estimate, on_log.low, on_log.high))
-    return Comparison(Interval(estimate, low, high, on_log.seeds), 0.0, judge(on_log))
+    return PairedComparison(Interval(estimate, low, high, on_log.seeds), 0.0, judge(on_log))

@@ -1,0 +1,10 @@
+"""Random matrices that interventions on models and the nulls of geometry both draw."""
+
+import torch
+from torch import Tensor
+
+
+def haar_orthogonal(size: int, generator: torch.Generator) -> Tensor:
+    """A uniformly random orthogonal ``[size, size]`` matrix (QR of a Gaussian one, signs fixed)."""
+    q, r = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64, generator=generator))
+    return q * r.diagonal().sign()

@@ -16,7 +16,6 @@ from rlscape.errors import ConfigError
 from rlscape.models.build import as_decoder, build_model
 from rlscape.rl.evaluate import Evaluator
 from rlscape.rl.rollout import Budget, Generator
-from rlscape.rl.trainer import RLTrainer
 from rlscape.settings.base_model import PretrainSettings
 from rlscape.settings.reading import load_config
 from rlscape.tasks import math
@@ -26,6 +25,7 @@ from rlscape.tasks.search import Search
 from rlscape.tasks.tools import flawed_trace, trace
 from rlscape.tasks.vocabulary import EOS_ID, INTERRUPTION, INTERRUPTION_IDS, RESULT_ID, decode, encode
 from rlscape.training.pretrain import backward, draw_examples, pretrain
+from rlscape.training.rl import make_trainer
 from tests.entries import run_entry
 from tests.test_evaluate import RL
 from tests.test_evaluate import SETTINGS as EVALUATION
@@ -353,7 +353,7 @@ def test_an_agents_run_has_its_own_task_and_resumes_bit_for_bit(tmp_path):
         if step == 2:
             raise KeyboardInterrupt
 
-    whole, killed, resumed = (RLTrainer(run, copy.deepcopy(model), after) for after in (None, kill, None))
+    whole, killed, resumed = (make_trainer(run, copy.deepcopy(model), after) for after in (None, kill, None))
     whole.run()
     assert set(whole.training) == set(make_agent_sets("planning", SETTINGS.planning).training)
     with pytest.raises(KeyboardInterrupt):

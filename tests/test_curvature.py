@@ -20,7 +20,7 @@ from rlscape.geometry.curvature import (
 )
 from rlscape.geometry.measure import BaseMatrix
 from rlscape.models.build import build_model, load_decoder, save_model, snap_to_bf16_
-from rlscape.rl.drift import probes_of
+from rlscape.training.drift import probes_of
 from rlscape.settings.measurement import CurvatureSettings, GeometrySettings
 from tests.entries import run_entry
 from tests.synthetic import small_config

@@ -9,7 +9,7 @@ import torch
 
 from rlscape.catalogue import load_scale, resolve_run
 from rlscape.models.build import as_decoder, build_model, snap_to_bf16_
-from rlscape.rl.drift import Drift, divergence, linear_matrices, probes_of, token_log_probs
+from rlscape.training.drift import Drift, divergence, linear_matrices, probes_of, token_log_probs
 from tests.synthetic import ROOT
 from tests.test_trainer import guessing_model, settings_of, train
 

@@ -12,7 +12,7 @@ from rlscape.cli import measure_landscape as entry
 from rlscape.errors import CheckpointError
 from rlscape.geometry.landscape import Plane, measure_grid, project_path
 from rlscape.models.build import build_model, load_decoder, save_model
-from rlscape.rl.drift import probes_of, token_log_probs
+from rlscape.training.drift import probes_of, token_log_probs
 from rlscape.settings.measurement import LandscapeSettings
 from tests.entries import run_entry
 from tests.synthetic import small_config

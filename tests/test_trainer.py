@@ -11,9 +11,9 @@ from rlscape.catalogue import resolve_run
 from rlscape.errors import CheckpointError
 from rlscape.models.build import as_decoder, build_model
 from rlscape.rl.rollout import Completion, Group
-from rlscape.rl.trainer import RLTrainer
 from rlscape.settings.reading import load_config
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, THINK_ID, encode
+from rlscape.training.rl import make_trainer
 
 CONFIG = load_config(Path(__file__).parents[1] / "config" / "smoke.yaml")
 STEPS = 6
@@ -50,7 +50,7 @@ def base():
 
 
 def train(settings, base, **arguments):
-    trainer = RLTrainer(settings, copy.deepcopy(base), **arguments)
+    trainer = make_trainer(settings, copy.deepcopy(base), **arguments)
     trainer.run()
     return trainer
 
@@ -85,10 +85,10 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(base, arm, tmp_path
             raise KeyboardInterrupt
 
     checkpoint = tmp_path / "checkpoint.pt"
-    killed = RLTrainer(settings, copy.deepcopy(base), after_step=kill)
+    killed = make_trainer(settings, copy.deepcopy(base), after_step=kill)
     with pytest.raises(KeyboardInterrupt):
         killed.run(checkpoint)
-    resumed = RLTrainer(settings, copy.deepcopy(base))
+    resumed = make_trainer(settings, copy.deepcopy(base))
     resumed.run(checkpoint)
     assert_same_run(uninterrupted, resumed)
 
@@ -96,13 +96,13 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(base, arm, tmp_path
 def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(base, tmp_path):
     settings = settings_of("scalerl")
     checkpoint = tmp_path / "checkpoint.pt"
-    trainer = RLTrainer(settings, copy.deepcopy(base))
+    trainer = make_trainer(settings, copy.deepcopy(base))
     trainer.save_checkpoint(checkpoint)
     with pytest.raises(CheckpointError, match="other settings"):
-        RLTrainer(settings.changed(seed=1), copy.deepcopy(base)).load_checkpoint(checkpoint)
+        make_trainer(settings.changed(seed=1), copy.deepcopy(base)).load_checkpoint(checkpoint)
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="checkpoint.pt: damaged.*delete"):
-        RLTrainer(settings, copy.deepcopy(base)).load_checkpoint(checkpoint)
+        make_trainer(settings, copy.deepcopy(base)).load_checkpoint(checkpoint)
 
 
 def group_of(prompt, lengths, correct):
@@ -126,7 +126,7 @@ def group_of(prompt, lengths, correct):
 
 def gradient(settings, base, groups):
     """Gradient of one update, before clipping has an effect."""
-    trainer = RLTrainer(settings, copy.deepcopy(base))
+    trainer = make_trainer(settings, copy.deepcopy(base))
     rewards = torch.tensor([[2.0 * c.correct - 1 for c in group.completions] for group in groups])
     trainer.rl = trainer.rl.changed(max_gradient_norm=1e9)
     trainer.update(groups, rewards)

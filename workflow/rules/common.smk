@@ -232,7 +232,7 @@ def code_of_training(wildcards):
     name, _ = parse_run_name(wildcards.run)
     arm = ARMS[name]
     others = {
-        "rl.trainer": arm.method == "rl",
+        "training.rl": arm.method == "rl",
         "training.adapters": arm.adapter is not None,
         "training.masks": arm.mask is not None,
         "training.sft": arm.method == "sft",

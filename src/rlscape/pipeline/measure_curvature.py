@@ -18,10 +18,10 @@ from rlscape.geometry.measure import BaseMatrix
 from rlscape.models.build import load_decoder
 from rlscape.models.decoder import Decoder
 from rlscape.pipeline.entry import run
-from rlscape.rl.drift import Probe, linear_matrices, probes_of
 from rlscape.rl.packing import Packing
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.run import RunSettings
+from rlscape.training.drift import Probe, linear_matrices, probes_of
 
 
 class _Policy(nn.Module):

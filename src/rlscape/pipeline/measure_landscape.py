@@ -18,11 +18,11 @@ from rlscape.geometry.snapshots import read_snapshot, snapshot_steps
 from rlscape.models.build import load_decoder
 from rlscape.models.decoder import Decoder
 from rlscape.pipeline.entry import run
-from rlscape.rl.drift import Probe, probes_of
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.run import RunSettings
+from rlscape.training.drift import Probe, probes_of
 
 SNAPSHOTS = "snapshots.safetensors"
 

@@ -25,9 +25,9 @@ from rlscape.models.build import load_decoder
 from rlscape.paths import parse_run_name
 from rlscape.pipeline.entry import run
 from rlscape.results.files import read_table
-from rlscape.rl.drift import Drift, probes_of
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.run import RunSettings
+from rlscape.training.drift import Drift, probes_of
 
 log = logging.getLogger(__name__)
 

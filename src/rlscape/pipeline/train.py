@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,23 +39,10 @@ class Trained:
 
 def train_with_rl(settings: RunSettings, base: Path, scratch: Path) -> Trained:
     """Run (or resume) an RL run."""
-    from rlscape.rl.trainer import RLTrainer
+    from rlscape.training.rl import train_rl
 
-    if settings.adapter is not None:
-        from rlscape.training.adapters import attach, merge
-
-        trainer = RLTrainer(settings, attach(base, settings.adapter, settings.seed))
-    else:
-        trainer = RLTrainer(settings, load_decoder(base))
-    trainer.run(scratch / "checkpoint.pt")
-    on_policy = np.array([row["log_ratio_mean"] for row in trainer.updates if row["staleness_max"] == 0])
-    on_policy = on_policy[~np.isnan(on_policy)]
-    # Mean |log rho| while generator and trainer hold equal weights: pure numerical mismatch.
-    extra = {"mismatch": float(on_policy.mean()) if len(on_policy) else float("nan")}
-    if trainer.restriction:
-        extra["trained_share"] = trainer.restriction.share
-    model = trainer.model if settings.adapter is None else merge(trainer.model)
-    return Trained(model, trainer.metrics, trainer.updates, trainer.snapshots, extra)
+    done = train_rl(settings, base, scratch / "checkpoint.pt")
+    return Trained(done.model, done.trainer.metrics, done.trainer.updates, done.trainer.snapshots, done.summary)
 
 
 def train_with_trl(train: Any, settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ from rlscape.models.build import store_as_
 from rlscape.models.decoder import Decoder
 from rlscape.rl.advantages import active_prompts, advantages
 from rlscape.rl.clock import Clock
-from rlscape.rl.drift import Drift, probes_of
 from rlscape.rl.evaluate import Evaluator, evaluation_steps
+from rlscape.rl.hooks import Freezer, Tracker
 from rlscape.rl.losses import aggregation_weights, policy_loss
 from rlscape.rl.optimizer import SGD, AdamW, Optimizer
 from rlscape.rl.packing import Packing
@@ -37,9 +37,6 @@ from rlscape.settings.run import RunSettings
 from rlscape.tasks.base import Problem, column_prefix
 from rlscape.tasks.sets import make_task_sets
 
-if TYPE_CHECKING:
-    from rlscape.training.masks import Restriction
-
 log = logging.getLogger(__name__)
 
 
@@ -49,10 +46,19 @@ class RLTrainer:
     Args:
         settings: complete settings of the run; ``settings.recipe`` must be set.
         model: the base model in fp32; of its parameters, those that require a gradient are trained in place.
+        tracker: measures the policy; without it, its columns are missing.
+        freezer: keeps some entries of the trained weights.
         after_step: called with the number of finished steps after each of them.
     """
 
-    def __init__(self, settings: RunSettings, model: Decoder, after_step: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        model: Decoder,
+        tracker: Tracker | None = None,
+        freezer: Freezer | None = None,
+        after_step: Callable[[int], None] | None = None,
+    ) -> None:
         assert settings.recipe is not None
         self.settings = settings
         self.recipe = recipe = settings.recipe
@@ -63,7 +69,7 @@ class RLTrainer:
         self.training = [problem for task in sets.values() for problem in _share_of(task.training, settings.part)]
         self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
         self.budget = Budget.of(rl, interrupted=recipe.length_control == "interruption")
-        self.restriction = _restrict(model, settings)
+        self.freezer = freezer
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = self._make_optimizer()
         prompt_seed, sampling_seed = np.random.SeedSequence((settings.seed, 1)).spawn(2)
@@ -93,7 +99,7 @@ class RLTrainer:
         self.updates: list[dict[str, Any]] = []
         self.snapshots: dict[int, dict[str, Tensor]] = {}
         """Step -> weights at the evaluations after the first, if the run keeps them."""
-        self.drift = Drift(model, probes_of(settings))
+        self.tracker = tracker
         by_prefix = {column_prefix(task) if index else "": made for index, (task, made) in enumerate(sets.items())}
         self.evaluator = Evaluator(model, by_prefix, settings.evaluation, rl, recipe.generator_head, recipe.temperature)
         self.evaluation_steps = evaluation_steps(settings.evaluation, rl.steps)
@@ -166,7 +172,8 @@ class RLTrainer:
             "tokens_trained": self.tokens_trained,
             "wall_seconds": self.wall_seconds,
         }
-        row |= self.drift.size(self.model)
+        if self.tracker:
+            row |= self.tracker.size(self.model)
         if self.settings.snapshots and self.step:
             self.snapshots[self.step] = {name: w.cpu().clone() for name, w in self.model.state_dict().items()}
         self.metrics.append(position | row)
@@ -194,7 +201,7 @@ class RLTrainer:
         - ``log_ratio_mean``, ``clip_fraction``: mean ``|log rho|`` in nats, and share of tokens that the loss clips,
           over tokens whose advantage is not zero; NaN without an active prompt;
         - ``gradient_norm``: before it is clipped;
-        - ``kl_from_start``, ``kl_to_start``, ``kl_step``: nats per token (:mod:`rlscape.rl.drift`), if tracked;
+        - ``kl_from_start``, ``kl_to_start``, ``kl_step``: nats per token (:mod:`rlscape.training.drift`), if tracked;
         - ``compute``, ``idle_generator``, ``idle_trainer``: virtual accelerator-seconds so far: all, and those that
           either pool stood idle.
         """
@@ -228,7 +235,8 @@ class RLTrainer:
             "tokens_trained": tokens_trained,
         }
         row |= self.update(list(compress(groups, active)), rewards[active])
-        row |= self.drift.measure(self.model)
+        if self.tracker:
+            row |= self.tracker.measure(self.model)
         self.schedule.finish_update(tokens_trained)
         self.tokens_trained += tokens_trained
         self.tokens_generated += tokens_generated
@@ -280,13 +288,13 @@ class RLTrainer:
             clipped += statistics.clip_fraction * len(log_probs)
             log_ratio += statistics.log_ratio_mean * len(log_probs)
             tokens += len(log_probs)
-        if self.restriction:
-            self.restriction.mask_gradients()
+        if self.freezer:
+            self.freezer.mask_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.rl.max_gradient_norm)
         if with_gradient:
             self.optimizer.step(self.rl.learning_rate * min(1.0, (self.step + 1) / max(1, self.rl.warmup_steps)))
-        if self.restriction:
-            self.restriction.restore()
+        if self.freezer:
+            self.freezer.restore()
         store_as_(self.model, self.settings.storage)
         return {
             "log_ratio_mean": log_ratio / max(tokens, 1),
@@ -308,7 +316,7 @@ class RLTrainer:
             "metrics": self.metrics,
             "updates": self.updates,
             "snapshots": self.snapshots,
-            "drift": self.drift.latest,
+            "tracker": self.tracker and self.tracker.latest,
         }
         with atomic(path) as temporary:
             torch.save(state, temporary)
@@ -335,16 +343,8 @@ class RLTrainer:
         self.metrics = state["metrics"]
         self.updates = state["updates"]
         self.snapshots = state["snapshots"]
-        self.drift.latest = state["drift"]
-
-
-def _restrict(model: Decoder, settings: RunSettings) -> "Restriction | None":
-    if settings.mask is None:
-        return None
-    from rlscape.training.masks import Restriction
-
-    assert settings.geometry is not None
-    return Restriction(model, settings.mask, settings.geometry, settings.seed)
+        if self.tracker:
+            self.tracker.latest = state["tracker"]
 
 
 def _share_of(problems: Sequence[Problem], part: tuple[int, int] | None) -> Sequence[Problem]:

@@ -30,7 +30,7 @@ class StudySettings(Settings):
     evaluation: EvaluationSettings
     drift_prompts: int = Field(0, ge=0)
     """Reference traces on which divergences from the start are measured after every update, in the arms of figures that
-    show them; see :mod:`rlscape.rl.drift`. 0: not measured."""
+    show them; see :mod:`rlscape.training.drift`. 0: not measured."""
 
 
 class Config(Settings):

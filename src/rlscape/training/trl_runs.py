@@ -19,7 +19,6 @@ from transformers import PrinterCallback, TrainerCallback
 
 from rlscape.models.build import as_decoder
 from rlscape.models.decoder import Decoder
-from rlscape.rl.drift import Drift, probes_of
 from rlscape.rl.evaluate import evaluation_steps
 from rlscape.rl.rollout import Budget, Generator, Group
 from rlscape.settings.precision import Device
@@ -27,6 +26,7 @@ from rlscape.settings.run import RunSettings
 from rlscape.settings.training import PreferenceSettings, SFTSettings
 from rlscape.tasks.base import Problem
 from rlscape.tasks.sets import make_task_sets
+from rlscape.training.drift import Drift, probes_of
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class Recorder(TrainerCallback):
         - ``tokens_trained``: completion tokens of the batch;
         - ``loss``: as ``trl`` reports it;
         - ``gradient_norm``: before it is clipped;
-        - ``kl_from_start``, ``kl_to_start``, ``kl_step``: nats per token (:mod:`rlscape.rl.drift`), if tracked.
+        - ``kl_from_start``, ``kl_to_start``, ``kl_step``: nats per token (:mod:`rlscape.training.drift`), if tracked.
         """
         if logs and "loss" in logs:  # not the summary at the end
             row = {"step": state.global_step, "tokens_trained": self.latest_tokens}

@@ -1,20 +1,20 @@
-"""Calling the entries of ``rlscape.cli`` as rules do."""
+"""Calling the entries of ``rlscape.pipeline`` as rules do."""
 
 import sys
-from types import ModuleType
+from collections.abc import Callable
 
 import pytest
 
-from rlscape.errors import fail_clearly
+from rlscape.pipeline.entry import run
 
 
-def run_entry(entry: ModuleType, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
-    """Run an entry with ``--option value`` for each of ``options``; bad input raises SystemExit(1)."""
+def run_entry(rule: Callable[..., None], monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
+    """Run a rule's function with ``--option value`` for each of ``options``; bad input raises SystemExit(1)."""
     arguments = []
     for name, value in options.items():
         arguments += [
             f"--{name.replace('_', '-')}",
             *(map(str, value) if isinstance(value, list) else [str(value)]),
         ]
-    monkeypatch.setattr(sys, "argv", [entry.__name__, *arguments])
-    fail_clearly(entry.main)
+    monkeypatch.setattr(sys, "argv", [rule.__name__, *arguments])
+    run(rule)

@@ -6,7 +6,7 @@ from rlscape.training.sft import train_sft
 
 def make_solver(settings, directory):
     """A base trained on one-step problems until it gets some of them right, and ``settings`` with these problems."""
-    settings = settings.changed(math=settings.math.changed(operations=(1, 1)))
+    settings = settings.changed(tasks={"math": settings.tasks["math"].changed(operations=(1, 1))})
     save_model(build_model(settings.base.model, seed=0), directory / "random")
     lesson = settings.changed(sft=settings.sft.changed(steps=60, learning_rate=5e-3), drift_prompts=0, snapshots=False)
     taught = train_sft(lesson, directory / "random", directory, lambda decoder, step: {})

@@ -10,12 +10,11 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from rlscape.catalogue import ARMS, resolve_run, runs_of, with_catalogue
+from rlscape.catalogue import ARMS, FIGURES, resolve_run, runs_of, with_catalogue
 from rlscape.catalogue.resolve import DOWNSTREAM
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_update
 from rlscape.paths import results_dir
-from rlscape.geometry.measure import measure_update
 from rlscape.scaling.curves import Curve, Initial
 from rlscape.scaling.forecast import Bands, FittedCurve, Forecast, plain, score_forecast
 from rlscape.scaling.sigmoid_fit import SigmoidFit, failed_fit
@@ -70,13 +69,14 @@ def small_config(root: Path, seeds: Mapping[str, int] | int = 2) -> Config:
     """The smoke scale with its results and figures below ``root``.
 
     Args:
-        seeds: of every arm of the catalogue; or of each arm, where those not named do not run, unless
-            ``others`` (and ``extras``) say otherwise.
+        seeds: of every arm of the catalogue; or of each arm, where those not named do not run, unless ``others`` (and
+            ``extras``) say otherwise. Without ``others`` every figure is a target, also those whose arms do not run.
     """
     config = load_config(ROOT / "config" / "smoke.yaml").changed(results=root / "results", figures=root / "figures")
     counts = {"others": seeds, "extras": seeds} if isinstance(seeds, int) else dict(seeds)
-    config = config.changed(seeds=counts)
-    return with_catalogue(config, "small_config") if "others" in counts else config
+    if "others" in counts:
+        return with_catalogue(config.changed(seeds=counts), "small_config")
+    return config.changed(seeds=counts, targets=tuple(figure.target for figure in FIGURES))
 
 
 def fitted(fit: SigmoidFit, compute: np.ndarray, fails: bool) -> FittedCurve:
@@ -116,7 +116,7 @@ def write_run(config: Config, arm: str, seed: int, run: Run, evaluations: int = 
     name = f"{arm}-s{seed}"
     compute = np.linspace(0, TOTAL_COMPUTE, evaluations + 1) * rng.uniform(0.98, 1.02)
     truths = {"": SigmoidFit(run.A, run.B, run.C_mid, R_0, 1.0, evaluations, "least_squares")}
-    if resolve_run(config, name).code is not None:
+    if "code" in resolve_run(config, name).tasks:
         truths["code_"] = SigmoidFit(run.code_A, run.B, run.C_mid, CODE_R_0, 1.0, evaluations, "least_squares")
 
     metrics = pd.DataFrame(

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from rlscape.catalogue import ARMS
-from rlscape.claims import evaluate_claims, load_register
+from rlscape.claims import evaluate_register, load_register
 from rlscape.claims.off_principals.adapters import log_ratio
 from tests.synthetic import ROOT, small_config
 from tests.test_adapter_figures import Restricted, write_runs

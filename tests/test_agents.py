@@ -7,21 +7,22 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
-from rlscape.tasks.agents import AGENT_TASKS, draw_any_problem, make_agent_sets
+from pydantic import TypeAdapter
 
 from rlscape.catalogue import resolve_run
-from rlscape.cli import evaluate_base
 from rlscape.errors import ConfigError
 from rlscape.models.build import as_decoder, build_model
+from rlscape.pipeline.evaluate_base import evaluate_base
 from rlscape.rl.evaluate import Evaluator
 from rlscape.rl.rollout import Budget, Generator
-from rlscape.settings.base_model import PretrainSettings
 from rlscape.settings.reading import load_config
 from rlscape.tasks import math
+from rlscape.tasks.base import Flaws, TaskSettings
 from rlscape.tasks.calculator import Calculator
 from rlscape.tasks.planning import Planning
+from rlscape.tasks.registry import TASKS, Tasks
 from rlscape.tasks.search import Search
+from rlscape.tasks.sets import make_task_sets
 from rlscape.tasks.tools import flawed_trace, trace
 from rlscape.tasks.vocabulary import EOS_ID, INTERRUPTION, INTERRUPTION_IDS, RESULT_ID, decode, encode
 from rlscape.training.pretrain import backward, draw_examples, pretrain
@@ -29,19 +30,22 @@ from rlscape.training.rl import make_trainer
 from tests.entries import run_entry
 from tests.test_evaluate import RL
 from tests.test_evaluate import SETTINGS as EVALUATION
-from tests.test_pretrain import BASE, CODE, JOINT, MATH
+from tests.test_pretrain import BASE, CODE, MATH
 from tests.test_pretrain import SETTINGS as PRETRAINING
 from tests.test_rollout import PROBLEMS as CHAINS
 from tests.test_rollout import finish, force_head, make_model, replay
 
-TASK = AgentTaskSettings(
+AGENT_TASKS = ("calculator", "search", "planning")
+TASK = TaskSettings(
     operations=(2, 4), downstream_operations=(5, 5), pool_size=90, validation_size=60, downstream_size=20
 )
-SETTINGS = AgentSettings(
-    calculator=TASK, search=TASK, planning=TASK.changed(operations=(5, 7), downstream_operations=(8, 8))
-)
+SETTINGS = {
+    "calculator": TASK,
+    "search": TASK,
+    "planning": TASK.changed(operations=(5, 7), downstream_operations=(8, 8)),
+}
 LENGTHS = {"calculator": 4, "search": 4, "planning": 7}
-SETS = {task: make_agent_sets(task, getattr(SETTINGS, task)) for task in AGENT_TASKS}
+SETS = make_task_sets(SETTINGS)
 ERRANDS = [problem for sets in SETS.values() for problem in sets.training[:10]]
 
 SUM = Calculator(math.Problem("3 + 4 * 7 =", ("+", "*"), (3, 4, 7), 9))
@@ -114,13 +118,13 @@ def test_an_interruption_may_come_instead_of_an_answer():
 
 @pytest.mark.parametrize("task", AGENT_TASKS)
 def test_sets_are_disjoint_balanced_and_depend_on_the_settings_alone(task):
-    settings, sets = getattr(SETTINGS, task), SETS[task]
+    make, settings, sets = TASKS[task].make_sets, SETTINGS[task], SETS[task]
     assert [len(problems) for problems in sets] == [90, 60, 20]
     prompts = [problem.prompt for problems in sets for problem in problems]
     assert len(set(prompts)) == len(prompts)
     assert not set(prompts) & {problem.prompt for problem in CHAINS}
-    assert make_agent_sets(task, settings) == sets
-    assert make_agent_sets(task, settings.changed(seed=1)) != sets
+    assert make(settings) == sets
+    assert make(settings.changed(seed=1)) != sets
     counts = defaultdict(Counter)
     for problem in sets.training:
         length = len(problem.prompt.split())
@@ -140,14 +144,14 @@ def test_every_second_goal_is_blocked_off_from_the_shorter_side():
 
 def test_too_few_prompts_is_an_error():
     with pytest.raises(ValueError, match="search: only 100 prompts have length 1 and 60 problems of it are needed"):
-        make_agent_sets("search", TASK.changed(operations=(1, 5)).changed(pool_size=240))
+        TASKS["search"].make_sets(TASK.changed(operations=(1, 5), pool_size=240))
 
 
 def test_chance_is_the_best_completion_that_reads_no_result():
     for task in ("calculator", "search"):
         validation = SETS[task].validation
         rates = [np.mean([p.verify(encode(f"<think> </think> {a} <eos>")) for p in validation]) for a in range(10)]
-        assert AGENT_TASKS[task].chance_rate(validation) == max(rates) == 0.1
+        assert TASKS[task].chance_rate(validation) == max(rates) == 0.1
     problems = [Planning.draw(5, cycle, np.random.default_rng(cycle)) for cycle in range(800)]
     rates = {
         (sign, count): np.mean([problem.achieves([f"{sign} {problem.answer}"] * count) for problem in problems])
@@ -161,16 +165,17 @@ def test_chance_is_the_best_completion_that_reads_no_result():
 @pytest.mark.parametrize("task", AGENT_TASKS)
 def test_flaws(task):
     rng = np.random.default_rng(0)
-    problems = [draw_any_problem(task, LENGTHS[task], rng) for _ in range(300)]
+    problems = [TASKS[task].draw(LENGTHS[task], SETTINGS[task], rng) for _ in range(300)]
     right = wrong = 0
     for problem in problems:
-        assert flawed_trace(problem, rng) == trace(problem)
+        assert flawed_trace(problem, rng, Flaws()) == trace(problem)
         assert problem.verify(encode(" ".join(trace(problem))))
-        assert flawed_trace(problem, rng, thoughtless_rate=1.0) == ["<think>", "</think>", problem.answer, "<eos>"]
-        words = flawed_trace(problem, rng, interrupted_rate=1.0)
+        thoughtless = flawed_trace(problem, rng, Flaws(thoughtless_rate=1.0))
+        assert thoughtless == ["<think>", "</think>", problem.answer, "<eos>"]
+        words = flawed_trace(problem, rng, Flaws(interrupted_rate=1.0))
         start = words.index("time")
         assert words[:start] == trace(problem)[:start] and words[start:-2] == INTERRUPTION.split()
-        words = flawed_trace(problem, rng, wrong_step_rate=0.3)
+        words = flawed_trace(problem, rng, Flaws(wrong_step_rate=0.3))
         right += words == trace(problem)
         wrong += not problem.verify(encode(" ".join(words)))
         ids = encode(" ".join(words))
@@ -183,12 +188,13 @@ def test_flaws(task):
 # ---- pretraining
 
 
-AGENTS_ONLY = PRETRAINING.changed(agent_rate=1.0)
+AGENTS_ONLY = PRETRAINING.changed(mix=dict.fromkeys(AGENT_TASKS, 1))
+ALL_TASKS = {"math": MATH, "code": CODE} | SETTINGS
 
 
 def examples(settings, step, draws=40, held_out=frozenset()):
     rng = np.random.default_rng(0)
-    drawn = [draw_examples(settings, step, 10, set(held_out), rng, CODE, SETTINGS) for _ in range(draws)]
+    drawn = [draw_examples(settings, ALL_TASKS, step, set(held_out), rng) for _ in range(draws)]
     return [(decode(prompt), decode(completion)) for batch in drawn for prompt, completion in batch]
 
 
@@ -200,7 +206,7 @@ def test_shares_of_the_tasks():
         return prompt.startswith("<call>")
 
     assert share(AGENTS_ONLY, agents) == 1
-    mixed = JOINT.changed(agent_rate=0.3)
+    mixed = PRETRAINING.changed(mix={"math": 0.2, "code": 0.5} | dict.fromkeys(AGENT_TASKS, 0.1))
     assert share(mixed, agents) == pytest.approx(0.3, abs=0.06)
     assert share(mixed, lambda prompt: prompt.endswith(";")) == pytest.approx(0.5, abs=0.06)
     # Of tool use, a third each: two of three prompts have an arrow, and one of these has a single one.
@@ -208,8 +214,6 @@ def test_shares_of_the_tasks():
     assert share(AGENTS_ONLY, lambda prompt: prompt.split()[-3] == "->" and prompt.count("->") == 1) == pytest.approx(
         1 / 3, abs=0.06
     )
-    with pytest.raises(ValidationError, match="exceed 1 together"):
-        PretrainSettings.model_validate(JOINT.model_dump() | {"agent_rate": 0.6})
 
 
 def test_curriculum_and_held_out_problems():
@@ -234,15 +238,17 @@ def test_pretraining_has_no_loss_on_the_environments_words():
 
 def test_a_base_of_agents_is_made_and_evaluated(tmp_path, monkeypatch):
     base = BASE.changed(pretraining=AGENTS_ONLY.changed(steps=2))
-    with pytest.raises(ConfigError, match="agent_rate is 1.0, which takes agent settings"):
-        pretrain(base, MATH, tmp_path)
-    pretrain(base, MATH, tmp_path, agent_settings=SETTINGS)
-    assert AgentSettings.model_validate(json.loads((tmp_path / "base.json").read_text())["settings"]["agents"])
-    settings = {"math": MATH, "agents": SETTINGS, "rl": RL, "evaluation": EVALUATION}
-    arguments = {name: values.model_dump_json() for name, values in settings.items()}
+    with pytest.raises(ConfigError, match="no settings for calculator, planning, search; add them to tasks"):
+        pretrain(base, {"math": MATH}, tmp_path)
+    pretrain(base, ALL_TASKS, tmp_path)
+    tasks = TypeAdapter(Tasks)
+    assert tasks.validate_python(json.loads((tmp_path / "base.json").read_text())["settings"]["tasks"]) == SETTINGS
+    arguments = {name: values.model_dump_json() for name, values in {"rl": RL, "evaluation": EVALUATION}.items()}
+    arguments["tasks"] = tasks.dump_json(SETTINGS).decode()
     run_entry(evaluate_base, monkeypatch, base=tmp_path, output=tmp_path / "evaluation.json", **arguments)
     record = json.loads((tmp_path / "evaluation.json").read_text())
-    for prefix in ("", "calculator_", "search_", "planning_"):
+    assert "pass_rate" not in record  # of arithmetic, which it has not learnt
+    for prefix in ("calculator_", "search_", "planning_"):
         assert 0 <= record[f"{prefix}pass_rate"] <= 1 and record[f"{prefix}samples"] == 72
         assert 0.05 < record[f"{prefix}chance_rate"] < 0.3
 
@@ -339,7 +345,8 @@ def test_resumed_in_the_middle_of_a_call_gives_the_same_completions(steps):
 
 
 def test_an_agents_run_has_its_own_task_and_resumes_bit_for_bit(tmp_path):
-    smoke = load_config("config/smoke.yaml").changed(agents=SETTINGS)
+    smoke = load_config("config/smoke.yaml")
+    smoke = smoke.changed(tasks=smoke.tasks | SETTINGS)
     run = resolve_run(smoke, "agent_planning-s0")
     run = run.changed(
         base=run.base.changed(model=run.base.model.changed(vocab_size=64).model_dump()).model_dump(),
@@ -355,7 +362,7 @@ def test_an_agents_run_has_its_own_task_and_resumes_bit_for_bit(tmp_path):
 
     whole, killed, resumed = (make_trainer(run, copy.deepcopy(model), after) for after in (None, kill, None))
     whole.run()
-    assert set(whole.training) == set(make_agent_sets("planning", SETTINGS.planning).training)
+    assert set(whole.training) == set(SETS["planning"].training)
     with pytest.raises(KeyboardInterrupt):
         killed.run(tmp_path / "checkpoint.pt")
     resumed.run(tmp_path / "checkpoint.pt")
@@ -367,9 +374,9 @@ def test_an_agents_run_has_its_own_task_and_resumes_bit_for_bit(tmp_path):
 
 
 def test_columns_of_a_runs_own_task_have_no_prefix():
-    evaluator = Evaluator(make_model(), {"search": SETS["search"]}, EVALUATION, RL, "fp32", 1.0)
+    evaluator = Evaluator(make_model(), {"": SETS["search"]}, EVALUATION, RL, "fp32", 1.0)
     row = evaluator.evaluate(make_model(), seed=(0,))
     assert {"pass_rate", "downstream_pass_rate", "entropy"} <= row.keys()
-    both = {"math": math.make_sets(MATH), "planning": SETS["planning"]}
+    both = {"": math.make_sets(MATH), "planning_": SETS["planning"]}
     row = Evaluator(make_model(), both, EVALUATION, RL, "fp32", 1.0).evaluate(make_model(), seed=(0,))
     assert {"pass_rate", "planning_pass_rate", "planning_downstream_pass_rate_se"} <= row.keys()

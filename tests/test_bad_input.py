@@ -22,7 +22,7 @@ def call(monkeypatch, capsys):
 
     def run(entry: str, **options: object) -> str:
         with pytest.raises(SystemExit) as failure:
-            run_entry(importlib.import_module(f"rlscape.cli.{entry}"), monkeypatch, **options)
+            run_entry(getattr(importlib.import_module(f"rlscape.pipeline.{entry}"), entry), monkeypatch, **options)
         assert failure.value.code == 1
         return capsys.readouterr().err
 
@@ -94,5 +94,6 @@ def test_empty_metrics(call, output, tmp_path):
     pd.DataFrame({"compute": [], "pass_rate": []}).to_parquet(metrics)
     write_json(base, {"pass_rate": 0.3, "standard_error": 0.01, "samples": 100})
     options = {"metrics": metrics, "base_evaluation": base, "settings": CONFIG.fit.model_dump_json()}
-    line = one_error(call("fit", **options, forecast=output / "forecast.json", output=output / "fit.json"))
+    options |= {"task": "math", "prefix": ""}
+    line = one_error(call("fit_curve", **options, forecast=output / "forecast.json", output=output / "fit.json"))
     assert str(metrics) in line

@@ -1,6 +1,5 @@
 """Every verdict of every criterion is reached by data that deserve it."""
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,18 +9,19 @@ import pytest
 import yaml
 
 from rlscape.catalogue import ARMS, FIGURES, runs_of
-from rlscape.claims import EVALUATORS, evaluate_claims, load_register
+from rlscape.claims import EVALUATORS, evaluate_register, load_register
 from rlscape.claims.register import Register
 from rlscape.claims.scalerl.ablations import holm
-from rlscape.cli import claims as claims_cli
-from rlscape.errors import ConfigError, ResultError, fail_clearly
+from rlscape.errors import ConfigError, ResultError
 from rlscape.figures.scalerl.control_head_precision import LEAST_MISMATCH
 from rlscape.files import write_parquet
 from rlscape.paths import results_dir
+from rlscape.pipeline.evaluate_claims import evaluate_claims
 from rlscape.scaling import arm_comparison
 from rlscape.scaling.stability import COLLAPSE_EVALUATIONS, collapsed
 from rlscape.settings.scale import Config
 from tests import synthetic
+from tests.entries import run_entry
 from tests.synthetic import ROOT, Run, small_config, write_scalerl_results
 
 CLAIMS = ROOT / "config" / "claims.yaml"
@@ -394,15 +394,13 @@ def test_command_line_keeps_the_earlier_table_on_error(
     register, config = complete
     claims, output = tmp_path / "claims.yaml", tmp_path / "claims.csv"
     claims.write_text(yaml.safe_dump(register.model_dump(mode="json")))
-    settings = config.model_dump_json()
-    arguments = ["claims", "--claims", str(claims), "--settings", settings, "--output", str(output)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    fail_clearly(claims_cli.main)
+    options = {"claims": claims, "settings": config.model_dump_json(), "output": output}
+    run_entry(evaluate_claims, monkeypatch, **options)
     before = output.read_bytes()
     assert len(pd.read_csv(output)) == 28
     (results_dir(config) / "runs" / "scalerl-s0" / "metrics.parquet").unlink()
     with pytest.raises(SystemExit) as raised:
-        fail_clearly(claims_cli.main)
+        run_entry(evaluate_claims, monkeypatch, **options)
     assert raised.value.code == 1
     assert "scalerl-s0/metrics.parquet: no such result" in capsys.readouterr().err
     assert output.read_bytes() == before

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rlscape.settings.reading import load_config
+from rlscape.tasks.base import Flaws
 from rlscape.tasks.code import (
     DEPTH_LIMIT,
     OPERATORS,
@@ -18,7 +19,7 @@ from rlscape.tasks.code import (
     draw_any_problem,
     draw_problem,
     flawed_trace,
-    make_code_sets,
+    make_sets,
     run,
     trace,
 )
@@ -46,7 +47,7 @@ TRIPLE = problem_of("3 *", (0, 1))
 
 @pytest.fixture(scope="module")
 def sets():
-    return make_code_sets(SETTINGS)
+    return make_sets(SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +158,8 @@ def test_sizes_and_disjointness(sets):
 
 
 def test_sets_depend_on_the_settings_alone(sets):
-    assert make_code_sets(SETTINGS) == sets
-    assert make_code_sets(SETTINGS.changed(seed=2)) != sets
+    assert make_sets(SETTINGS) == sets
+    assert make_sets(SETTINGS.changed(seed=2)) != sets
 
 
 def test_lengths_and_operators_are_balanced(sets):
@@ -186,15 +187,15 @@ def test_shown_and_hidden_examples_are_all_inputs(sets):
 
 def test_too_few_distinct_problems_is_an_error():
     with pytest.raises(ValueError, match="only 120 problems are programs of 1 multiplications, 138 are needed"):
-        make_code_sets(SETTINGS.changed(operations=(1, 1), pool_size=125))
+        make_sets(SETTINGS.changed(operations=(1, 1), pool_size=125))
     with pytest.raises(ValueError, match="exceed the interpreter's limits"):
-        make_code_sets(SETTINGS.changed(downstream_operations=(4, 12)))
+        make_sets(SETTINGS.changed(downstream_operations=(4, 12)))
 
 
 def test_chance_rate():
     """The best constant program multiplies twice: one in four of the shorter half, and one in nine of those."""
     rng = np.random.default_rng(0)
-    problems = [draw_any_problem(2 + index % 2, 10, rng) for index in range(5000)]
+    problems = [draw_any_problem(2 + index % 2, SETTINGS, rng) for index in range(5000)]
     assert chance_rate(problems) == pytest.approx(1 / 2 / 4 / 9, abs=0.004)
     assert chance_rate([PROBLEM] * 3 + [TRIPLE]) == 0.75
     constant = encode(f"<think> </think> {PROBLEM.reference} <eos>")
@@ -214,7 +215,7 @@ def test_every_operation_can_be_derived_under_every_modulus(modulus):
 def test_lengths_fit_the_budget():
     """Forced interruptions begin at token 50 of the default scale; its answer budget is 10."""
     config = load_config("config/config.yaml")
-    sets = make_code_sets(config.code)
+    sets = make_sets(config.tasks["code"])
     for problem in (*sets.training, *sets.validation, *sets.downstream):
         completion = trace(problem)
         assert len(completion) == 8 * problem.operations + 5
@@ -225,13 +226,13 @@ def test_lengths_fit_the_budget():
 
 
 def test_flawless_flawed_trace_is_the_trace():
-    assert flawed_trace(PROBLEM, np.random.default_rng(0)) == trace(PROBLEM)
+    assert flawed_trace(PROBLEM, np.random.default_rng(0), Flaws()) == trace(PROBLEM)
 
 
 def test_wrong_step_rate_is_per_difference_and_constant():
     rng = np.random.default_rng(0)
-    problem = draw_any_problem(3, 10, rng)
-    right = np.mean([flawed_trace(problem, rng, wrong_step_rate=0.1) == trace(problem) for _ in range(2000)])
+    problem = draw_any_problem(3, SETTINGS, rng)
+    right = np.mean([flawed_trace(problem, rng, Flaws(wrong_step_rate=0.1)) == trace(problem) for _ in range(2000)])
     assert right == pytest.approx(0.9**7, abs=0.04)
 
 
@@ -239,7 +240,7 @@ def test_wrong_steps_are_carried_to_the_program():
     rng = np.random.default_rng(0)
     wrong = 0
     for _ in range(100):
-        words = flawed_trace(PROBLEM, rng, wrong_step_rate=0.5)
+        words = flawed_trace(PROBLEM, rng, Flaws(wrong_step_rate=0.5))
         end = words.index("</think>")
         derived = [f"{words[at + 4]} {words[at + 3]}" for at in range(4, end, 5)]
         assert " ".join(words[end + 1 : -1]) == " dup ".join(derived)
@@ -249,11 +250,11 @@ def test_wrong_steps_are_carried_to_the_program():
 
 def test_thoughtless_and_interrupted_traces_answer_rightly():
     rng = np.random.default_rng(0)
-    thoughtless = flawed_trace(PROBLEM, rng, thoughtless_rate=1.0)
+    thoughtless = flawed_trace(PROBLEM, rng, Flaws(thoughtless_rate=1.0))
     assert " ".join(thoughtless) == f"<think> </think> {PROBLEM.reference} <eos>"
     lengths = set()
     for _ in range(200):
-        words = flawed_trace(PROBLEM, rng, interrupted_rate=1.0)
+        words = flawed_trace(PROBLEM, rng, Flaws(interrupted_rate=1.0))
         ids = encode(" ".join(words))
         assert PROBLEM.verify(ids)
         start = words.index("time")

@@ -3,10 +3,9 @@
 import re
 
 from rlscape.catalogue import load_scale, resolve_run
-from rlscape.pipeline.train import train
 from rlscape.models.build import build_model, save_model
+from rlscape.pipeline.train import train
 from rlscape.rl.trainer import RLTrainer
-from rlscape.tasks.base import column_prefix
 from rlscape.training.trl_runs import Recorder
 from tests.synthetic import ROOT
 

@@ -6,11 +6,13 @@ import pytest
 import yaml
 
 from rlscape import catalogue
-from rlscape.catalogue import ARMS, FIGURES, load_scale, resolve_run, runs_of, with_catalogue
+from rlscape.catalogue import ARMS, FIGURES, figures_of, load_scale, resolve_run, runs_of, with_catalogue
+from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.errors import ConfigError
 from rlscape.paths import parse_run_name
 from rlscape.settings.reading import load_config, parse_config
 from rlscape.settings.run import RunSettings
+from rlscape.settings.scale import Config
 
 REPOSITORY = Path(__file__).parents[1]
 SCALES = sorted(set(REPOSITORY.glob("config/*.yaml")) - {REPOSITORY / "config" / "claims.yaml"})
@@ -58,14 +60,15 @@ def test_every_scale_is_complete_and_fits_the_catalogue(file: Path) -> None:
     assert file.stem in (config.scale, "config") and (file.stem != "config" or config.scale == "default")
     for run in runs_of(config, config.seeds):
         settings = resolve_run(config, run)
-        assert settings.name == run
+        assert settings.run == run
         assert RunSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
 @pytest.mark.parametrize(
     ("key", "suggestion"),
     [
-        ("math.pol_size", "did you mean 'pool_size'?"),
+        ("tasks.math.pol_size", "did you mean 'pool_size'?"),
+        ("tasks.planning.modulus", "allowed here: operations, downstream_operations"),
         ("bases.dense.model.hiden_size", "did you mean 'hidden_size'?"),
         ("off_principals.sft.step", "did you mean 'steps'?"),
         ("scalerl.rl.zzz", "allowed here: steps, learning_rate"),
@@ -84,7 +87,9 @@ def test_unknown_key_names_file_and_key(key: str, suggestion: str) -> None:
         ("scalerl.base", "dens", "no base 'dens' under bases"),
         ("bases.dense.model.heads", 3, "heads (3) must be a multiple of kv_heads (2)"),
         ("seeds.sft", -1, "sft: needs a number of seeds, got -1"),
-        ("math.modulus", 12, "math.modulus: Input should be less than or equal to 10 (got 12)"),
+        ("tasks.math.modulus", 12, "tasks.math.modulus: Input should be less than or equal to 10 (got 12)"),
+        ("tasks.search", {}, "my.yaml: tasks.search.operations: missing; add it"),
+        ("bases.dense.pretraining.mix", {}, "my.yaml: bases.dense.pretraining.mix: Value error, needs at least one"),
         ("scalerl.rl", {}, "my.yaml: scalerl.rl.steps: missing; add it"),
     ],
 )
@@ -92,6 +97,15 @@ def test_invalid_value_says_what_is_wrong(key: str, value: object, message: str)
     with pytest.raises(ConfigError) as error:
         parse_config(edited_smoke(key, value), "my.yaml")
     assert message in str(error.value)
+
+
+def test_a_task_that_does_not_exist_is_named() -> None:
+    search = edited_smoke("scale", "smoke")["tasks"]["search"]
+    for key, value in {"tasks.chess": search, "bases.joint.pretraining.mix": {"chess": 1}}.items():
+        with pytest.raises(ConfigError) as error:
+            parse_config(edited_smoke(key, value), "my.yaml")
+        assert str(error.value).startswith(f"my.yaml: {key}")
+        assert "no such task; there are math, code, calculator, search, planning (got 'chess')" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +135,8 @@ def test_settings_are_frozen() -> None:
     ("key", "value", "message"),
     [
         ("seeds.scalrl", 1, "my.yaml: seeds.scalrl: no such arm"),
-        ("seeds.sft", 0, "my.yaml: seeds.sft: needs at least one seed"),
+        ("seeds.sft", 0, "my.yaml: seeds.sft: needs as many seeds as sft_then_rl, which starts from its runs"),
+        ("targets", ["scalerl_fig55"], "my.yaml: targets: no figure 'scalerl_fig55'; there are scalerl_fig1, "),
         ("off_principals.sft", None, "my.yaml: off_principals.sft: missing; the arm sft needs it"),
     ],
 )
@@ -138,8 +153,78 @@ def test_a_base_that_an_arm_starts_from_must_be_in_the_scale() -> None:
         with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
 
 
+def test_a_task_of_a_mix_must_have_settings() -> None:
+    values = edited_smoke("scale", "smoke")
+    del values["tasks"]["code"]
+    with pytest.raises(ConfigError, match=r"bases\.joint\.pretraining\.mix\.code: tasks\.code is missing; add it"):
+        parse_config(values, "my.yaml")
+
+
+def test_a_task_that_an_arm_trains_on_must_have_settings() -> None:
+    values = edited_smoke("bases.agents.pretraining.mix", {"calculator": 1})
+    del values["tasks"]["search"]
+    config = parse_config(values, "my.yaml")
+    with pytest.raises(ConfigError, match=r"my\.yaml: tasks\.search: missing; the arm agent_search trains on it"):
+        with_catalogue(config, "my.yaml")
+    without = with_catalogue(config.changed(targets=("scalerl_fig5",)), "my.yaml")
+    assert "agent_search" not in without.seeds
+
+
+def scale_of(seeds: dict[str, int], targets: list[str] | None = None) -> Config:
+    """The smoke scale with other seeds and targets, spelled out."""
+    values = edited_smoke("seeds", seeds) | ({} if targets is None else {"targets": targets})
+    return with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
+
+
+def test_a_scale_with_targets_runs_only_what_these_show_and_the_arms_that_it_names() -> None:
+    figure_5 = dict.fromkeys(("baseline", "gspo", "cispo", "fp32_head"), 1)
+    config = scale_of({"others": 1}, ["scalerl_fig5"])
+    assert config.seeds == figure_5
+    assert [figure.target for figure in figures_of(config)] == ["scalerl_fig5"]
+    assert scale_of({"others": 1, "moe": 3, "gspo": 2}, ["scalerl_fig5"]).seeds == figure_5 | {"moe": 3, "gspo": 2}
+    assert scale_of(figure_5, ["scalerl_fig5"]).seeds == figure_5
+
+
+def test_targets_bring_the_arms_that_their_measurements_compare_and_those_optional_arms_that_have_seeds() -> None:
+    footprint = scale_of({"others": 2}, ["off_principals_fig2"])
+    assert set(footprint.seeds) == {"rlvr", "sft", *FOOTPRINT}
+    gauge = {"rlvr": 1, "rlvr_intervened": 1}
+    without, with_extra = (
+        scale_of({"others": 1, "extras": extras}, ["off_principals_control_gauge"]).seeds for extras in (0, 1)
+    )
+    assert gauge.items() <= without.items() and "rlvr_intervened_sgd" not in without
+    assert with_extra == without | {"rlvr_intervened_sgd": 1}
+
+
+def test_a_target_whose_arm_has_no_seeds_is_named() -> None:
+    seeds = {"baseline": 1, "gspo": 1, "cispo": 1}
+    with pytest.raises(ConfigError, match=r"my\.yaml: seeds\.fp32_head: needs at least one seed; add it, or seeds"):
+        scale_of(seeds, ["scalerl_fig5"])
+    with pytest.raises(ConfigError, match=r"my\.yaml: seeds\.fp32_head: needs at least one seed"):
+        scale_of({"others": 1, "fp32_head": 0}, ["scalerl_fig5"])
+
+
+def test_a_scale_that_names_its_arms_makes_the_figures_whose_arms_all_run() -> None:
+    seeds = {"baseline": 1, "gspo": 2, "cispo": 1, "fp32_head": 1, "scalerl": 1, "sft": 1, "sft_then_rl": 1}
+    config = scale_of(seeds)
+    assert config.seeds == seeds
+    made = {figure.target for figure in figures_of(config)}
+    assert made == {figure.target for figure in FIGURES if not figure.measurements and set(figure.arms) <= set(seeds)}
+    assert {"scalerl_fig5", "off_principals_fig4"} < made and "scalerl_fig6" not in made
+    # What a measurement compares counts too.
+    footprint = dict.fromkeys(FOOTPRINT, 1)
+    assert "off_principals_fig2" not in {figure.target for figure in figures_of(scale_of(footprint))}
+    whole = scale_of(footprint | {"rlvr": 1, "sft": 1})
+    assert "off_principals_fig2" in {figure.target for figure in figures_of(whole)}
+
+
+def test_a_scale_without_targets_makes_every_figure() -> None:
+    assert figures_of(load_scale(REPOSITORY / "config" / "smoke.yaml")) == list(FIGURES)
+
+
 def test_an_arm_without_seeds_is_named() -> None:
-    values = edited_smoke("seeds", {"scalerl": 1})
+    values = edited_smoke("seeds", {"scalerl": 1, "qwen_dapo": 1, "magistral": 1, "minimax": 1})
+    values["targets"] = ["scalerl_fig2"]
     with pytest.raises(ConfigError, match=r"seeds\.deepseek_grpo: needs at least one seed; add it, or seeds\.others"):
         with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
 
@@ -176,7 +261,10 @@ def test_change_of_an_unknown_recipe_field_names_the_arm(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("run", ["scalerl", "scalerl-sx", "nothing-s0", "scalerl-s-1"])
 def test_name_that_is_no_run(run: str) -> None:
     with pytest.raises(ConfigError, match="not a run"):
-        parse_run_name(run)
+        resolve_run(load_scale(REPOSITORY / "config" / "smoke.yaml"), run)
+    if run != "nothing-s0":  # a name like that of a run, but of no arm
+        with pytest.raises(ValueError, match="not a run"):
+            parse_run_name(run)
 
 
 def test_run_names_round_trip() -> None:
@@ -201,15 +289,17 @@ def test_an_arm_multiplies_settings_of_its_scale() -> None:
 
 
 def test_factor_of_a_setting_that_is_no_number_names_the_arm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalogue.ARMS, "cispo", ARMS["cispo"].changed(times={"step": 2.0}))
-    with pytest.raises(ConfigError, match=r"arm cispo: times\.step"):
+    monkeypatch.setitem(catalogue.ARMS, "cispo", ARMS["cispo"].changed(scaled={"step": 2.0}))
+    with pytest.raises(ConfigError, match=r"arm cispo: scaled\.step"):
         resolve_run(load_scale(REPOSITORY / "config" / "smoke.yaml"), "cispo-s0")
 
 
 def test_only_runs_with_code_problems_depend_on_the_code_settings() -> None:
     config = load_scale(REPOSITORY / "config" / "smoke.yaml")
-    assert resolve_run(config, "math_and_code-s0").code == config.code
-    assert resolve_run(config, "math_only-s0").code is None
+    both = {task: config.tasks[task] for task in ("math", "code")}
+    assert resolve_run(config, "math_and_code-s0").tasks == both
+    assert resolve_run(config, "math_only-s0").tasks == {"math": config.tasks["math"]}
+    assert resolve_run(config, "agent_search-s0").tasks == {"search": config.tasks["search"]}
     assert resolve_run(config, "math_only-s0").base_name == resolve_run(config, "math_and_code-s0").base_name
 
 
@@ -238,13 +328,13 @@ def test_arms_of_other_precision_and_optimiser_settings() -> None:
 
 def test_engine_settings_hold_for_every_method(monkeypatch) -> None:
     config = load_scale(REPOSITORY / "config" / "smoke.yaml")
-    monkeypatch.setitem(catalogue.ARMS, "sft", ARMS["sft"].changed(engine={"adam_epsilon": 1e-6}))
+    monkeypatch.setitem(catalogue.ARMS, "sft", ARMS["sft"].changed(settings={"adam_epsilon": 1e-6}))
     assert resolve_run(config, "sft-s0").rl == config.off_principals.rl.changed(adam_epsilon=1e-6)
 
 
 def test_thorough_has_the_testbed_of_the_default_scale() -> None:
     default, thorough = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in ("config", "thorough"))
-    for part in ("math", "code", "off_principals", "fit", "geometry"):
+    for part in ("tasks", "off_principals", "fit", "geometry"):
         assert getattr(default, part) == getattr(thorough, part), part
     assert thorough.bases == default.bases | {"deep_fp32": default.bases["deep"].changed(precision="fp32")}
     assert thorough.scalerl.rl == default.scalerl.rl.changed(steps=thorough.scalerl.rl.steps)

@@ -9,7 +9,6 @@ import torch
 from torch.func import jacrev
 
 from rlscape.catalogue import resolve_run
-from rlscape.cli import measure_curvature as entry
 from rlscape.geometry.curvature import (
     WHOLE,
     divergence,
@@ -20,8 +19,9 @@ from rlscape.geometry.curvature import (
 )
 from rlscape.geometry.measure import BaseMatrix
 from rlscape.models.build import build_model, load_decoder, save_model, snap_to_bf16_
-from rlscape.training.drift import probes_of
+from rlscape.pipeline import measure_curvature as entry
 from rlscape.settings.measurement import CurvatureSettings, GeometrySettings
+from rlscape.training.drift import probes_of
 from tests.entries import run_entry
 from tests.synthetic import small_config
 
@@ -159,7 +159,7 @@ def _run(tmp_path, monkeypatch):
         } | changes
         geometry = {"rank_fraction": 0.25, "null_draws": 1, "curvature": curvature}
         run_entry(
-            entry,
+            entry.measure_curvature,
             monkeypatch,
             base=tmp_path / "base",
             rl=tmp_path / "rl",
@@ -202,4 +202,4 @@ def test_command_measures_the_decoder(run):
 def test_too_few_problems_are_refused(run, capsys):
     with pytest.raises(SystemExit):
         run(batches=100)
-    assert "100 batches of 2 take 200 validation problems, but math.validation_size is 16" in capsys.readouterr().err
+    assert "100 batches of 2 take 200 validation problems, but validation_size is 16" in capsys.readouterr().err

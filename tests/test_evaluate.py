@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from rlscape.rl import evaluate as module
-from rlscape.rl.evaluate import Evaluator, standard_error
+from rlscape.rl.evaluate import Evaluator, evaluation_steps, standard_error
 from rlscape.settings.training import EvaluationSettings, RLSettings
 from rlscape.tasks.math import MathSettings, make_sets
 from tests.test_rollout import make_model
 
 RL = RLSettings(steps=2, learning_rate=1e-3, warmup_steps=0, thinking_tokens=12, answer_tokens=4)
 SETS = {
-    "math": make_sets(
+    "": make_sets(
         MathSettings(
             operations=(1, 3), downstream_operations=(4, 5), pool_size=10, validation_size=9, downstream_size=5
         )
@@ -64,4 +64,4 @@ def test_a_row_of_metrics_covers_both_sets_and_the_final_factor():
 
 def test_evaluation_steps_start_at_zero_and_end_with_the_run():
     settings = EvaluationSettings(evaluations=4, prompts=1, samples_per_prompt=1, downstream_prompts=0)
-    assert settings.steps(10) == [0, 2, 5, 8, 10]
+    assert evaluation_steps(settings, 10) == [0, 2, 5, 8, 10]

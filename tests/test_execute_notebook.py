@@ -56,7 +56,7 @@ def test_a_failure_is_one_error_and_keeps_earlier_output(
 def test_rules_know_every_module_that_a_notebook_imports(repository: Path) -> None:
     package = repository / "src" / "rlscape"
     figures = [f"figures.{figure.paper}.{figure.stem}" for figure in FIGURES]
-    known = set(source_files(package, ["cli.notebook", "figures.registry", *figures]))
+    known = set(source_files(package, ["pipeline.execute_notebook", "figures.registry", *figures]))
     for file in (repository / "notebooks").glob("*.ipynb"):
         cells = nbformat.read(file, as_version=4).cells
         code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")

@@ -1,7 +1,6 @@
 """Every figure draws from a tree of results, says what it rests on, and comes out the same twice."""
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS, FIGURES
-from rlscape.claims import evaluate_claims, load_register
-from rlscape.cli import plot
+from rlscape.catalogue.styles import FREE_STYLES
+from rlscape.claims import evaluate_register, load_register
 from rlscape.errors import ConfigError, ResultError
 from rlscape.figures.learning_curves import (
     assemble_curves,
@@ -38,13 +37,15 @@ from rlscape.figures.scalerl.paper_values import (
     FIG20,
     Fit,
 )
-from rlscape.figures.style import ARM_STYLES, FREE_STYLES, new_figure, write_figure
+from rlscape.figures.style import ARM_STYLES, new_figure, write_figure
 from rlscape.files import read_json, write_json, write_parquet
 from rlscape.paths import results_dir
+from rlscape.pipeline.plot_figure import plot_figure
 from rlscape.results import curves
 from rlscape.results.weights import pooled_overlaps
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
+from tests.entries import run_entry
 from tests.loss_results import write_landscape
 from tests.synthetic import R_0, ROOT, Run, small_config, write_geometry_results, write_scalerl_results
 
@@ -371,14 +372,6 @@ def test_pooled_overlap_weighs_matrices_by_their_changed_entries() -> None:
 
 def test_command_line_writes_three_files(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stem = tmp_path / "figures" / "fig05"
-    arguments = [
-        "--target",
-        "scalerl_fig5",
-        "--settings",
-        config.model_dump_json(),
-        "--output-stem",
-        str(stem),
-    ]
-    monkeypatch.setattr(sys, "argv", ["plot", *arguments])
-    plot.main()
+    settings = config.model_dump_json()
+    run_entry(plot_figure, monkeypatch, target="scalerl_fig5", settings=settings, output_stem=stem)
     assert sorted(file.name for file in stem.parent.iterdir()) == ["fig05.csv", "fig05.png", "fig05.svg"]

@@ -1,4 +1,4 @@
-"""The entries ``fit`` and ``summarise_fits``, from metrics files to the table of arms."""
+"""The entries ``fit_curve`` and ``summarise_fits``, from metrics files to the table of arms."""
 
 import json
 import subprocess
@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.cli import fit, summarise_fits
 from rlscape.files import read_json, write_json
+from rlscape.pipeline.fit_curve import fit_curve
+from rlscape.pipeline.summarise_fits import summarise_fits
 from rlscape.results import curves as results
 from rlscape.scaling import curves
 from rlscape.scaling.arms import read_ends, read_fit, summarise_arms
@@ -62,7 +63,8 @@ def make_fit(
     path, (forecast, output) = base.parent / f"{name}.parquet", outputs(base, name)
     table.to_parquet(path, index=False)
     files = {"metrics": path, "base_evaluation": base, "forecast": forecast, "output": output}
-    run_entry(fit, monkeypatch, settings=SETTINGS, **(files | options))
+    files |= {"task": "math", "prefix": ""}
+    run_entry(fit_curve, monkeypatch, settings=SETTINGS, **(files | options))
     return output
 
 
@@ -109,9 +111,9 @@ def test_code_has_columns_and_a_start_of_its_own(base: Path, monkeypatch: pytest
     rate = rng.binomial(16_000, sigmoid(table["compute"], 0.5, 1.92, 2542, 0.2)) / 16_000
     error = np.sqrt(rate * (1 - rate) / 16_000)
     table = table.assign(code_pass_rate=rate, code_pass_rate_se=error, code_samples=16_000)
-    expected = {"math": (0.61, INITIAL), "code": (0.5, 0.2)}
-    for task, (A, R_0) in expected.items():
-        record = read_json(make_fit(table, base, monkeypatch, task=task))
+    expected = {("math", ""): (0.61, INITIAL), ("code", "code_"): (0.5, 0.2)}
+    for (task, prefix), (A, R_0) in expected.items():
+        record = read_json(make_fit(table, base, monkeypatch, task=task, prefix=prefix))
         made = read_json(outputs(base)[0])
         assert record["task"] == made["task"] == task
         for fitted in (record["fitted"], made["fitted"]):
@@ -271,8 +273,10 @@ def test_missing_files_and_arms_are_named(
     ):
         with pytest.raises(SystemExit):
             run_entry(
-                fit,
+                fit_curve,
                 monkeypatch,
+                task="math",
+                prefix="",
                 metrics=metrics_file,
                 base_evaluation=base_file,
                 forecast=base.parent / "y.json",
@@ -293,5 +297,5 @@ def test_missing_files_and_arms_are_named(
 
 
 def test_scaling_does_not_import_torch() -> None:
-    code = "import sys, rlscape.cli.fit, rlscape.cli.summarise_fits; assert 'torch' not in sys.modules"
+    code = "import sys, rlscape.pipeline.fit_curve, rlscape.pipeline.summarise_fits; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rlscape.cli import measure_geometry
 from rlscape.geometry import masks, spectra
 from rlscape.geometry.measure import load_mask, measure_matrix, measure_update
 from rlscape.geometry.sparsity import (
@@ -21,6 +20,7 @@ from rlscape.geometry.sparsity import (
     sparsity_bf16,
     update_mask,
 )
+from rlscape.pipeline.measure_geometry import measure_geometry
 from rlscape.settings.measurement import GeometrySettings
 from tests.entries import run_entry
 

@@ -51,6 +51,7 @@ def test_scaling_knows_nothing_of_torch_and_training(repository: Path) -> None:
 
 def test_training_knows_nothing_of_figures_and_measurements(repository: Path) -> None:
     root = repository / "src" / "rlscape"
-    files = source_files(root, ["cli.train"], leave_out=["sparse"])  # whose masks are those of the measurements
+    # The masks of training are those of the measurements.
+    files = source_files(root, ["pipeline.train"], leave_out=["training.masks"])
     assert not {file.parent.name for file in files} & {"figures", "scaling"}
     assert {file.stem for file in files if file.parent.name == "geometry"} == {"__init__", "sparsity"}

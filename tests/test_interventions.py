@@ -6,7 +6,6 @@ import json
 import pytest
 import torch
 
-from rlscape.cli import intervene_base
 from rlscape.errors import ConfigError
 from rlscape.models.build import as_decoder, build_model, load_decoder, save_model, snap_to_bf16_
 from rlscape.models.interventions import (
@@ -18,6 +17,7 @@ from rlscape.models.interventions import (
     permute_heads,
     rotate_value_output,
 )
+from rlscape.pipeline.intervene_base import intervene_base
 from rlscape.settings.base_model import ModelSettings
 from rlscape.settings.measurement import Intervention, LayerEdit
 from tests.entries import run_entry

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import save_file
 
 from rlscape.catalogue import resolve_run
-from rlscape.cli import measure_landscape as entry
 from rlscape.errors import CheckpointError
 from rlscape.geometry.landscape import Plane, measure_grid, project_path
 from rlscape.models.build import build_model, load_decoder, save_model
-from rlscape.training.drift import probes_of, token_log_probs
+from rlscape.pipeline.measure_landscape import measure_landscape
 from rlscape.settings.measurement import LandscapeSettings
+from rlscape.training.drift import probes_of, token_log_probs
 from tests.entries import run_entry
 from tests.synthetic import small_config
 
@@ -70,7 +70,7 @@ def test_command_measures_the_corners(tmp_path, monkeypatch):
         snapshots = {f"3/{name}": values for name, values in half.items()}
         save_file(snapshots | {f"6/{k}": v for k, v in models[run].items()}, tmp_path / run / "snapshots.safetensors")
     run_entry(
-        entry,
+        measure_landscape,
         monkeypatch,
         base=tmp_path / "base",
         sft=tmp_path / "sft",

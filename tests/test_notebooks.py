@@ -39,5 +39,5 @@ def test_notebook_only_reads(notebook: nbformat.NotebookNode) -> None:
         tree = ast.parse("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")))
         modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         ours = {module for module in modules if module and module.startswith("rlscape")}
-        allowed = ("rlscape.catalogue", "rlscape.config", "rlscape.figures", "rlscape.results")
+        allowed = ("rlscape.catalogue", "rlscape.paths", "rlscape.figures", "rlscape.results")
         assert all(module.startswith(allowed) for module in ours), ours

@@ -10,8 +10,8 @@ from scipy import stats
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.measure import measure_matrix
 from rlscape.geometry.sparsity import HALF_ULP, isotropic_density
-from rlscape.settings.measurement import GeometrySettings
 from rlscape.random_matrices import haar_orthogonal
+from rlscape.settings.measurement import GeometrySettings
 
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=5)
 

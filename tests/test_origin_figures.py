@@ -37,7 +37,7 @@ def checkpoint(generator):
 def planted(arm, weights, generator):
     """Isotropic at the size of the arm's rate; but sft_self inside both subspaces, sft_noisy on principal entries."""
     spec = ARMS[arm]
-    scale = SCALE * spec.times.get("learning_rate", 1.0) * (30 if spec.method == "sft" else 1)
+    scale = SCALE * spec.scaled.get("learning_rate", 1.0) * (30 if spec.method == "sft" else 1)
     update = scale * torch.randn(weights.shape, generator=generator)
     base = svd(weights.double())
     rank = round(0.25 * min(weights.shape))

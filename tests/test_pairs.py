@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rlscape.cli import intervene_base, measure_pairs
 from rlscape.geometry import masks, nulls
 from rlscape.geometry.pairs import View, compare, dispersion, permuted_in_bins, similarity, stripes
 from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
 from rlscape.models.decoder import WEIGHTS
 from rlscape.models.interventions import Gauge
+from rlscape.pipeline.intervene_base import intervene_base
+from rlscape.pipeline.measure_pairs import measure_pairs
 from rlscape.results.pairs import both_ways, pooled_overlap
 from rlscape.settings.base_model import ModelSettings
 from rlscape.settings.measurement import GeometrySettings, Intervention, LayerEdit
@@ -134,7 +135,7 @@ def measure(runs, monkeypatch, tmp_path):
         run_entry(
             measure_pairs,
             monkeypatch,
-            runs=json.dumps({"runs": specs or runs[1]}),
+            runs=json.dumps(specs or runs[1]),
             settings=SETTINGS.model_dump_json(),
             seed=0,
             pairs=tmp_path / f"{name}.parquet",

@@ -118,8 +118,11 @@ def test_a_job_without_seconds_is_one_message(
 
 def test_every_rule_has_its_imports_and_they_exist(repository: Path) -> None:
     text = "\n".join(file.read_text() for file in sorted((repository / "workflow" / "rules").glob("*.smk")))
-    _, *bodies = re.split(r"^rule (\w+):$", text, flags=re.MULTILINE)
-    rules = {rule: body for rule, body in zip(bodies[::2], bodies[1::2], strict=True) if "    benchmark:\n" in body}
+    _, *parts = re.split(r"^(?:rule (\w+)|use rule (\w+) as (\w+) with):$", text, flags=re.MULTILINE)
+    rules: dict[str, str] = {}
+    for own, original, derived, body in zip(*(parts[index::4] for index in range(4)), strict=True):
+        if "    benchmark:\n" in body:
+            rules[own or derived] = body + (rules[original] if original else "")
     assert set(pipeline.IMPORTS) == set(rules)
     for rule, modules in pipeline.IMPORTS.items():
         assert f"python -m {modules[0]} " in rules[rule]

@@ -27,7 +27,7 @@ def solver(tmp_path_factory):
 def settings_of(solver, method, seed=0):
     settings = resolve_run(CONFIG, f"{method}-s{seed}")
     return settings.changed(
-        math=solver[1].math,
+        tasks=solver[1].tasks,
         preference=settings.preference.changed(steps=6, learning_rate=1e-3, warmup_steps=0),
         drift_prompts=4,
     )
@@ -47,7 +47,7 @@ def trained(request, solver, tmp_path_factory):
 @pytest.fixture(scope="module")
 def groups(solver):
     settings = settings_of(solver, "dpo")
-    problems = make_sets(settings.math).training
+    problems = make_sets(settings.tasks["math"]).training
     return problems, own_samples(settings, load_decoder(solver[0]), problems, settings.preference.samples_per_prompt)
 
 
@@ -153,7 +153,8 @@ def test_a_base_without_both_kinds_of_samples_is_refused(solver, tmp_path):
     settings = settings_of(solver, "dpo")
     save_model(build_model(settings.base.model, seed=0), tmp_path / "random")
     settings = settings.changed(
-        math=settings.math.changed(pool_size=1), preference=settings.preference.changed(samples_per_prompt=2)
+        tasks={"math": settings.tasks["math"].changed(pool_size=1)},
+        preference=settings.preference.changed(samples_per_prompt=2),
     )
     with pytest.raises(CheckpointError, match="a correct and an incorrect sample"):
         train_preference(settings, tmp_path / "random", tmp_path, lambda decoder, step: {})

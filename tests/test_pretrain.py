@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from rlscape.errors import ConfigError
 from rlscape.models.build import as_decoder, build_model, load_model
@@ -12,14 +13,20 @@ from rlscape.settings.base_model import BaseSettings, ModelSettings, PretrainSet
 from rlscape.tasks.code import CodeSettings
 from rlscape.tasks.math import MathSettings
 from rlscape.tasks.vocabulary import decode, encode
-from rlscape.training.pretrain import backward, draw_examples, draw_operations, learning_rate_factor, pretrain
+from rlscape.training.pretrain import (
+    backward,
+    draw_examples,
+    draw_operations,
+    draw_task,
+    learning_rate_factor,
+    pretrain,
+)
 
 SETTINGS = PretrainSettings(
     steps=20,
     sequences_per_step=16,
     learning_rate=5e-3,
-    operations=(2, 4),
-    tail_operations=(5, 6),
+    mix={"math": 1},
     tail_rate=0.2,
     flawed_from=0.6,
     wrong_step_rate=0.1,
@@ -31,18 +38,24 @@ BASE = BaseSettings(
     pretraining=SETTINGS,
 )
 MATH = MathSettings(
-    operations=(2, 4), downstream_operations=(5, 5), pool_size=20, validation_size=20, downstream_size=10
+    operations=(2, 4),
+    downstream_operations=(5, 5),
+    tail_operations=(5, 6),
+    pool_size=20,
+    validation_size=20,
+    downstream_size=10,
 )
 CODE = CodeSettings(
     operations=(1, 2), downstream_operations=(3, 4), pool_size=20, validation_size=20, downstream_size=10
 )
-JOINT = SETTINGS.changed(code_rate=0.5)
+JOINT = SETTINGS.changed(mix={"math": 1, "code": 1})
+TASKS = {"math": MATH, "code": CODE}
 EXAMPLES = [(encode("3 + 4 ="), encode("<think> + 4 7 </think> 7 <eos>")), (encode("1 ="), encode("1 <eos>"))]
 
 
-def lengths(settings, step, draws=500):
+def lengths(settings, step, task=MATH, draws=500):
     rng = np.random.default_rng(0)
-    return [draw_operations(settings, step, rng) for _ in range(draws)]
+    return [draw_operations(settings, task, step, rng) for _ in range(draws)]
 
 
 def test_curriculum_grows_over_the_first_half_and_the_tail_joins_then():
@@ -52,14 +65,20 @@ def test_curriculum_grows_over_the_first_half_and_the_tail_joins_then():
     late = lengths(SETTINGS, 10)
     assert set(late) == {2, 3, 4, 5, 6}
     assert np.mean([length > 4 for length in late]) == pytest.approx(0.2, abs=0.06)
-    assert set(lengths(SETTINGS.changed(tail_operations=None), 19)) == {2, 3, 4}
+    assert set(lengths(SETTINGS.changed(tail_rate=0), 19)) == {2, 3, 4}
+
+
+def test_lengths_are_those_of_the_sets_unless_the_task_says_otherwise():
+    assert set(lengths(SETTINGS, 19, MATH.changed(tail_operations=None))) == {2, 3, 4, 5}
+    other = MATH.changed(pretraining_operations=(1, 3), tail_operations=(8, 8))
+    assert [set(lengths(SETTINGS, step, other)) for step in (0, 9, 10)] == [{1}, {1, 2, 3}, {1, 2, 3, 8}]
 
 
 def test_flaws_begin_at_their_phase():
     settings = SETTINGS.changed(thoughtless_rate=1.0, interrupted_rate=0.0)
 
     def completions(step):
-        examples = draw_examples(settings, step, 10, set(), np.random.default_rng(0))
+        examples = draw_examples(settings, TASKS, step, set(), np.random.default_rng(0))
         return [len(completion) for _, completion in examples]
 
     assert min(completions(11)) >= 3 * 2 + 4
@@ -67,9 +86,9 @@ def test_flaws_begin_at_their_phase():
 
 
 def test_held_out_problems_never_occur():
-    everything = draw_examples(SETTINGS, 0, 10, set(), np.random.default_rng(0))
+    everything = draw_examples(SETTINGS, TASKS, 0, set(), np.random.default_rng(0))
     held_out = {decode(prompt) for prompt, _ in everything[::2]}
-    rest = draw_examples(SETTINGS, 0, 10, held_out, np.random.default_rng(0))
+    rest = draw_examples(SETTINGS, TASKS, 0, held_out, np.random.default_rng(0))
     assert rest == [example for example in everything if decode(example[0]) not in held_out]
     assert len(rest) < len(everything)
 
@@ -77,7 +96,7 @@ def test_held_out_problems_never_occur():
 def test_without_code_the_draws_are_those_of_the_recorded_bases():
     """The last sequences of 20 steps, as they were before there was a code task."""
     rng = np.random.default_rng(0)
-    steps = [draw_examples(SETTINGS, step, 10, set(), rng, CODE) for step in range(20)]
+    steps = [draw_examples(SETTINGS, TASKS, step, set(), rng) for step in range(20)]
     assert [(decode(prompt), decode(completion)) for prompt, completion in steps[-1][-2:]] == [
         ("6 - 5 - 5 * 1 + 0 =", "<think> - 5 7 - 5 2 * 1 6 time is up </think> 6 <eos>"),
         ("5 + 8 * 1 =", "<think> + 8 3 * 1 3 </think> 3 <eos>"),
@@ -89,7 +108,7 @@ def test_code_has_its_share_and_the_same_curriculum():
     rng = np.random.default_rng(0)
 
     def lengths(step):
-        prompts = [decode(prompt) for _ in range(50) for prompt, _ in draw_examples(JOINT, step, 10, set(), rng, CODE)]
+        prompts = [decode(prompt) for _ in range(50) for prompt, _ in draw_examples(JOINT, TASKS, step, set(), rng)]
         shares.append(np.mean(["->" in prompt for prompt in prompts]))
         return {len(prompt.split()) // 2 - 3 for prompt in prompts if "->" in prompt}
 
@@ -99,16 +118,37 @@ def test_code_has_its_share_and_the_same_curriculum():
 
 
 def test_held_out_code_never_occurs():
-    everything = draw_examples(JOINT, 0, 10, set(), np.random.default_rng(0), CODE)
+    everything = draw_examples(JOINT, TASKS, 0, set(), np.random.default_rng(0))
     held_out = {decode(prompt) for prompt, _ in everything if "->" in decode(prompt)}
-    rest = draw_examples(JOINT, 0, 10, held_out, np.random.default_rng(0), CODE)
+    rest = draw_examples(JOINT, TASKS, 0, held_out, np.random.default_rng(0))
     assert rest == [example for example in everything if "->" not in decode(example[0])]
     assert 0 < len(rest) < len(everything)
 
 
-def test_code_takes_settings(tmp_path):
-    with pytest.raises(ConfigError, match="code_rate is 0.5, which takes code settings"):
-        pretrain(BASE.changed(pretraining=JOINT), MATH, tmp_path)
+def test_every_task_of_the_mix_takes_settings(tmp_path):
+    with pytest.raises(ConfigError, match="joint: pretraining.mix: no settings for code; add them to tasks"):
+        pretrain(BASE.changed(pretraining=JOINT), {"math": MATH}, tmp_path, "joint")
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_of_the_mix_are_relative_and_in_any_order():
+    def drawn(mix):
+        rng = np.random.default_rng(0)
+        return [draw_task(mix, rng) for _ in range(3000)]
+
+    tasks = drawn({"code": 3, "math": 1})
+    assert np.mean([task == "code" for task in tasks]) == pytest.approx(0.75, abs=0.03)
+    assert drawn({"math": 0.25, "code": 0.75}) == tasks
+    assert {task: drawn({"math": 1, "code": 1, "search": 2}).count(task) / 3000 for task in ("math", "search")} == {
+        "math": pytest.approx(0.25, abs=0.03),
+        "search": pytest.approx(0.5, abs=0.03),
+    }
+
+
+@pytest.mark.parametrize("mix", [{}, {"math": 0}, {"math": 1, "code": -0.5}])
+def test_a_mix_without_a_task_or_with_a_part_that_is_not_positive_is_refused(mix):
+    with pytest.raises(ValidationError, match="needs at least one task, and a positive number for each"):
+        SETTINGS.changed(mix=mix)
 
 
 def test_loss_and_gradient_are_means_over_completion_tokens():
@@ -135,13 +175,13 @@ def test_learning_rate_warms_up_and_decays():
 
 def test_run_is_bitwise_reproducible_and_on_the_bf16_grid(tmp_path):
     for name in ("first", "second"):
-        pretrain(BASE, MATH, tmp_path / name)
+        pretrain(BASE, TASKS, tmp_path / name)
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second"))
     assert first == second
     model = load_model(tmp_path / "first")
     for parameter in model.parameters():
         assert torch.equal(parameter, parameter.to(torch.bfloat16).to(torch.float32))
-    pretrain(BASE.changed(precision="fp32"), MATH, tmp_path / "unrounded")
+    pretrain(BASE.changed(precision="fp32"), TASKS, tmp_path / "unrounded")
     for parameter, rounded in zip(load_model(tmp_path / "unrounded").parameters(), model.parameters(), strict=True):
         assert torch.equal(parameter.to(torch.bfloat16).to(torch.float32), rounded)
         assert parameter.ndim == 1 or not torch.equal(parameter, rounded)
@@ -150,13 +190,14 @@ def test_run_is_bitwise_reproducible_and_on_the_bf16_grid(tmp_path):
     record = json.loads((tmp_path / "first" / "base.json").read_text())
     assert record.keys() == {"settings", "provenance", "loss", "wall_seconds"}
     assert BaseSettings.model_validate(record["settings"]["base"]) == BASE
-    assert record["settings"]["code"] is None
+    assert record["settings"]["tasks"].keys() == {"math"}
     assert 0 < record["loss"] < np.log(64)
 
 
 def test_a_joint_base_is_made_of_both_tasks(tmp_path):
     base = BASE.changed(pretraining=JOINT)
-    pretrain(base, MATH, tmp_path, code_settings=CODE)
+    pretrain(base, TASKS, tmp_path)
     record = json.loads((tmp_path / "base.json").read_text())
     assert BaseSettings.model_validate(record["settings"]["base"]) == base
-    assert CodeSettings.model_validate(record["settings"]["code"]) == CODE
+    assert MathSettings.model_validate(record["settings"]["tasks"]["math"]) == MATH
+    assert CodeSettings.model_validate(record["settings"]["tasks"]["code"]) == CODE

@@ -5,9 +5,6 @@ import pandas as pd
 import pytest
 from scipy.optimize import curve_fit
 
-from rlscape.scaling.arms import RunFit
-from rlscape.scaling.ceilings import fit_at_ceilings, shared_ceiling
-from rlscape.settings.measurement import FitSettings
 from rlscape.scaling import sigmoid_fit
 from rlscape.scaling.arm_comparison import (
     Reached,

@@ -17,7 +17,7 @@ from tests.solver import make_solver
 
 CONFIG = load_scale(Path(__file__).parents[1] / "config" / "smoke.yaml")
 SETTINGS = resolve_run(CONFIG, "sft-s0")
-PROBLEMS = make_sets(SETTINGS.math).training
+PROBLEMS = make_sets(SETTINGS.tasks["math"]).training
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +148,10 @@ def test_own_traces_are_the_correct_samples_one_problem_after_the_other():
 def test_a_model_trains_on_its_own_correct_samples(solver, tmp_path, monkeypatch):
     base, settings = solver
     used = []
-    monkeypatch.setattr("rlscape.sft.tokenized", lambda traces: used.extend(traces) or tokenized(traces))
+    monkeypatch.setattr("rlscape.training.sft.tokenized", lambda traces: used.extend(traces) or tokenized(traces))
     settings = settings.changed(sft=settings.sft.changed(data="self", steps=2))
     run = train(base, tmp_path, settings)
-    problems = {tuple(problem.prompt_ids): problem for problem in make_sets(settings.math).training}
+    problems = {tuple(problem.prompt_ids): problem for problem in make_sets(settings.tasks["math"]).training}
     assert used and all(problems[tuple(prompt)].verify(ids) for prompt, ids in used)
     reference = reference_traces(list(problems.values()))
     assert len(used) <= len(reference) and not all(trace in reference for trace in used)  # they are its own

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from rlscape.tasks.base import Flaws
 from rlscape.tasks.math import (
     MathSettings,
     Problem,
@@ -151,11 +152,11 @@ def test_verifier_recomputes_the_answer_from_the_prompt():
 
 
 def test_flawless_flawed_trace_is_the_trace():
-    assert flawed_trace(PROBLEM, np.random.default_rng(0)) == trace(PROBLEM)
+    assert flawed_trace(PROBLEM, np.random.default_rng(0), Flaws()) == trace(PROBLEM)
 
 
 def test_wrong_steps_are_carried_to_the_answer():
-    words = flawed_trace(PROBLEM, np.random.default_rng(0), wrong_step_rate=1.0)
+    words = flawed_trace(PROBLEM, np.random.default_rng(0), Flaws(wrong_step_rate=1.0))
     value = PROBLEM.operands[0]
     for operator, operand, written in zip(words[1:-3:3], words[2:-3:3], words[3:-3:3], strict=True):
         assert int(written) != solve(f"{value} {operator} {operand} =")
@@ -166,16 +167,16 @@ def test_wrong_steps_are_carried_to_the_answer():
 def test_wrong_step_rate_is_per_step():
     rng = np.random.default_rng(0)
     problem = draw_problem(6, 3, 10, rng)
-    right = np.mean([flawed_trace(problem, rng, wrong_step_rate=0.1) == trace(problem) for _ in range(2000)])
+    right = np.mean([flawed_trace(problem, rng, Flaws(wrong_step_rate=0.1)) == trace(problem) for _ in range(2000)])
     assert right == pytest.approx(0.9**6, abs=0.04)
 
 
 def test_thoughtless_and_interrupted_traces_answer_rightly():
     rng = np.random.default_rng(0)
-    assert flawed_trace(PROBLEM, rng, thoughtless_rate=1.0) == ["<think>", "</think>", "7", "<eos>"]
+    assert flawed_trace(PROBLEM, rng, Flaws(thoughtless_rate=1.0)) == ["<think>", "</think>", "7", "<eos>"]
     lengths = set()
     for _ in range(50):
-        words = flawed_trace(PROBLEM, rng, interrupted_rate=1.0)
+        words = flawed_trace(PROBLEM, rng, Flaws(interrupted_rate=1.0))
         ids = encode(" ".join(words))
         assert PROBLEM.verify(ids)
         assert tuple(ids[-6:-2]) == INTERRUPTION_IDS

@@ -13,9 +13,9 @@ import pytest
 from scipy.optimize import brentq, least_squares
 from scipy.stats import binom
 
-from rlscape.pipeline.fit_curve import describe
 from rlscape.cli.main import main
 from rlscape.errors import ConfigError, MetricsError
+from rlscape.pipeline.fit_curve import describe
 from rlscape.scaling.sigmoid import sigmoid
 from rlscape.tools.curves.intervals import Line, Points, Profile, predict, quantile
 from rlscape.tools.curves.log_fit import FitOptions, Report, fit_log

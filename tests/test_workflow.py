@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rlscape.catalogue import ARMS, FIGURES, load_scale, runs_of
+from rlscape.catalogue import ARMS, FIGURES, load_scale, runs_of, tasks_of
 from rlscape.catalogue.arms import Arm
 
 PARTS = ("Snakefile", "config", "notebooks", "profiles", "src", "workflow")
@@ -129,7 +129,7 @@ def test_editing_scaling_reruns_only_fits_and_what_follows(copy: Copy) -> None:
     config = load_scale(copy.root / "config" / "smoke.yaml")
     arms = [arm for arm in config.seeds if ARMS[arm].paper == "scalerl"]
     assert jobs["fit_curve"] == len(runs_of(config, arms)) + len(
-        runs_of(config, [arm for arm in arms if has_task(arm, "code")])
+        runs_of(config, [arm for arm in arms if "code" in tasks_of(arm)])
     )
     assert set(jobs) <= FITS | PLOTS
     assert {"evaluate_claims", "plot_scoreboard"} <= set(jobs)
@@ -141,7 +141,7 @@ def test_editing_a_figure_reruns_that_figure_and_the_notebooks_that_may_show_it(
 
 
 def test_editing_supervised_fine_tuning_trains_only_what_follows_from_it(copy: Copy) -> None:
-    with copy.edited("src/rlscape/sft.py", "\n", "\n# edited\n"):
+    with copy.edited("src/rlscape/training/sft.py", "\n", "\n# edited\n"):
         jobs = copy.would_run("all")
     config = load_scale(copy.root / "config" / "smoke.yaml")
     sft, after = ([arm for arm in config.seeds if of(ARMS[arm])] for of in (is_sft, starts_from_sft))
@@ -222,7 +222,7 @@ def test_an_unknown_key_is_one_clear_error(copy: Copy) -> None:
     with copy.edited("config/smoke.yaml", "pool_size", "pol_size"):
         finished = copy.snakemake("all", "--dry-run")
     assert finished.returncode != 0
-    assert "config/smoke.yaml: math.pol_size: unknown key; did you mean 'pool_size'?" in finished.stdout
+    assert "config/smoke.yaml: tasks.math.pol_size: unknown key; did you mean 'pool_size'?" in finished.stdout
     assert "Traceback" not in finished.stdout
 
 

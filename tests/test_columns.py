@@ -4,14 +4,16 @@ import re
 
 from rlscape.catalogue import load_scale, resolve_run
 from rlscape.models.build import build_model, save_model
-from rlscape.pipeline.train import train
+from rlscape.pipeline.train import train_by_method
 from rlscape.rl.trainer import RLTrainer
+from rlscape.tasks.base import column_prefix
+from rlscape.tasks.registry import TASKS
 from rlscape.training.trl_runs import Recorder
 from tests.synthetic import ROOT
 
 CONFIG = load_scale(ROOT / "config" / "smoke.yaml")
 DIVERGENCES = {"kl_from_start", "kl_to_start", "kl_step"}
-PREFIXES = re.compile(rf"^({'|'.join(prefix for prefix in COLUMN_PREFIX.values() if prefix)})?(downstream_)?")
+PREFIXES = re.compile(rf"^({'|'.join(prefix for task in TASKS if (prefix := column_prefix(task)))})?(downstream_)?")
 
 
 def listed(function) -> set[str]:
@@ -23,7 +25,7 @@ def listed(function) -> set[str]:
 def run(arm, directory):
     settings = resolve_run(CONFIG, f"{arm}-s0")
     save_model(build_model(settings.base.model, seed=0), directory / "base")
-    return train(settings, directory / "base", directory, "cpu")
+    return train_by_method(settings, directory / "base", directory, "cpu")
 
 
 def columns(rows) -> set[str]:

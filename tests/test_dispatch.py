@@ -155,7 +155,7 @@ def function(settings, optimizer: Optimizer):
     ],
 )
 def test_an_if_on_a_choice_is_found(body: str) -> None:
-    assert list(comparisons(ast.parse(SOURCE.format(body=body)), MODULES["rlscape.settings"]))
+    assert list(comparisons(ast.parse(SOURCE.format(body=body)), MODULES["rlscape.settings.run"]))
 
 
 def test_a_loss_without_its_function_is_an_error_that_names_both() -> None:

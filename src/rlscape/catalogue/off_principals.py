@@ -165,14 +165,16 @@ _SIZES = tuple(f"size_{size}" for size in SIZES)
 
 
 MEASURED: dict[Measurement, tuple[str, ...]] = {
+    "over_time": (),
+    "operators": (),
     "landscape": ("rlvr", "sft"),
     "curvature": ("size_1", "size_1_sft"),
     "matching": ("rlvr", "sft", "sft_lr_thirtieth"),
     "pairs_footprint": (*FOOTPRINT, "rlvr", "sft"),
     "pairs_intervened": ("rlvr", "rlvr_intervened"),
 }
-"""Arms whose runs a measurement compares; the others are of single runs."""
-PAIRED_TOO: dict[Measurement, tuple[str, ...]] = {"pairs_intervened": ("rlvr_sgd", "rlvr_intervened_sgd")}
+"""Arms whose runs a measurement compares; none: it is of single runs."""
+PAIRED_TOO = {"pairs_intervened": ("rlvr_sgd", "rlvr_intervened_sgd")}
 """Arms that it compares too where the scale runs them."""
 
 

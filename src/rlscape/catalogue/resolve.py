@@ -103,7 +103,7 @@ def _check_arm(config: Config, arm: str, source: str) -> None:
 
 def needed_arms(figure: Figure) -> set[str]:
     """The arms without which a figure cannot be made."""
-    measured = (arm for kind in figure.measurements for arm in off_principals.MEASURED.get(kind, ()))
+    measured = (arm for kind in figure.measurements for arm in off_principals.MEASURED[kind])
     arms = {*figure.arms, *measured}
     return arms | {start for arm in arms if (start := ARMS[arm].start)}
 
@@ -153,7 +153,7 @@ def start_of(config: Config, run: str) -> str:
 def tasks_of(arm: str) -> tuple[str, ...]:
     """The tasks that an arm's runs train on."""
     spec = ARMS[arm]
-    return _recipe(arm).tasks if spec.method == "rl" else ("math",)
+    return _recipe(arm).tasks if spec.recipe else ("math",)
 
 
 def _recipe(arm: str) -> Recipe:

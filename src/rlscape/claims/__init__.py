@@ -21,7 +21,7 @@ from rlscape.claims.scalerl import ablations, forecasts, recipes, scale, stabili
 from rlscape.errors import ConfigError
 from rlscape.scaling.uncertainty import Interval
 from rlscape.settings.reading import describe
-from rlscape.settings.scale import Config
+from rlscape.settings.scale import Config, Paper
 
 EVALUATORS: dict[str, ClaimEvaluator] = {
     evaluator.__name__: evaluator
@@ -104,7 +104,8 @@ def _check_names(claim: Claim, source: str) -> None:
 
 def lacking_at(config: Config, claim: Claim, conventions: Conventions) -> list[str]:
     """The figures and arms of a claim that a scale does not have; those of P1 are judged by the reference arm, too."""
-    arms = {*claim.arms, *([conventions.reference_arm] if claim.paper == "scalerl" else [])}
+    judges: dict[Paper, list[str]] = {"scalerl": [conventions.reference_arm], "off_principals": []}
+    arms = {*claim.arms, *judges[claim.paper]}
     figures = [target for target in claim.figures if target not in (config.targets or ())]
     return [*figures, *sorted(arms - config.seeds.keys())]
 

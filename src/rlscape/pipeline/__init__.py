@@ -1,4 +1,4 @@
-"""What Snakemake's rules call, a module per rule: ``python -m rlscape.pipeline.RULE --help`` lists its options.
+"""What Snakemake's rules call, a module per rule: ``python -m rlscape.pipeline.<rule> --help`` lists its options.
 
 :mod:`~rlscape.pipeline.entry` is what they share; :mod:`~rlscape.pipeline.gallery` is what ``make gallery`` calls.
 """

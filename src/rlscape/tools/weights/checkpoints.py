@@ -11,7 +11,7 @@ from rlscape.errors import CheckpointError
 from rlscape.models.tensor_names import Identity, kind_of, listed, unwrapped
 from rlscape.tools.weights.adapter_merge import REMEDY as MERGE_REMEDY
 from rlscape.tools.weights.adapter_merge import check_kind, merge_adapter
-from rlscape.tools.weights.tensor_pairs import Match, Matching, match_tensors
+from rlscape.tools.weights.matching import Match, Matching, match_tensors
 from rlscape.tools.weights.tensors import AGAIN, CONVERT_PICKLES, Checkpoint, StoredTensor, TensorInfo, read_header
 
 __all__ = [

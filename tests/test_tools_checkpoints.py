@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rlscape.errors import CheckpointError
-from rlscape.tools.weights.checkpoints import kind_of, match_tensors, open_checkpoint
+from rlscape.models.tensor_names import kind_of
+from rlscape.tools.weights.checkpoints import match_tensors, open_checkpoint
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -17,10 +17,11 @@ from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.sparsity import HALF_ULP, UpdateTotals, scale_to_density, update_mask
 from rlscape.tools.weights import low_rank
 from rlscape.tools.weights.bf16_bins import NOT_FINITE, Grid, bf16_bits, holm, shared_entries
+from rlscape.tools.weights.checkpoint_diff import DiffError, DiffOptions, DiffResult, diff_checkpoints
 from rlscape.tools.weights.checkpoints import Checkpoint, TensorInfo
-from rlscape.tools.weights.diff import DiffError, DiffOptions, DiffResult, diff_checkpoints
 from rlscape.tools.weights.diff_report import answers
-from rlscape.tools.weights.matrix_diff import BaseMatrix, Clock, compare_matrix, upper_mask
+from rlscape.tools.weights.matrix_diff import compare_matrix
+from rlscape.tools.weights.stored_base import Clock, StoredBase, upper_mask
 
 UP = "model.layers.{}.mlp.up_proj.weight"
 KRYLOV = DiffOptions(exact=1, rank=8)
@@ -57,7 +58,7 @@ def isotropic(base: Tensor, x: float, seed: int) -> Tensor:
 
 
 def compared(base: Tensor, tuned: Tensor, options: DiffOptions = DiffOptions()) -> dict[str, float]:  # noqa: B008
-    found = compare_matrix(BaseMatrix(base, options, Clock()), tuned)
+    found = compare_matrix(StoredBase(base, options, Clock()), tuned)
     assert found is not None
     return found[0]
 
@@ -69,7 +70,7 @@ def isotropic_pair(seed: int, x: float = 0.5, tensors: int = 4) -> tuple[Memory,
 
 
 def grid(weights: Tensor) -> Grid:
-    return BaseMatrix(weights, DiffOptions(), Clock()).grid
+    return StoredBase(weights, DiffOptions(), Clock()).grid
 
 
 class TestLowRank:

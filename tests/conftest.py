@@ -12,3 +12,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def precise_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that noise alone makes no run collapse."""
+    from tests import synthetic  # imports torch
+
+    monkeypatch.setattr(synthetic, "SAMPLES", 16_384)

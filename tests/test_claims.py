@@ -1,43 +1,26 @@
-"""Every verdict of every criterion is reached by data that deserve it."""
+"""The register of claims, and the table that its evaluation yields."""
 
-from collections.abc import Callable, Mapping
+import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from rlscape.catalogue import ARMS, FIGURES, runs_of
-from rlscape.claims import EVALUATORS, evaluate_register, load_register
+from rlscape.catalogue import FIGURES
+from rlscape.claims import EVALUATORS, evaluate_claims, load_register
 from rlscape.claims.register import Register
-from rlscape.claims.scalerl.ablations import holm
+from rlscape.cli import claims as claims_cli
+from rlscape.cli.common import fail_clearly
+from rlscape.config import Config
 from rlscape.errors import ConfigError, ResultError
 from rlscape.figures.scalerl.control_head_precision import LEAST_MISMATCH
-from rlscape.files import write_parquet
-from rlscape.paths import results_dir
-from rlscape.pipeline.evaluate_claims import evaluate_claims
 from rlscape.scaling import arm_comparison
-from rlscape.scaling.stability import COLLAPSE_EVALUATIONS, collapsed
-from rlscape.settings.scale import Config
-from tests import synthetic
-from tests.entries import run_entry
-from tests.synthetic import ROOT, Run, small_config, write_scalerl_results
+from rlscape.scaling.stability import COLLAPSE_EVALUATIONS
+from tests.claim_verdicts import BLOCKED, CLAIMS, OPEN
+from tests.synthetic import small_config, write_scalerl_results
 
-CLAIMS = ROOT / "config" / "claims.yaml"
-YES, NO, OPEN, BLOCKED = "replicated", "not replicated", "inconclusive", "not testable at this scale"
-
-
-def verdict(config: Config, claim_id: str) -> pd.Series:
-    register = load_register(CLAIMS)
-    claim = next(claim for claim in register.claims if claim.id == claim_id)
-    return evaluate_register(register.model_copy(update={"claims": (claim,)}), config).iloc[0]
-
-
-@pytest.fixture(autouse=True)
-def precise_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that noise alone makes no run collapse."""
-    monkeypatch.setattr(synthetic, "SAMPLES", 16_384)
+pytestmark = pytest.mark.usefixtures("precise_evaluations")
 
 
 # The register
@@ -90,273 +73,7 @@ def test_missing_threshold_names_the_claim(tmp_path: Path) -> None:
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIMS.read_text().replace("{min_share: 0.8, min_seeds: 5}", "{min_share: 0.8}"))
     with pytest.raises(ConfigError, match=r"S1\.thresholds\.min_seeds: missing"):
-        evaluate_register(load_register(path), config)
-
-
-# P1
-
-HIGH, LOW = Run(A=0.70), Run(A=0.55)
-LATE, CLIMBS = Run(A=0.80, C_mid=40), Run(A=0.95, C_mid=60)
-FITTED = ("scalerl", "deepseek_grpo", "qwen_dapo", "magistral", "minimax", "large_batch")
-LESS_EFFICIENT = {arm: Run(C_mid=30) for arm in ARMS if arm.startswith("loo_")}
-PEAK = {"dapo_clip_020": LOW, "baseline": Run(A=0.66), "dapo_clip_028": Run(A=0.66), "dapo_clip_040": Run(A=0.60)}
-SELECTION = {"baseline": LOW, "loo_batch": Run(C_mid=30), "loo_uniform": Run(C_mid=30)}
-SCALERL_CASES = [
-    # claim, seeds, runs that differ from HIGH, half-spread of A over seeds, verdict
-    ("S1", 5, {}, 0.004, YES),
-    ("S1", 5, {"scalerl": Run(A=0.70, forecast_A=0.95)}, 0.004, NO),
-    ("S1", 5, {"scalerl": Run(A=0.70, granted=False)}, 0.004, OPEN),
-    ("S1", 5, {"large_batch": Run(forecast_A=0.95)}, 0.004, NO),
-    ("S1", 5, {"large_batch": Run(granted=False)}, 0.004, OPEN),
-    ("S1", 3, {}, 0.004, OPEN),
-    ("S2", 5, {}, 0.004, YES),
-    ("S2", 5, dict.fromkeys(FITTED, Run(window_spread=0.3, power_law_spread=0.01)), 0.004, NO),
-    ("S2", 5, dict.fromkeys(FITTED, Run(fails=True)) | {"scalerl": Run()}, 0.004, NO),
-    ("S2", 4, {}, 0.004, OPEN),
-    ("S3", 5, {}, 0.004, YES),
-    ("S3", 5, dict.fromkeys(FITTED, Run(window_spread=0.1)), 0.004, NO),
-    ("S3", 5, dict.fromkeys(FITTED, Run(granted=False)), 0.004, OPEN),
-    ("S3", 5, dict.fromkeys(FITTED[1:3], Run(window_spread=0.1)), 0.004, NO),
-    ("S3", 5, dict.fromkeys(FITTED[1:3], Run(window_spread=0.1, collapse_at=60)), 0.004, YES),  # left out
-    ("S3", 1, {}, 0.004, OPEN),
-    ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW, "magistral": LOW}, 0.004, YES),
-    ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW}, 0.004, NO),
-    ("S5", 5, {"minimax": Run(A=0.70, C_mid=30)}, 0.004, YES),
-    ("S5", 5, {"minimax": LOW}, 0.004, NO),
-    ("S5", 5, {"minimax": Run(A=0.70, C_mid=8)}, 0.004, NO),
-    ("S5", 4, {"minimax": Run(A=0.70, C_mid=30)}, 0.004, OPEN),
-    ("S6", 5, {"deepseek_grpo": Run(collapse_at=60)}, 0.004, YES),
-    ("S6", 5, {}, 0.004, NO),
-    ("S6", 2, {"deepseek_grpo": Run(collapse_at=60)}, 0.004, OPEN),
-    ("S7", 5, {"ppo8": Run(C_mid=30)}, 0.004, NO),  # as many updates per compute
-    ("S7", 5, {"ppo8": LOW}, 0.004, NO),
-    ("S7", 5, {}, 0.004, OPEN),
-    ("S7", 1, {}, 0.004, OPEN),
-    ("S8", 5, {"pipeline12": LOW}, 0.004, YES),
-    ("S8", 5, {}, 0.004, NO),
-    ("S8", 5, {"pipeline12": LOW, "pipeline4": LOW}, 0.004, NO),
-    ("S8", 1, {"pipeline12": LOW}, 0.004, OPEN),
-    ("S9", 5, {"baseline": LOW}, 0.004, YES),
-    ("S9", 5, {"baseline": LOW, "gspo": Run(A=0.62)}, 0.004, NO),
-    ("S9", 5, {}, 0.004, NO),
-    ("S9", 4, {"baseline": LOW}, 0.004, OPEN),
-    ("S10", 5, {"baseline": LOW}, 0.004, YES),
-    ("S10", 5, {}, 0.004, NO),
-    ("S10", 5, {"baseline": Run(A=0.55, mismatch=0.001)}, 0.004, BLOCKED),
-    ("S10", 1, {"baseline": LOW}, 0.004, OPEN),
-    ("S11", 5, {"baseline": LOW, "moe_bf16_head": LOW}, 0.004, YES),
-    ("S11", 5, {"baseline": LOW, "moe_bf16_head": LOW, "cispo": LOW}, 0.004, NO),
-    ("S11", 5, {"moe_bf16_head": LOW}, 0.004, NO),
-    ("S11", 5, {"baseline": LOW, "moe_bf16_head": Run(A=0.55, mismatch=0.001)}, 0.004, BLOCKED),
-    ("S11", 5, {"baseline": Run(A=0.55, mismatch=0.001), "moe_bf16_head": LOW}, 0.004, BLOCKED),
-    ("S11", 1, {"baseline": LOW, "moe_bf16_head": LOW}, 0.004, OPEN),
-    ("S12", 5, SELECTION, 0.004, BLOCKED),
-    ("S13", 5, {}, 0.004, YES),
-    ("S13", 5, {"token_average": Run(A=0.75)}, 0.004, NO),
-    ("S13", 4, {}, 0.004, OPEN),
-    ("S14", 5, LESS_EFFICIENT, 0.004, YES),
-    ("S14", 5, LESS_EFFICIENT | {"loo_dapo": Run(A=0.60, C_mid=30)}, 0.004, NO),
-    ("S14", 5, LESS_EFFICIENT | {"loo_dapo": Run(C_mid=8)}, 0.004, NO),
-    ("S14", 5, LESS_EFFICIENT | {"loo_dapo": Run()}, 0.004, OPEN),
-    ("S14", 1, LESS_EFFICIENT, 0.004, OPEN),
-    ("S15", 5, PEAK, 0.004, YES),
-    ("S15", 5, {}, 0.004, NO),
-    ("S15", 5, PEAK | {"baseline": LOW, "dapo_clip_028": LOW}, 0.004, NO),
-    ("S15", 5, PEAK | {"cispo_cap_8": LOW}, 0.004, NO),
-    ("S15", 1, PEAK, 0.004, OPEN),
-    ("S16", 5, {"gspo_1e4": LOW, "gspo_1e2": Run(collapse_at=60)}, 0.004, YES),
-    ("S16", 5, {"gspo_1e4": LOW}, 0.004, NO),
-    ("S16", 5, {"gspo_1e2": Run(collapse_at=60)}, 0.004, NO),
-    ("S16", 5, {"gspo_1e4": LOW, "gspo_1e2": Run(A=0.60, collapse_at=60)}, 0.004, NO),
-    ("S16", 1, {"gspo_1e4": LOW}, 0.004, OPEN),
-    ("S18", 5, {"scalerl": Run(truncation=0.1)}, 0.004, NO),
-    ("S18", 5, {"scalerl": Run(truncation=0.0)}, 0.004, BLOCKED),
-    ("S18", 1, {"scalerl": Run(truncation=0.1)}, 0.004, OPEN),
-    ("S19", 5, {"loo_length_penalty": Run(C_mid=30)}, 0.004, YES),
-    ("S19", 5, {"loo_length_penalty": LOW}, 0.004, NO),
-    ("S19", 1, {"loo_length_penalty": Run(C_mid=30)}, 0.004, OPEN),
-    ("S20", 5, {"long_budget": LATE}, 0.004, YES),
-    ("S20", 5, {}, 0.004, NO),
-    ("S20", 5, {"long_budget": Run(A=0.80, C_mid=8)}, 0.004, NO),
-    ("S20", 5, {"long_budget": Run(A=0.75, C_mid=90)}, 0.004, OPEN),
-    ("S20", 1, {"long_budget": LATE}, 0.004, OPEN),
-    ("S21", 5, {"large_batch": LATE, "small_batch": CLIMBS}, 0.004, NO),
-    ("S21", 5, {}, 0.004, NO),
-    ("S21", 5, {"large_batch": LATE, "scalerl": Run(downstream=0.1)}, 0.004, BLOCKED),
-    ("S21", 1, {"large_batch": LATE}, 0.004, OPEN),
-    ("S22", 5, dict.fromkeys(FITTED, CLIMBS), 0.004, YES),
-    ("S22", 5, dict.fromkeys(FITTED[:3], CLIMBS._replace(downstream=0.95)), 0.004, NO),
-    ("S22", 5, dict.fromkeys(FITTED, CLIMBS._replace(downstream=0.1)), 0.004, BLOCKED),
-    ("S22", 5, dict.fromkeys(FITTED, Run(A=0.43)), 0.004, BLOCKED),
-    ("S22", 1, dict.fromkeys(FITTED, CLIMBS), 0.004, OPEN),
-    ("S23", 5, {}, 0.004, YES),
-    ("S23", 5, {"generations_8": LOW}, 0.004, NO),
-    ("S23", 4, {}, 0.004, OPEN),
-    ("S24", 5, {}, 0.004, YES),
-    ("S24", 5, {"math_and_code": Run(forecast_A=0.95)}, 0.004, NO),
-    ("S24", 5, {"math_and_code": Run(code_A=0.33)}, 0.004, BLOCKED),
-    ("S24", 1, {}, 0.004, OPEN),
-    ("S25", 5, {"moe": Run(A=0.90, C_mid=5)}, 0.004, YES),
-    ("S25", 5, {"moe": Run(A=0.90, C_mid=30)}, 0.004, NO),
-    ("S25", 5, {}, 0.004, NO),
-    ("S25", 5, {"moe": Run(A=0.90), "large_batch": Run(A=0.38)}, 0.004, BLOCKED),
-    ("S25", 1, {"moe": Run(A=0.90, C_mid=5)}, 0.004, OPEN),
-    ("S27", 5, {"baseline": Run(A=0.55, C_mid=4, B=4)}, 0.004, YES),
-    ("S27", 5, {}, 0.004, NO),
-    ("S27", 5, {"baseline": Run(A=0.55, C_mid=4, B=4, mismatch=0.001)}, 0.004, BLOCKED),
-    ("S27", 2, {"baseline": Run(A=0.55, C_mid=4, B=4)}, 0.004, OPEN),
-    ("S28", 5, {}, 0.004, YES),
-    ("S28", 5, {}, 0.2, NO),
-    ("S28", 2, {}, 0.02, OPEN),
-    ("S28", 1, {}, 0.004, OPEN),
-]
-
-
-@pytest.mark.parametrize(("claim", "seeds", "runs", "spread", "expected"), SCALERL_CASES)
-def test_scalerl_verdicts(
-    claim: str, seeds: int, runs: Mapping[str, Run], spread: float, expected: str, tmp_path: Path
-) -> None:
-    arms = {arm for entry in load_register(CLAIMS).claims if entry.id == claim for arm in entry.arms}
-    config = small_config(tmp_path, seeds=dict.fromkeys(arms | {"scalerl"}, seeds))
-    write_scalerl_results(config, {"scalerl": HIGH} | dict(runs), spread)
-    row = verdict(config, claim)
-    assert row["verdict"] == expected, row["reason"]
-    assert row["seeds"] <= seeds
-
-
-Edit = tuple[str, str, Callable[[pd.DataFrame], pd.DataFrame]]
-"""Arm, table and what happens to it."""
-
-
-def edit(config: Config, arm: str, table: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    """Changes a table of every run of an arm."""
-    for run in runs_of(config, [arm]):
-        path = results_dir(config) / "runs" / run / f"{table}.parquet"
-        write_parquet(path, change(pd.read_parquet(path)))
-
-
-def with_fewer_steps(metrics: pd.DataFrame) -> pd.DataFrame:
-    return metrics.assign(step=metrics["step"] / 2)
-
-
-def with_smaller_pool(updates: pd.DataFrame) -> pd.DataFrame:
-    return updates.assign(pool_size=np.where(updates["step"] > 40, 40, 48))
-
-
-def with_stall(metrics: pd.DataFrame) -> pd.DataFrame:
-    late = metrics["compute"] > metrics["compute"].max() / 2.1
-    return metrics.assign(downstream_pass_rate=metrics["downstream_pass_rate"].mask(late, 0.3))
-
-
-def with_length(sign: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    return lambda updates: updates.assign(mean_length=30 + sign * 100 * updates["truncation_rate"])
-
-
-def with_seed_noise(metrics: pd.DataFrame) -> pd.DataFrame:
-    return metrics.assign(entropy=metrics["entropy"] + 0.01 * metrics["seed"])
-
-
-NOISY: list[Edit] = [(arm, "metrics", with_seed_noise) for arm in ("scalerl", "large_batch")]
-POOL: list[Edit] = [("no_positive_resampling", "updates", with_smaller_pool)]
-SPIKE = Run(truncation=0.01, truncates_at=95)
-EDITED_CASES = [
-    # claim, runs that differ from HIGH, edits, verdict
-    ("S7", {"ppo8": Run(C_mid=30)}, [("ppo8", "metrics", with_fewer_steps)], YES),
-    ("S12", SELECTION, POOL, YES),
-    ("S12", SELECTION | {"no_positive_resampling": LOW}, POOL, NO),
-    ("S12", SELECTION | {"loo_batch": Run(A=0.60)}, POOL, NO),
-    ("S18", {"scalerl": SPIKE}, [("scalerl", "updates", with_length(1))], YES),
-    ("S18", {"scalerl": SPIKE}, [("scalerl", "updates", with_length(-1))], NO),
-    ("S21", {"large_batch": LATE, "small_batch": CLIMBS}, [("small_batch", "metrics", with_stall)], YES),
-    ("S26", {"large_batch": Run(downstream=0.7)}, NOISY, YES),
-    ("S26", {"large_batch": Run(downstream=0.7, entropy=0.5)}, NOISY, NO),
-    ("S26", {}, NOISY, NO),
-    ("S26", {"scalerl": Run(downstream=0.1)}, NOISY, BLOCKED),
-]
-
-
-@pytest.mark.parametrize(("claim", "runs", "edits", "expected"), EDITED_CASES)
-def test_verdicts_on_edited_tables(
-    claim: str, runs: Mapping[str, Run], edits: list[Edit], expected: str, tmp_path: Path
-) -> None:
-    arms = {arm for entry in load_register(CLAIMS).claims if entry.id == claim for arm in entry.arms}
-    config = small_config(tmp_path, seeds=dict.fromkeys(arms | {"scalerl"}, 5))
-    write_scalerl_results(config, runs)
-    for arm, table, change in edits:
-        edit(config, arm, table, change)
-    row = verdict(config, claim)
-    assert row["verdict"] == expected, row["reason"]
-
-
-FALLS = Run(collapse_at=60)
-
-
-@pytest.mark.parametrize(
-    ("seeds", "runs", "expected"),
-    [
-        (5, {"gspo": FALLS._replace(truncates_at=30)}, YES),
-        (5, {"gspo": FALLS}, NO),
-        (5, {"gspo": FALLS._replace(truncates_at=80)}, NO),  # only after the collapse
-        (5, {"gspo": FALLS._replace(truncates_at=30), "cispo": Run(truncation=0.3)}, NO),
-        (2, {"gspo": FALLS._replace(truncates_at=30)}, OPEN),
-        (1, dict.fromkeys(("gspo", "cispo", "scalerl"), FALLS._replace(truncates_at=30)), OPEN),
-        (5, {"cispo": Run(truncation=0.3)}, BLOCKED),
-    ],
-)
-def test_truncation_before_collapse(seeds: int, runs: Mapping[str, Run], expected: str, tmp_path: Path) -> None:
-    config = small_config(tmp_path, seeds=dict.fromkeys(("scalerl", "gspo", "cispo"), seeds))
-    write_scalerl_results(config, runs)
-    row = verdict(config, "S17")
-    assert row["verdict"] == expected, row["reason"]
-
-
-def test_the_part_that_decides_gives_the_effect(tmp_path: Path) -> None:
-    """One arm with five seeds refutes a claim although another arm has a single one."""
-    config = small_config(tmp_path, seeds={"scalerl": 5, "baseline": 5, "pipeline4": 1, "pipeline12": 5})
-    write_scalerl_results(config, {"pipeline12": Run(A=0.75)})
-    row = verdict(config, "S8")
-    assert row["verdict"] == NO, row["reason"]
-    assert row["measure"] == "A(baseline) - A(pipeline12)"
-    assert row["seeds"] == 5
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
-    assert holm([0.6, 0.9]) == [1.0, 1.0]
-
-
-def test_failed_fits_decide_nothing(tmp_path: Path) -> None:
-    config = small_config(tmp_path, seeds={"scalerl": 5, "minimax": 5})
-    write_scalerl_results(config, {"minimax": Run(fails=True, granted=False)})
-    row = verdict(config, "S5")
-    assert row["verdict"] == OPEN
-    assert row["reason"].startswith("no usable seed")
-
-
-def test_failed_fits_stop_no_evaluator(tmp_path: Path) -> None:
-    config = small_config(tmp_path, seeds={"others": 1})
-    write_scalerl_results(config, dict.fromkeys(ARMS, Run(fails=True, granted=False)))
-    register = load_register(CLAIMS)
-    claims = tuple(claim for claim in register.claims if claim.paper == "scalerl")
-    table = evaluate_register(register.model_copy(update={"claims": claims}), config)
-    assert set(table["verdict"]) <= {OPEN, BLOCKED}
-
-
-def test_unreached_level_is_censored_and_still_counts(tmp_path: Path) -> None:
-    config = small_config(tmp_path, seeds={"scalerl": 5, "minimax": 5})
-    write_scalerl_results(config, {"minimax": Run(A=0.70, C_mid=200.0)})
-    row = verdict(config, "S5")
-    assert row["verdict"] == YES
-    assert row["high"] == np.inf
-
-
-def test_collapse_needs_a_lasting_drop() -> None:
-    rise = [0.40, 0.50, 0.60]
-    assert collapsed([*rise, 0.55, 0.55, 0.55], margin=0.045, evaluations=3)
-    assert not collapsed([*rise, 0.55, 0.55, 0.60], margin=0.045, evaluations=3)
-    assert not collapsed([*rise, 0.56, 0.56, 0.56], margin=0.045, evaluations=3)
-    assert not collapsed(rise, margin=0.05, evaluations=4)
-    assert not collapsed([*rise, 0.40, 0.40, 0.40], margin=0.0, evaluations=3)
+        evaluate_claims(load_register(path), config)
 
 
 # The table
@@ -371,7 +88,7 @@ def complete(tmp_path: Path) -> tuple[Register, Config]:
 
 
 def test_one_seed_decides_nothing(complete: tuple[Register, Config]) -> None:
-    table = evaluate_register(*complete)
+    table = evaluate_claims(*complete)
     assert list(table["id"]) == [claim.id for claim in complete[0].claims]
     assert set(table["verdict"]) <= {OPEN, BLOCKED}
     assert table.loc[table["verdict"] == OPEN, "reason"].str.contains("one seed").all()
@@ -379,10 +96,10 @@ def test_one_seed_decides_nothing(complete: tuple[Register, Config]) -> None:
 
 def test_missing_result_is_one_clear_error(complete: tuple[Register, Config]) -> None:
     register, config = complete
-    missing = results_dir(config) / "fits" / "minimax-s0.json"
+    missing = config.results_dir / "fits" / "minimax-s0.json"
     missing.unlink()
     with pytest.raises(ResultError, match=f"^{missing}: no such result"):
-        evaluate_register(register, config)
+        evaluate_claims(register, config)
 
 
 def test_command_line_keeps_the_earlier_table_on_error(
@@ -394,13 +111,15 @@ def test_command_line_keeps_the_earlier_table_on_error(
     register, config = complete
     claims, output = tmp_path / "claims.yaml", tmp_path / "claims.csv"
     claims.write_text(yaml.safe_dump(register.model_dump(mode="json")))
-    options = {"claims": claims, "settings": config.model_dump_json(), "output": output}
-    run_entry(evaluate_claims, monkeypatch, **options)
+    settings = config.model_dump_json()
+    arguments = ["claims", "--claims", str(claims), "--settings", settings, "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    fail_clearly(claims_cli.main)
     before = output.read_bytes()
     assert len(pd.read_csv(output)) == 28
-    (results_dir(config) / "runs" / "scalerl-s0" / "metrics.parquet").unlink()
+    (config.results_dir / "runs" / "scalerl-s0" / "metrics.parquet").unlink()
     with pytest.raises(SystemExit) as raised:
-        run_entry(evaluate_claims, monkeypatch, **options)
+        fail_clearly(claims_cli.main)
     assert raised.value.code == 1
     assert "scalerl-s0/metrics.parquet: no such result" in capsys.readouterr().err
     assert output.read_bytes() == before

@@ -1,24 +1,19 @@
-"""``rlscape fit``: intervals against simulations and a second way of computing them, verdicts, and the command."""
+"""``rlscape fit`` as a function: intervals against simulations and a second way of computing them, and verdicts."""
 
 import importlib.util
-import json
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.optimize import brentq, least_squares
 from scipy.stats import binom
 
-from rlscape.cli.main import main
 from rlscape.errors import ConfigError, MetricsError
-from rlscape.pipeline.fit_curve import describe
 from rlscape.scaling.sigmoid import sigmoid
 from rlscape.tools.curves.intervals import Line, Points, Profile, predict, quantile
-from rlscape.tools.curves.log_fit import FitOptions, Report, fit_log
+from rlscape.tools.curves.log_fit import FitOptions, fit_log
 from rlscape.tools.curves.logs import Log, Series
 from rlscape.tools.curves.seeds import (
     BINS,
@@ -29,10 +24,9 @@ from rlscape.tools.curves.seeds import (
     residual_correlation,
     to_points,
 )
+from tests.one_recipe import SAMPLES, TRUE, curve, fit, grid, holds, log_of, observed
 
 ROOT = Path(__file__).parents[1]
-TRUE = {"A": 0.61, "B": 1.9, "C_mid": 1000.0, "R_0": 0.40}
-SAMPLES = 16000.0
 SIMULATIONS = 60
 
 
@@ -44,32 +38,6 @@ def benchmark() -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
-
-
-def curve(compute: np.ndarray) -> np.ndarray:
-    return sigmoid(compute, **TRUE)
-
-
-def grid(first: float = 0.3, last: float = 4.0, points: int = 75) -> np.ndarray:
-    return np.geomspace(first, last, points) * TRUE["C_mid"]
-
-
-def log_of(compute: np.ndarray, *rates: np.ndarray, samples: float | None = SAMPLES) -> Log:
-    counts = None if samples is None else np.full(len(compute), samples)
-    runs = tuple(Series(f"run{number}", compute, rate, counts) for number, rate in enumerate(rates))
-    return Log(runs, "compute", "pass_rate", ())
-
-
-def observed(rates: np.ndarray, seed: int = 0, samples: float = SAMPLES) -> np.ndarray:
-    return np.random.default_rng(seed).binomial(int(samples), rates) / samples
-
-
-def fit(rates: np.ndarray, compute: np.ndarray | None = None, samples: float | None = SAMPLES, **options) -> Report:
-    return fit_log(log_of(grid() if compute is None else compute, rates, samples=samples), FitOptions(**options))
-
-
-def holds(estimate, truth: float) -> bool:
-    return estimate.low <= truth <= estimate.high
 
 
 # Intervals
@@ -377,80 +345,3 @@ def test_line_through_points():
 def test_a_fit_that_does_not_rise_predicts_its_level():
     profile = Profile.of(Points(grid(), np.linspace(0.6, 0.4, 75), np.ones(75), False), None, 0.95)
     assert np.isnan(profile.fit.B) and np.ptp(predict(profile.fit, grid())) == 0
-
-
-# The command
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit code of ``rlscape fit`` in this process."""
-    monkeypatch.setattr(sys, "argv", ["rlscape", "fit", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-@pytest.fixture
-def csv(tmp_path: Path) -> Path:
-    path = tmp_path / "run.csv"
-    pd.DataFrame({"compute": grid(), "pass_rate": observed(curve(grid()))}).to_csv(path, index=False)
-    return path
-
-
-def test_json_is_all_of_the_output_and_a_plot_is_drawn(csv: Path, tmp_path: Path, monkeypatch, capsys):
-    assert command(monkeypatch, csv, "--samples", 16000, "--json", "--plot", tmp_path / "fit.png") == 0
-    printed = capsys.readouterr()
-    values = json.loads(printed.out)
-    assert values["verdict"] == "forecast" and values["A"].keys() == {"estimate", "low", "high"}
-    assert values["forecast"][0].keys() == {"compute", "low", "estimate", "high"}
-    assert values["residual_correlation"] is None  # one run
-    assert values["A"]["low"] < TRUE["A"] < values["A"]["high"]
-    assert (tmp_path / "fit.png").read_bytes().startswith(b"\x89PNG")
-    assert "one run" in printed.err
-
-
-def test_plots_of_every_verdict(tmp_path: Path):
-    from rlscape.tools.curves.plots import draw_fit, save
-
-    logs = {
-        "forecast": log_of(grid(), observed(curve(grid())), observed(curve(grid()), 1)),
-        "refused": log_of(grid(0.1, 1.0), observed(curve(grid(0.1, 1.0)))),
-        "flat": log_of(grid(), observed(np.full(75, 0.5))),
-    }
-    for verdict, log in logs.items():
-        report = fit_log(log, FitOptions())
-        figure = draw_fit(log, report)
-        (axes,) = figure.axes
-        assert axes.get_title(loc="left").startswith(f"{report.verdict}: ") and report.verdict == verdict
-        assert axes.get_xlim()[1] > (15000 if verdict == "forecast" else 0)
-        for name in ("first.svg", "second.svg"):
-            save(draw_fit(log, report), tmp_path / name)
-        assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
-
-
-def test_exit_codes(csv: Path, monkeypatch, capsys):
-    assert command(monkeypatch, csv, "--bounds", "0", "0.5") == 1
-    assert command(monkeypatch, csv, "--plot", "fit.gif") == 1
-    assert ".png or .svg" in capsys.readouterr().err
-    assert command(monkeypatch, csv, "--confidence", "high") == 2
-    assert command(monkeypatch, csv) == 0
-
-
-def test_text_has_the_verdict_first_and_says_what_there_is_not():
-    text = describe(fit(observed(curve(grid()))))
-    assert text.startswith("verdict: forecast") and "straight line in log compute" in text
-    for report in (fit(np.full(75, 0.5)), fit(curve(grid(points=4)), grid(points=4)), fit(curve(grid())[::-1])):
-        assert describe(report).startswith(f"verdict: {report.verdict}")
-        assert "nan" not in describe(report)
-
-
-def test_a_fit_takes_less_than_a_second_and_a_million_rows_little_more():
-    x = np.arange(1, 1000001.0)
-    log = log_of(x, observed(curve(x / 250), samples=16), samples=16)
-    started = time.process_time()
-    report = fit_log(log, FitOptions())
-    assert time.process_time() - started < 2.5
-    assert report.verdict == "forecast" and holds(report.A, TRUE["A"])
-    assert any("1000000 rows" in note for note in report.notes)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlscape.tools.weights.diff import DiffOptions, DiffResult
+    from rlscape.tools.weights.checkpoint_diff import DiffOptions, DiffResult
 
 HELP = "did fine-tuning touch few weights, off the principal directions, beyond magnitude and bf16 rounding?"
 
@@ -119,8 +119,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _measure(arguments: argparse.Namespace, options: "DiffOptions") -> "DiffResult":
     from tqdm import tqdm
 
+    from rlscape.tools.weights.checkpoint_diff import diff_checkpoints
     from rlscape.tools.weights.checkpoints import open_checkpoint
-    from rlscape.tools.weights.diff import diff_checkpoints
 
     base = open_checkpoint(arguments.base, arguments.revision)
     tuned = [open_checkpoint(source, arguments.tuned_revision, fallback_base=base) for source in arguments.tuned]
@@ -151,7 +151,7 @@ def _as_json(result: "DiffResult", directory: Path) -> dict[str, Any]:
 def run(arguments: argparse.Namespace) -> None:
     """Compare, write the tables and the page, print the answer."""
     from rlscape.scaling.records import plain
-    from rlscape.tools.weights.diff import DiffOptions
+    from rlscape.tools.weights.checkpoint_diff import DiffOptions
     from rlscape.tools.weights.diff_report import brief_answers, pair_answers, shown, write_results
 
     options = DiffOptions(**{option.name: getattr(arguments, option.name) for option in fields(DiffOptions)})

@@ -39,6 +39,11 @@ def bf16_bits(weights: Tensor) -> Tensor:
     return weights.to(torch.bfloat16).view(torch.int16)
 
 
+def bins_of(bits: Tensor) -> Tensor:
+    """The magnitude bin of bf16 bits, int32."""
+    return (bits & MAGNITUDE).to(torch.int32)
+
+
 def magnitudes() -> Floats:
     """The value of every bin that is finite, ``[32640]``."""
     return torch.arange(NOT_FINITE, dtype=torch.int16).view(torch.bfloat16).double().numpy()

@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from rlscape.errors import CheckpointError
-from rlscape.models.tensor_names import Identity, kind_of, listed, unwrapped
+from rlscape.models.tensor_names import listed, unwrapped
 from rlscape.tools.weights.adapter_merge import REMEDY as MERGE_REMEDY
 from rlscape.tools.weights.adapter_merge import check_kind, merge_adapter
-from rlscape.tools.weights.matching import Match, Matching, match_tensors
+from rlscape.tools.weights.tensor_pairs import Match, Matching, match_tensors
 from rlscape.tools.weights.tensors import AGAIN, CONVERT_PICKLES, Checkpoint, StoredTensor, TensorInfo, read_header
 
 __all__ = [
     "Checkpoint",
-    "Identity",
     "Match",
     "Matching",
     "TensorInfo",
-    "kind_of",
     "local_directory",
     "match_tensors",
     "open_checkpoint",

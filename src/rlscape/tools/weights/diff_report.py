@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rlscape.files import atomic, provenance, write_json, write_parquet
-from rlscape.tools.weights.diff import SIGNIFICANCE, DiffResult
+from rlscape.tools.weights.checkpoint_diff import DiffResult
 from rlscape.tools.weights.diff_columns import COLUMNS, COUNTS, TABLE
+from rlscape.tools.weights.diff_tables import SIGNIFICANCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,14 +1,9 @@
-"""One matrix against its base: what :mod:`rlscape.tools.weights.diff` does with each tensor.
+"""One matrix against its base: what :mod:`rlscape.tools.weights.checkpoint_diff` does with each tensor.
 
 W0 and W+ stay in their dtype of storage and are swept in chunks; only the SVD holds a float32 copy of one of them.
 """
 
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any
 
@@ -18,166 +13,11 @@ from torch import Tensor
 
 from rlscape.geometry import spectra
 from rlscape.geometry.sparsity import HALF_ULP, UpdateTotals
-from rlscape.tools.weights import low_rank
-from rlscape.tools.weights.bf16_bins import (
-    MAGNITUDE,
-    NOT_FINITE,
-    Counts,
-    Grid,
-    Tested,
-    against_beta,
-    bf16_bits,
-)
+from rlscape.tools.weights.bf16_bins import MAGNITUDE, NOT_FINITE, Counts, Tested, against_beta, bf16_bits, bins_of
+from rlscape.tools.weights.stored_base import StoredBase, chunks
 
 MASKS = ("principal", "low", "principal_not_low")
 SUBSPACES = ("left", "right", "both")
-LEAST_SIDE = 8
-"""A matrix with a shorter side is treated as a vector."""
-CHUNK = 1 << 20
-"""Entries per step of a sweep."""
-LARGEST_RANK = 64
-
-
-@dataclass(frozen=True)
-class DiffOptions:
-    """What to compare, and how."""
-
-    only: str | None = None
-    """A regular expression; tensors whose name it does not match anywhere are left out."""
-    rank: int | None = None
-    """k of the principal subspaces; default: a quarter of the smaller side, at most 64."""
-    density: float = 0.5
-    """alpha: share of the entries in the principal and in the low-magnitude mask."""
-    exact: int = 512
-    """Largest smaller side of a matrix that gets an exact float64 SVD."""
-    angle_null: bool = False
-    """Draw an isotropic update for every matrix and measure its angles too; a third more time."""
-    max_memory: float | None = None
-    """GiB; a tensor that is estimated to need more is refused before work begins. More memory lets more tensors be
-    measured side by side; the default for that is 5 GiB, and a tensor alone may take more."""
-    threads: int | None = None
-    """Tensors measured side by side; default: torch's number of threads."""
-
-    def rank_of(self, m: int, n: int) -> int:
-        """k of an ``m x n`` matrix."""
-        default = min(LARGEST_RANK, max(1, round(min(m, n) / 4)))
-        return min(self.rank or default, min(m, n))
-
-    def is_exact(self, m: int, n: int) -> bool:
-        """Whether an ``m x n`` matrix gets an exact SVD."""
-        return min(m, n) <= self.exact or not low_rank.fits((m, n), self.rank_of(m, n))
-
-
-@dataclass
-class Clock:
-    """Seconds of work by kind, summed over threads."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("reading", "svd", "masks"), 0.0))
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @contextmanager
-    def __call__(self, work: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        with self.lock:
-            self.seconds[work] += time.perf_counter() - started
-
-
-def _chunks(matrix: Tensor) -> Iterator[slice]:
-    rows, columns = matrix.shape
-    step = max(1, CHUNK // columns)
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
-
-
-def _bins(bits: Tensor) -> Tensor:
-    """The magnitude bin of bf16 bits, int32."""
-    return (bits & MAGNITUDE).to(torch.int32)
-
-
-def upper_mask(scores: Tensor, density: float) -> Tensor:
-    """The ``round(density * size)`` largest of non-negative float32 scores; entries equal to the least are all in.
-
-    :func:`rlscape.geometry.masks.top_mask` without a sort: the order of floats is that of their bits, so a histogram
-    of the upper 16 leaves few candidates for the threshold.
-    """
-    flat, count = scores.flatten(), round(density * scores.numel())
-    if count == 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    upper = torch.zeros(1 << 15, dtype=torch.int64)
-    for part in flat.view(torch.int32).split(CHUNK):
-        upper += torch.bincount(part >> 16, minlength=1 << 15)
-    at_least = upper.flip(0).cumsum(0).flip(0)
-    edge = int((at_least >= count).nonzero()[-1])
-    candidates = torch.cat([part[(part >> 16) == edge] for part in flat.view(torch.int32).split(CHUNK)])
-    above = int(at_least[edge]) - len(candidates)
-    threshold = candidates.sort(descending=True).values[count - above - 1].view(torch.float32)
-    return scores >= threshold
-
-
-class BaseMatrix:
-    """W0 ``[m, n]`` in its dtype of storage, with what every comparison against it needs, computed once."""
-
-    def __init__(self, weights: Tensor, options: DiffOptions, clock: Clock) -> None:
-        self.weights, self.options, self.clock = weights, options, clock
-        with clock("masks"):
-            self._sweep()
-
-    def _sweep(self) -> None:
-        size, energy, off_lattice = torch.zeros(MAGNITUDE + 1, dtype=torch.int64), 0.0, 0
-        for rows in _chunks(self.weights):
-            chunk = self.weights[rows]
-            values, bits = chunk.float(), bf16_bits(chunk)
-            size += torch.bincount(_bins(bits).flatten(), minlength=MAGNITUDE + 1)
-            energy += float(torch.dot(values.flatten(), values.flatten()))
-            if chunk.dtype != torch.bfloat16:
-                off_lattice += int((bits.view(torch.bfloat16) != values).count_nonzero())
-        self.energy, self.off_lattice = energy, off_lattice
-        self.finite = not size[NOT_FINITE:].any()
-        self.grid = Grid(size[:NOT_FINITE].numpy(), off_lattice == 0)
-
-    @property
-    def is_matrix(self) -> bool:
-        return min(self.weights.shape) >= LEAST_SIDE and self.energy > 0
-
-    @property
-    def rank(self) -> int:
-        return self.options.rank_of(*self.weights.shape)
-
-    @property
-    def exact(self) -> bool:
-        return self.options.is_exact(*self.weights.shape)
-
-    def decompose(self, weights: Tensor) -> tuple[low_rank.TopSVD, Tensor | None]:
-        """The top k triples of W0 or of a W+ by the same method; all singular values too if that is exact."""
-        with self.clock("svd"):
-            if self.exact:
-                return low_rank.exact_svd(weights, self.rank)
-            return low_rank.top_svd(weights.float(), self.rank), None
-
-    @cached_property
-    def _decomposition(self) -> tuple[low_rank.TopSVD, Tensor | None]:
-        return self.decompose(self.weights)
-
-    @property
-    def svd(self) -> low_rank.TopSVD:
-        return self._decomposition[0]
-
-    @property
-    def singular_values(self) -> Tensor | None:
-        return self._decomposition[1]
-
-    @cached_property
-    def principal(self) -> Tensor:
-        """M_princ, bool ``[m, n]``."""
-        svd = self.svd
-        with self.clock("masks"):
-            return upper_mask(((svd.U * svd.S).float() @ svd.Vh.float()).abs_(), self.options.density)
-
-    @cached_property
-    def low(self) -> np.ndarray:
-        """The bins of M_low, bool ``[bins]``: as many of the smallest as come closest to alpha."""
-        share = np.cumsum(self.grid.size) / self.grid.size.sum()
-        return np.arange(len(share)) <= np.argmin(np.abs(share - self.options.density))
 
 
 @dataclass
@@ -199,7 +39,7 @@ class Sums:
     """Of the update in the top-k subspaces of W0."""
 
 
-def _compare(base: BaseMatrix, tuned: Tensor) -> Sums:
+def _compare(base: StoredBase, tuned: Tensor) -> Sums:
     """One sweep over a pair ``[m, n]``; subspaces and the principal mask only for a matrix."""
     m, n = tuned.shape
     bins = MAGNITUDE + 1
@@ -211,7 +51,7 @@ def _compare(base: BaseMatrix, tuned: Tensor) -> Sums:
     if base.is_matrix:
         U, V = base.svd.U.float(), base.svd.Vh.T.float().contiguous()
         left = torch.zeros(base.rank, n)
-    for rows in _chunks(tuned):
+    for rows in chunks(tuned):
         before, after = base.weights[rows], tuned[rows]
         bits, new_bits = bf16_bits(before), bf16_bits(after)
         differs = bits != new_bits
@@ -220,7 +60,7 @@ def _compare(base: BaseMatrix, tuned: Tensor) -> Sums:
         bitwise += int(differs.count_nonzero())
         if after.dtype != torch.bfloat16:
             off_lattice += int((new_bits.view(torch.bfloat16) != after.float()).count_nonzero())
-        magnitude = _bins(bits).flatten()
+        magnitude = bins_of(bits).flatten()
         key = magnitude | (changed[rows].flatten().to(torch.int32) << 15)
         if base.is_matrix:
             key |= base.principal[rows].flatten().to(torch.int32) << 16
@@ -256,14 +96,14 @@ def _compare(base: BaseMatrix, tuned: Tensor) -> Sums:
     return Sums(totals, off_lattice == 0, table, changed, fourth, by_bin, energies)
 
 
-def _unrounded_scale(base: BaseMatrix, sums: Sums) -> float:
+def _unrounded_scale(base: StoredBase, sums: Sums) -> float:
     """RMS of the isotropic update that, if W+ was rounded to bf16, has the energy that is left after rounding."""
     if sums.rounded and base.grid.on_lattice and sums.totals.update_energy > 0:
         return base.grid.scale_of_rounded(sums.totals.update_energy)
     return sqrt(sums.totals.update_energy / sums.totals.parameters)
 
 
-def _sparsity_columns(base: BaseMatrix, sums: Sums) -> dict[str, Any]:
+def _sparsity_columns(base: StoredBase, sums: Sums) -> dict[str, Any]:
     scale = _unrounded_scale(base, sums)
     rms = sqrt(base.energy / sums.totals.parameters)
     return (
@@ -281,7 +121,7 @@ def _test_columns(name: str, tested: Tested, null: str) -> dict[str, float]:
     return {f"{name}_{null}": mean, f"{name}_{null}_low": low, f"{name}_{null}_high": high}
 
 
-def _overlap_columns(base: BaseMatrix, sums: Sums) -> dict[str, float]:
+def _overlap_columns(base: StoredBase, sums: Sums) -> dict[str, float]:
     inside = {"principal": sums.counts[1], "low": sums.counts.sum(0), "principal_not_low": sums.counts[1]}
     keep = {"principal": np.ones_like(base.low), "low": base.low, "principal_not_low": ~base.low}
     changed, size = sums.counts[:, 1].sum(0), base.grid.size
@@ -299,7 +139,7 @@ def _overlap_columns(base: BaseMatrix, sums: Sums) -> dict[str, float]:
     return columns
 
 
-def _energy_columns(base: BaseMatrix, sums: Sums) -> dict[str, float]:
+def _energy_columns(base: StoredBase, sums: Sums) -> dict[str, float]:
     """Share of the update's energy in the top-k subspaces of W0, beside two expectations.
 
     Chance: k/m, k/n, k^2/(mn), that of any isotropic update that was not rounded. Binned: the update's entries permuted
@@ -320,8 +160,8 @@ def _energy_columns(base: BaseMatrix, sums: Sums) -> dict[str, float]:
     scale = energy / (m * n)
     lookup = (mean_square / scale).float()
     per_row = torch.empty(m, 2, dtype=torch.float64)
-    for rows in _chunks(base.weights):
-        magnitude = _bins(bf16_bits(base.weights[rows]))
+    for rows in chunks(base.weights):
+        magnitude = bins_of(bf16_bits(base.weights[rows]))
         per_row[rows] = (lookup.index_select(0, magnitude.flatten()).view(magnitude.shape) @ weights).double()
     total = per_row[:, 0].sum()
     mean = {
@@ -343,17 +183,17 @@ def _energy_columns(base: BaseMatrix, sums: Sums) -> dict[str, float]:
     return columns
 
 
-def _isotropic(base: BaseMatrix, sums: Sums) -> Tensor:
+def _isotropic(base: StoredBase, sums: Sums) -> Tensor:
     """W0 after a Gaussian update of the same norm as the real one before rounding; rounded to bf16 if W+ is."""
     scale, generator = _unrounded_scale(base, sums), torch.Generator().manual_seed(0)
     result = torch.empty(base.weights.shape, dtype=torch.bfloat16 if sums.rounded else torch.float32)
-    for rows in _chunks(result):
+    for rows in chunks(result):
         before = base.weights[rows].float()
         result[rows] = torch.randn(before.shape, generator=generator).mul_(scale).add_(before)
     return result
 
 
-def _spectral_columns(base: BaseMatrix, tuned: Tensor, sums: Sums) -> dict[str, Any]:
+def _spectral_columns(base: StoredBase, tuned: Tensor, sums: Sums) -> dict[str, Any]:
     before, (after, singular_values) = base.svd, base.decompose(tuned)
     with base.clock("svd"):
         left = spectra.principal_angles(before.U, after.U).rad2deg()
@@ -387,7 +227,7 @@ def _spectral_columns(base: BaseMatrix, tuned: Tensor, sums: Sums) -> dict[str, 
     }
 
 
-def compare_matrix(base: BaseMatrix, tuned: Tensor) -> tuple[dict[str, Any], Sums] | None:
+def compare_matrix(base: StoredBase, tuned: Tensor) -> tuple[dict[str, Any], Sums] | None:
     """The columns of a row of the table of tensors, and the sums behind them; None if W+ is not finite.
 
     Args:

@@ -23,7 +23,7 @@ _FUSED = {
 }
 """An expert's matrix -> the fused tensor ``[experts, parts * m, n]`` that holds it, its part there, and the parts."""
 
-Pair = tuple[str, str]
+NamePair = tuple[str, str]
 Tensors = Mapping[str, TensorInfo]
 
 
@@ -125,7 +125,7 @@ def _example(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.name} has {listed(_ordered(checkpoint.tensors), shown=1)}"
 
 
-def _pair_names(base: Tensors, tuned: Tensors) -> list[Pair]:
+def _pair_names(base: Tensors, tuned: Tensors) -> list[NamePair]:
     """Names that are equal, then those that are equal but for nesting, then those that are but for a prefix."""
     pairs = [(name, name) for name in base if name in tuned]
     left, right = base.keys() - tuned.keys(), tuned.keys() - base.keys()
@@ -136,12 +136,12 @@ def _pair_names(base: Tensors, tuned: Tensors) -> list[Pair]:
     return sorted(pairs, key=lambda pair: _natural(pair[0]))
 
 
-def _pair_by_core(left: set[str], right: set[str], base: Tensors, tuned: Tensors) -> list[Pair]:
+def _pair_by_core(left: set[str], right: set[str], base: Tensors, tuned: Tensors) -> list[NamePair]:
     ours, theirs = by_core(left), by_core(right)
     return [(name, theirs[value]) for value, name in ours.items() if value in theirs]
 
 
-def _pair_by_prefix(left: set[str], right: set[str], base: Tensors, tuned: Tensors) -> list[Pair]:
+def _pair_by_prefix(left: set[str], right: set[str], base: Tensors, tuned: Tensors) -> list[NamePair]:
     """Names of the base that one prefix turns into the other's; a prefix counts if it does so within a layer."""
     candidates = defaultdict(list)
     for other in right:
@@ -155,7 +155,7 @@ def _pair_by_prefix(left: set[str], right: set[str], base: Tensors, tuned: Tenso
     return [(name, other) for name, other in pairs if uses[other] == 1]
 
 
-def _pair_by_prefix_of_base(left: set[str], right: set[str], base: Tensors, tuned: Tensors) -> list[Pair]:
+def _pair_by_prefix_of_base(left: set[str], right: set[str], base: Tensors, tuned: Tensors) -> list[NamePair]:
     return [(name, other) for other, name in _pair_by_prefix(right, left, tuned, base)]
 
 
@@ -201,7 +201,7 @@ def _swapped(match: Match) -> Match:
     return replace(match, base=match.tuned, tuned=match.base, base_rows=match.tuned_rows, tuned_rows=match.base_rows)
 
 
-def _renaming_notes(pairs: list[Pair]) -> Iterator[str]:
+def _renaming_notes(pairs: list[NamePair]) -> Iterator[str]:
     if renamed := [pair for pair in pairs if pair[0] != pair[1]]:
         yield f"paired under different names: {listed([f'{name} with {other}' for name, other in renamed], shown=1)}"
 

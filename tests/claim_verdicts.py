@@ -1,0 +1,16 @@
+"""The register of claims, and the verdict on one of them."""
+
+import pandas as pd
+
+from rlscape.claims import evaluate_claims, load_register
+from rlscape.config import Config
+from tests.synthetic import ROOT
+
+CLAIMS = ROOT / "config" / "claims.yaml"
+YES, NO, OPEN, BLOCKED = "replicated", "not replicated", "inconclusive", "not testable at this scale"
+
+
+def verdict(config: Config, claim_id: str) -> pd.Series:
+    register = load_register(CLAIMS)
+    claim = next(claim for claim in register.claims if claim.id == claim_id)
+    return evaluate_claims(register.model_copy(update={"claims": (claim,)}), config).iloc[0]

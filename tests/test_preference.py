@@ -1,10 +1,11 @@
 """DPO and SimPO at the smoke scale: what a pair is, that training widens its margin, that a run repeats exactly."""
 
-from math import log
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import logsigmoid
+from torch.nn.utils.rnn import pad_sequence
 
 from rlscape.catalogue import load_scale, resolve_run
 from rlscape.errors import CheckpointError
@@ -42,6 +43,15 @@ def train(solver, directory, method, seed=0):
 @pytest.fixture(scope="module", params=METHODS)
 def trained(request, solver, tmp_path_factory):
     return request.param, train(solver, tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def trained_on_all_pairs(request, solver, tmp_path_factory):
+    """Every step sees every pair: losses fall without the noise of batches."""
+    settings = settings_of(solver, request.param)
+    settings = settings.changed(preference=settings.preference.changed(pairs_per_step=1000), snapshots=True)
+    directory = tmp_path_factory.mktemp(f"{request.param}-all")
+    return request.param, train_preference(settings, solver[0], directory, lambda decoder, step: {"pass_rate": 0.0})
 
 
 @pytest.fixture(scope="module")
@@ -86,43 +96,37 @@ def test_problems_that_are_always_or_never_solved_give_no_pair(groups):
         assert len(preference_pairs([problem], [group])) == min(correct, wrong)
 
 
-def log_probs(model, pair, side):
-    """Of a completion, per token."""
+def log_probs(model, pairs, side):
+    """Of each pair's completion, per token."""
     tokenizer = build_tokenizer()
-    prompt, ids = (tokenizer(text)["input_ids"] for text in (pair["prompt"], pair["prompt"] + pair[side]))
+    starts = [len(tokenizer(pair["prompt"])["input_ids"]) for pair in pairs]
+    ids = [torch.tensor(tokenizer(pair["prompt"] + pair[side])["input_ids"]) for pair in pairs]
     with torch.no_grad():
-        predicted = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
-    return predicted[range(len(ids) - 1), ids[1:]][len(prompt) - 1 :]
+        predicted = model(pad_sequence(ids, batch_first=True)).logits.log_softmax(-1)
+    return [
+        each[range(start - 1, len(tokens) - 1), tokens[start:]]
+        for each, start, tokens in zip(predicted, starts, ids, strict=True)
+    ]
 
 
-def test_training_widens_the_margin(trained, solver, groups):
-    method, run = trained
-    reduce = torch.sum if method == "dpo" else torch.mean
-    margins = []
-    for model in (load_model(solver[0]), run.model.eval()):
-        pairs = preference_pairs(*groups).select(range(40))
-        margins.append(
-            sum(reduce(log_probs(model, p, "chosen")) - reduce(log_probs(model, p, "rejected")) for p in pairs)
-        )
-    assert margins[1] > margins[0] + 40 * 0.01
+def margins(model, pairs, reduce):
+    chosen, rejected = (map(reduce, log_probs(model.eval(), pairs, side)) for side in ("chosen", "rejected"))
+    return torch.stack([one - other for one, other in zip(chosen, rejected, strict=True)])
 
 
-def test_the_loss_is_that_of_its_method(trained, solver, groups):
-    method, run = trained
+def test_the_loss_is_that_of_its_method_and_falls_as_the_margin_widens(trained_on_all_pairs, solver, groups):
+    method, run = trained_on_all_pairs
+    pairs, reduce = preference_pairs(*groups), torch.sum if method == "dpo" else torch.mean
+    start, middle = load_model(solver[0]), load_model(solver[0])
+    middle.load_state_dict(run.snapshots[3])
+    before, between, after = (margins(model, pairs, reduce) for model in (start, middle, run.model))
     losses = [row["loss"] for row in run.updates]
-    assert losses[-1] < losses[0]
-    if method == "dpo":
-        assert losses[0] == pytest.approx(log(2), rel=1e-5)  # the policy is still the reference
-    else:
-        beta, gamma = 0.1, 0.5
-        model = load_model(solver[0])
-        pairs = preference_pairs(*groups).select(range(80))
-        margins = torch.stack(
-            [log_probs(model, p, "chosen").mean() - log_probs(model, p, "rejected").mean() for p in pairs]
-        )
-        per_pair = -torch.nn.functional.logsigmoid(beta * margins - gamma)
-        assert per_pair.min() <= losses[0] <= per_pair.max()
-        assert losses[0] == pytest.approx(float(per_pair.mean()), rel=0.1)  # on other pairs
+    beta, gamma = 0.1, 0.5
+    required = before if method == "dpo" else gamma / beta  # DPO's reference is the start, whose loss is log 2
+    for loss, found in ((losses[0], before), (losses[3], between)):
+        assert loss == pytest.approx(-float(logsigmoid(beta * (found - required)).mean()), rel=1e-4)
+    assert losses[-1] < losses[0] - 0.01
+    assert after.mean() > before.mean() + 0.1
 
 
 def test_rows_and_costs(trained, solver):

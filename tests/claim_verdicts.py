@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from rlscape.claims import evaluate_claims, load_register
-from rlscape.config import Config
+from rlscape.claims import evaluate_register, load_register
+from rlscape.settings.scale import Config
 from tests.synthetic import ROOT
 
 CLAIMS = ROOT / "config" / "claims.yaml"
@@ -13,4 +13,4 @@ YES, NO, OPEN, BLOCKED = "replicated", "not replicated", "inconclusive", "not te
 def verdict(config: Config, claim_id: str) -> pd.Series:
     register = load_register(CLAIMS)
     claim = next(claim for claim in register.claims if claim.id == claim_id)
-    return evaluate_claims(register.model_copy(update={"claims": (claim,)}), config).iloc[0]
+    return evaluate_register(register.model_copy(update={"claims": (claim,)}), config).iloc[0]

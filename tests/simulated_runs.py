@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from rlscape.config import FitSettings
 from rlscape.scaling.curves import Curve, Initial, positive_error
 from rlscape.scaling.sigmoid import sigmoid
 from rlscape.scaling.sigmoid_fit import SigmoidFit, fit_least_squares
+from rlscape.settings.measurement import FitSettings
 
 # P1 (arXiv 2510.13786), Table 1: C_mid, B, A. R_0 = 0.40 (0.51 for Scout) is what its curves imply.
 TABLE_1 = {

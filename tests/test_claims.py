@@ -1,6 +1,5 @@
 """The register of claims, and the table that its evaluation yields."""
 
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -8,16 +7,17 @@ import pytest
 import yaml
 
 from rlscape.catalogue import FIGURES
-from rlscape.claims import EVALUATORS, evaluate_claims, load_register
+from rlscape.claims import EVALUATORS, evaluate_register, load_register
 from rlscape.claims.register import Register
-from rlscape.cli import claims as claims_cli
-from rlscape.cli.common import fail_clearly
-from rlscape.config import Config
 from rlscape.errors import ConfigError, ResultError
 from rlscape.figures.scalerl.control_head_precision import LEAST_MISMATCH
+from rlscape.paths import results_dir
+from rlscape.pipeline.evaluate_claims import evaluate_claims
 from rlscape.scaling import arm_comparison
 from rlscape.scaling.stability import COLLAPSE_EVALUATIONS
+from rlscape.settings.scale import Config
 from tests.claim_verdicts import BLOCKED, CLAIMS, OPEN
+from tests.entries import run_entry
 from tests.synthetic import small_config, write_scalerl_results
 
 pytestmark = pytest.mark.usefixtures("precise_evaluations")
@@ -73,7 +73,7 @@ def test_missing_threshold_names_the_claim(tmp_path: Path) -> None:
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIMS.read_text().replace("{min_share: 0.8, min_seeds: 5}", "{min_share: 0.8}"))
     with pytest.raises(ConfigError, match=r"S1\.thresholds\.min_seeds: missing"):
-        evaluate_claims(load_register(path), config)
+        evaluate_register(load_register(path), config)
 
 
 # The table
@@ -88,7 +88,7 @@ def complete(tmp_path: Path) -> tuple[Register, Config]:
 
 
 def test_one_seed_decides_nothing(complete: tuple[Register, Config]) -> None:
-    table = evaluate_claims(*complete)
+    table = evaluate_register(*complete)
     assert list(table["id"]) == [claim.id for claim in complete[0].claims]
     assert set(table["verdict"]) <= {OPEN, BLOCKED}
     assert table.loc[table["verdict"] == OPEN, "reason"].str.contains("one seed").all()
@@ -96,10 +96,10 @@ def test_one_seed_decides_nothing(complete: tuple[Register, Config]) -> None:
 
 def test_missing_result_is_one_clear_error(complete: tuple[Register, Config]) -> None:
     register, config = complete
-    missing = config.results_dir / "fits" / "minimax-s0.json"
+    missing = results_dir(config) / "fits" / "minimax-s0.json"
     missing.unlink()
     with pytest.raises(ResultError, match=f"^{missing}: no such result"):
-        evaluate_claims(register, config)
+        evaluate_register(register, config)
 
 
 def test_command_line_keeps_the_earlier_table_on_error(
@@ -111,15 +111,13 @@ def test_command_line_keeps_the_earlier_table_on_error(
     register, config = complete
     claims, output = tmp_path / "claims.yaml", tmp_path / "claims.csv"
     claims.write_text(yaml.safe_dump(register.model_dump(mode="json")))
-    settings = config.model_dump_json()
-    arguments = ["claims", "--claims", str(claims), "--settings", settings, "--output", str(output)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    fail_clearly(claims_cli.main)
+    options = {"claims": claims, "settings": config.model_dump_json(), "output": output}
+    run_entry(evaluate_claims, monkeypatch, **options)
     before = output.read_bytes()
     assert len(pd.read_csv(output)) == 28
-    (config.results_dir / "runs" / "scalerl-s0" / "metrics.parquet").unlink()
+    (results_dir(config) / "runs" / "scalerl-s0" / "metrics.parquet").unlink()
     with pytest.raises(SystemExit) as raised:
-        fail_clearly(claims_cli.main)
+        run_entry(evaluate_claims, monkeypatch, **options)
     assert raised.value.code == 1
     assert "scalerl-s0/metrics.parquet: no such result" in capsys.readouterr().err
     assert output.read_bytes() == before

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 
 from rlscape.catalogue import resolve_run
-from rlscape.cli import measure_matching
-from rlscape.config import load_config
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry import matching
 from rlscape.models.decoder import Decoder, DecoderConfig
+from rlscape.pipeline.measure_matching import Point, match, measure_matching
+from rlscape.settings.reading import load_config
 from tests.entries import run_entry
 from tests.synthetic import ROOT
 from tests.tuned_models import OTHERS, SETTINGS, O, Q, gaussian, model, save, snapped
@@ -70,12 +70,12 @@ def test_bisection_finds_a_scale_on_either_side_of_one():
 def test_each_matching_takes_the_model_that_it_names(pair):
     base, update = pair
     states = {size: louder(base, update, size) for size in (1, 2, 8)}
-    rl = measure_matching.Point("rlvr", 10, states[1], pass_rate=0.5)
-    sft = measure_matching.Point("sft", 10, states[8], pass_rate=0.9)
-    slow = measure_matching.Point("sft_lr_thirtieth", 10, states[2], pass_rate=0.6)
-    early = measure_matching.Point("sft", 1, louder(base, update, 1.1), pass_rate=0.3)
+    rl = Point("rlvr", 10, states[1], pass_rate=0.5)
+    sft = Point("sft", 10, states[8], pass_rate=0.9)
+    slow = Point("sft_lr_thirtieth", 10, states[2], pass_rate=0.6)
+    early = Point("sft", 1, louder(base, update, 1.1), pass_rate=0.3)
     snapshots = [slow, early, sft]
-    found = measure_matching.match(base, rl, sft, slow, snapshots, lambda state: matching.update_norm(base, state) ** 2)
+    found = match(base, rl, sft, slow, snapshots, lambda state: matching.update_norm(base, state) ** 2)
     assert list(found) == ["as_run", "rate", "norm", "norm_snapshot", "kl", "accuracy"]
     assert (found["as_run"], found["rate"], found["norm_snapshot"], found["accuracy"]) == (sft, slow, early, slow)
     for name in ("norm", "kl"):
@@ -116,9 +116,9 @@ def test_matching_command(tmp_path, monkeypatch):
         measure_matching,
         monkeypatch,
         base=tmp_path / "base",
-        run=tmp_path / "rlvr-s2",
-        reference=tmp_path / "sft-s2",
-        matched_rate=tmp_path / "sft_lr_thirtieth-s2",
+        rl=tmp_path / "rlvr-s2",
+        sft=tmp_path / "sft-s2",
+        sft_at_rl_rate=tmp_path / "sft_lr_thirtieth-s2",
         geometry=SETTINGS.model_dump_json(),
         settings=settings.changed(drift_prompts=4).model_dump_json(),
         output=tmp_path / "matching-s2.parquet",

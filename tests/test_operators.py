@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 import torch
 
-from rlscape.cli import measure_operators
 from rlscape.geometry import operators
 from rlscape.geometry.measure import BaseMatrix
 from rlscape.geometry.sparsity import isotropic_density, sparsity_bf16
+from rlscape.pipeline.measure_operators import measure_operators
 from tests.entries import run_entry
 from tests.tuned_models import SETTINGS, O, Q, gaussian, model, of_size, save, snapped, tuned
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from rlscape.cli import measure_over_time
 from rlscape.errors import CheckpointError
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix, measure_matrix
 from rlscape.geometry.profiles import describe, matrix_profiles
 from rlscape.geometry.profiles import measure_over_time as measure_history
 from rlscape.geometry.snapshots import read_snapshot, snapshot_steps, stream_history
+from rlscape.pipeline.measure_over_time import measure_over_time
 from tests.entries import run_entry
 from tests.tuned_models import OTHERS, SETTINGS, SHAPE, O, Q, gaussian, model, save, snapped, tuned
 

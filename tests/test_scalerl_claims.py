@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from rlscape.catalogue import ARMS, runs_of
-from rlscape.claims import evaluate_claims, load_register
+from rlscape.claims import evaluate_register, load_register
 from rlscape.claims.scalerl.ablations import holm
-from rlscape.config import Config
 from rlscape.files import write_parquet
+from rlscape.paths import results_dir
 from rlscape.scaling.stability import collapsed
+from rlscape.settings.scale import Config
 from tests.claim_verdicts import BLOCKED, CLAIMS, NO, OPEN, YES, verdict
 from tests.synthetic import Run, small_config, write_scalerl_results
 
@@ -154,7 +155,7 @@ Edit = tuple[str, str, Callable[[pd.DataFrame], pd.DataFrame]]
 def edit(config: Config, arm: str, table: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     """Changes a table of every run of an arm."""
     for run in runs_of(config, [arm]):
-        path = config.results_dir / "runs" / run / f"{table}.parquet"
+        path = results_dir(config) / "runs" / run / f"{table}.parquet"
         write_parquet(path, change(pd.read_parquet(path)))
 
 
@@ -261,7 +262,7 @@ def test_failed_fits_stop_no_evaluator(tmp_path: Path) -> None:
     write_scalerl_results(config, dict.fromkeys(ARMS, Run(fails=True, granted=False)))
     register = load_register(CLAIMS)
     claims = tuple(claim for claim in register.claims if claim.paper == "scalerl")
-    table = evaluate_claims(register.model_copy(update={"claims": claims}), config)
+    table = evaluate_register(register.model_copy(update={"claims": claims}), config)
     assert set(table["verdict"]) <= {OPEN, BLOCKED}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.cli.commands.compare import describe, split_recipe
+from rlscape.cli.compare import describe, split_recipe
 from rlscape.cli.main import main
 from rlscape.errors import MetricsError
 from rlscape.tools.curves.log_comparison import LogComparison, compare_logs

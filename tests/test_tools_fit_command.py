@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.cli.commands.fit import describe
+from rlscape.cli.fit import describe
 from rlscape.cli.main import main
 from rlscape.tools.curves.log_fit import FitOptions, fit_log
 from tests.one_recipe import TRUE, curve, fit, grid, holds, log_of, observed

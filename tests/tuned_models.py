@@ -3,9 +3,9 @@
 import torch
 from safetensors.torch import save_file
 
-from rlscape.config import GeometrySettings
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.sparsity import HALF_ULP
+from rlscape.settings.measurement import GeometrySettings
 
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=20)
 SHAPE = (64, 48)

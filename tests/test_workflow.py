@@ -5,20 +5,14 @@ would do. Every test leaves the copy as it found it.
 """
 
 import csv
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rlscape.catalogue import ARMS, FIGURES, load_scale, runs_of, tasks_of
 from rlscape.catalogue.arms import Arm
+from tests.pipeline_copy import Copy
 
-PARTS = ("Snakefile", "config", "notebooks", "profiles", "src", "workflow")
 FITS = {"fit_curve", "summarise_fits"}
 PLOTS = {"plot_figure", "evaluate_claims", "plot_scoreboard", "execute_notebook"}
 TRL = {"train_with_trl", "train_with_trl_keeping_snapshots"}
@@ -26,57 +20,10 @@ RL = {"train_rl", "train_rl_keeping_snapshots"}
 TRAINING = {"pretrain_base", "evaluate_base", *RL, *TRL}
 
 
-class Copy:
-    """A copy of the repository with its own results."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def snakemake(self, *arguments: str, scale: str = "smoke") -> subprocess.CompletedProcess[str]:
-        configfile = [] if scale == "default" else ["--configfile", f"config/{scale}.yaml"]
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments, *configfile],
-            cwd=self.root,
-            env=os.environ | {"PYTHONPATH": str(self.root / "src")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def would_run(self, target: str, *arguments: str, scale: str = "smoke") -> dict[str, int]:
-        """The number of jobs of every rule that Snakemake would run."""
-        finished = self.snakemake(target, "--dry-run", *arguments, scale=scale)
-        assert finished.returncode == 0, finished.stdout
-        if "Nothing to be done" in finished.stdout:
-            return {}
-        _, _, table = finished.stdout.partition("Job stats:")
-        rows = [line.split() for line in table.split("\ntotal")[0].splitlines()[3:]]
-        return {rule: int(count) for rule, count in rows if rule != target}
-
-    @contextmanager
-    def edited(self, path: str, old: str, new: str) -> Iterator[None]:
-        """Replace text in a file; on leaving, restore it."""
-        file = self.root / path
-        text = file.read_text()
-        assert old in text, f"{path} has no {old!r}"
-        file.write_text(text.replace(old, new, 1))
-        try:
-            yield
-        finally:
-            file.write_text(text)
-
-
 @pytest.fixture(scope="session")
 def copy(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Copy:
     """The repository after `snakemake all` at the smoke scale."""
-    root = tmp_path_factory.mktemp("rlscape")
-    for part in PARTS:
-        source = repository / part
-        if source.is_dir():
-            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, root / part)
-    copied = Copy(root)
+    copied = Copy.of(repository, tmp_path_factory.mktemp("rlscape"))
     finished = copied.snakemake("all", "--cores", "2")
     assert finished.returncode == 0, finished.stdout
     return copied
@@ -183,6 +130,66 @@ def test_changing_one_arm_trains_its_runs_only(copy: Copy) -> None:
         jobs = copy.would_run("all")
     assert jobs["train_rl"] == 1
     assert not {"pretrain_base", "evaluate_base", *TRL} & set(jobs)
+
+
+def test_editing_when_runs_are_evaluated_trains_them_again(copy: Copy) -> None:
+    with copy.edited(
+        "src/rlscape/rl/evaluate.py", "index * total / settings.evaluations", "index * total // settings.evaluations"
+    ):
+        jobs = copy.would_run("all")
+    config = load_scale(copy.root / "config" / "smoke.yaml")
+    assert sum(jobs[rule] for rule in RL | TRL) == len(runs_of(config, config.seeds))
+
+
+def test_editing_the_names_of_columns_trains_again(copy: Copy) -> None:
+    with copy.edited("src/rlscape/tasks/base.py", 'f"{task}_"', 'f"{task}-"'):
+        assert {*RL, *TRL, "evaluate_base", "fit_curve"} <= set(copy.would_run("all"))
+
+
+def test_editing_a_task_trains_what_has_it_and_nothing_else(copy: Copy) -> None:
+    with copy.edited("src/rlscape/tasks/search.py", "\n", "\n# edited\n"):
+        jobs = copy.would_run("all")
+    assert jobs["pretrain_base"] == jobs["evaluate_base"] == 1
+    assert jobs["train_rl"] == len([arm for arm in ARMS if ARMS[arm].base == "agents"])
+    assert not {*TRL, "fit_curve"} & set(jobs)
+
+
+def test_adding_an_arm_makes_what_shows_it_and_nothing_else(copy: Copy) -> None:
+    arm = '    "rlvr_cispo": rl("RLVR, CISPO", "rlvr", loss="cispo"),\n'
+    with copy.edited(
+        "src/rlscape/catalogue/off_principals.py", '    "dpo": dpo("DPO"),\n', f'{arm}    "dpo": dpo("DPO"),\n'
+    ):
+        jobs = copy.would_run("all")
+    assert jobs.pop("train_rl") == jobs.pop("measure_geometry") == 1
+    assert set(jobs) <= {"evaluate_claims", "plot_scoreboard", "execute_notebook"}
+
+
+def test_a_scale_of_one_figure_has_its_arms_and_its_claims(copy: Copy, tmp_path: Path) -> None:
+    elsewhere = ("--config", f"results={tmp_path / 'results'}", f"figures={tmp_path / 'figures'}")
+    with copy.edited("config/smoke.yaml", "scale: smoke\n", "scale: smoke\ntargets: [off_principals_fig5]\n"):
+        assert copy.would_run("all", *elsewhere) == {
+            "pretrain_base": 1,
+            "evaluate_base": 1,
+            "train_rl_keeping_snapshots": 2,
+            "measure_geometry": 2,
+            "plot_figure": 1,
+            "evaluate_claims": 1,
+            "plot_scoreboard": 1,
+        }
+        assert copy.snakemake("scalerl_fig5", "--dry-run").returncode != 0
+        finished = copy.snakemake("all", "--cores", "2", *elsewhere)
+    assert finished.returncode == 0, finished.stdout
+    with (tmp_path / "results" / "smoke" / "claims.csv").open(newline="") as file:
+        reasons = {row["id"]: row["reason"] for row in csv.DictReader(file)}
+    assert reasons["S9"].startswith("the scale does not run scalerl_fig5")
+
+
+def test_jobs_that_run_together_ask_for_no_more_memory_than_there_is(copy: Copy, tmp_path: Path) -> None:
+    """A rule asks for at least 1,000 MB: where that is all, there is one job at a time."""
+    elsewhere = ("--config", f"results={tmp_path / 'results'}", f"figures={tmp_path / 'figures'}")
+    finished = copy.snakemake("all", "--dry-run", "--resources", "mem_mb=1500", "--cores", "2", *elsewhere)
+    assert finished.returncode == 0, finished.stdout
+    assert "mem_mb=1500" in finished.stdout.replace(" ", "")
 
 
 def test_editing_the_claims_trains_nothing(copy: Copy) -> None:

@@ -306,9 +306,11 @@ def scratch_of_run(wildcards):
     return f"{results_dir(CONFIG)}/scratch/{wildcards.run}-{digest.hexdigest()[:12]}"
 
 
-def settings_of_arms(arms):
-    """The scale's settings with the seeds of some arms only: other arms are no reason to plot again."""
-    return CONFIG.changed(seeds={arm: CONFIG.seeds[arm] for arm in arms}).model_dump_json()
+def settings_of_figure(wildcards):
+    """The scale's settings with a figure and the seeds of its arms only: others are no reason to plot it again."""
+    figure = figure_at(wildcards)
+    seeds = {arm: CONFIG.seeds[arm] for arm in arms_of(CONFIG, figure)}
+    return CONFIG.changed(seeds=seeds, targets=(figure.target,)).model_dump_json()
 
 
 def describe_arms(arms):

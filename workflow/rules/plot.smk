@@ -28,7 +28,7 @@ rule plot_figure:
         code=code_of_figure,
         target=lambda wildcards: figure_at(wildcards).target,
         arms=lambda wildcards: describe_arms(arms_of(CONFIG, figure_at(wildcards))),
-        settings=lambda wildcards: settings_of_arms(arms_of(CONFIG, figure_at(wildcards))),
+        settings=settings_of_figure,
         stem=without_suffix_of("svg"),
     message:
         "Plot {wildcards.paper}/{wildcards.stem}"

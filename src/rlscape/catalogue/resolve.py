@@ -59,15 +59,13 @@ def with_catalogue(config: Config, source: str) -> Config:
         needed = {arm for figure in figures for arm in needed_arms(figure)}
         shown = needed.union(given, *(figure.optional for figure in figures))
         seeds = {arm: counts[arm] for arm in ARMS if arm in needed or (arm in shown and counts[arm])}
-        for arm in needed:
-            if not seeds[arm]:
+        for arm, count in seeds.items():
+            if not count:
                 raise ConfigError(
                     f"{source}: seeds.{arm}: needs at least one seed; add it, or seeds.others for every arm"
                 )
     if not figures:
-        raise ConfigError(
-            f"{source}: seeds: no figure has all its arms; add seeds.others, a number for every other arm"
-        )
+        raise ConfigError(f"{source}: targets: needs at least one; leave it out for every figure whose arms run")
     config = config.changed(seeds=seeds, targets=tuple(figure.target for figure in figures))
     for arm in seeds:
         _check_arm(config, arm, source)

@@ -94,7 +94,7 @@ def assemble_downstream(config: Config, arms: Iterable[str], task: str = "math")
     evaluations = metrics[["arm", "seed", "step", "compute"]].assign(
         kind="downstream", value=metrics[column], standard_error=metrics[f"{column}_se"]
     )
-    least, most = getattr(config, task).downstream_operations
+    least, most = config.tasks[task].downstream_operations
     frames = [
         evaluations,
         _as_rates(means_over_seeds(evaluations, "downstream_mean")),

@@ -86,7 +86,7 @@ class _Tensor(NamedTuple):
 def _gauge(base: Path) -> Gauge:
     file = base / INTERVENTION_FILE
     if not file.exists():
-        raise CheckpointError(f"{file}: no such file; rlscape.cli.intervene_base writes it with the changed base")
+        raise CheckpointError(f"{file}: no such file; rlscape.pipeline.intervene_base writes it with the changed base")
     return Gauge.of(Intervention.model_validate(read_json(file)["settings"]), DecoderConfig.read(base / "config.json"))
 
 

@@ -37,7 +37,7 @@ def describe(error: ValidationError, kind: Any, source: str) -> str:
     """One line per problem in a value of a type: the file, the dotted key, what is wrong and what to do."""
     lines = []
     for problem in sorted(error.errors(), key=lambda problem: problem["type"] == "missing"):  # typos first
-        location = problem["loc"]
+        location = tuple(part for part in problem["loc"] if part != "[key]")  # what is wrong is the key itself
         key = ".".join(str(part) for part in location) or "(top level)"
         if problem["type"] == "extra_forbidden":
             known = _known_keys(kind, location)

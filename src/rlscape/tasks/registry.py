@@ -1,10 +1,10 @@
 """The tasks by name, and what a settings file may say of them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, LiteralString
 
 from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, ValidationError
-from pydantic_core import InitErrorDetails
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rlscape.tasks import calculator, code, math, planning, search
 from rlscape.tasks.base import Task, TaskSettings
@@ -19,9 +19,12 @@ TASKS: Mapping[str, Task] = {
 """A task's name is that of its module."""
 
 
+UNKNOWN: LiteralString = f"no such task; there are {', '.join(TASKS)}"  # type: ignore[assignment]
+
+
 def _registered(name: str) -> str:
     if name not in TASKS:
-        raise ValueError(f"no such task; there are {', '.join(TASKS)}")
+        raise PydanticCustomError("unknown_task", UNKNOWN)
     return name
 
 
@@ -32,9 +35,14 @@ def _of_each_task(tables: Any) -> Any:
     settings: dict[str, TaskSettings] = {}
     errors: list[InitErrorDetails] = []
     for name, table in tables.items():
-        kind = TASKS[name].settings if name in TASKS else TaskSettings
+        if name not in TASKS:
+            unknown = PydanticCustomError("unknown_task", UNKNOWN)
+            errors.append(InitErrorDetails(type=unknown, loc=(name,), input=name))
+            continue
         try:
-            settings[name] = kind.model_validate(table.model_dump() if isinstance(table, TaskSettings) else table)
+            settings[name] = TASKS[name].settings.model_validate(
+                table.model_dump() if isinstance(table, TaskSettings) else table
+            )
         except ValidationError as error:
             for problem in error.errors():
                 details = InitErrorDetails(type=problem["type"], loc=(name, *problem["loc"]), input=problem["input"])
@@ -45,5 +53,5 @@ def _of_each_task(tables: Any) -> Any:
 
 
 TaskName = Annotated[str, AfterValidator(_registered)]
-Tasks = Annotated[dict[TaskName, SerializeAsAny[TaskSettings]], BeforeValidator(_of_each_task)]
+Tasks = Annotated[dict[str, SerializeAsAny[TaskSettings]], BeforeValidator(_of_each_task)]
 """Task -> its settings, each of its own kind."""

@@ -24,6 +24,7 @@ from rlscape.catalogue import (
     runs_of,
     start_of,
     tasks_of,
+    with_arms,
     with_catalogue,
 )
 from rlscape.catalogue.off_principals import INTERVENTIONS
@@ -308,7 +309,7 @@ def scratch_of_run(wildcards):
 
 def settings_of_arms(arms):
     """The scale's settings with the seeds of some arms only: other arms are no reason to plot again."""
-    return CONFIG.changed(seeds={arm: CONFIG.seeds[arm] for arm in arms}).model_dump_json()
+    return with_arms(CONFIG, arms).model_dump_json()
 
 
 def describe_arms(arms):

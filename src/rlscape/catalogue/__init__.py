@@ -20,6 +20,7 @@ from rlscape.catalogue.resolve import (
     runs_of,
     start_of,
     tasks_of,
+    with_arms,
     with_catalogue,
 )
 
@@ -36,5 +37,6 @@ __all__ = [
     "runs_of",
     "start_of",
     "tasks_of",
+    "with_arms",
     "with_catalogue",
 ]

@@ -119,6 +119,19 @@ def arms_of(config: Config, figure: Figure) -> tuple[str, ...]:
     return figure.arms + tuple(arm for arm in figure.optional if arm in config.seeds)
 
 
+def with_arms(config: Config, arms: Iterable[str]) -> Config:
+    """A scale that runs some of its arms only, as a figure of these arms sees it.
+
+    Raises:
+        ConfigError: the scale does not run one of them.
+    """
+    arms = tuple(arms)
+    lacking = [arm for arm in arms if arm not in config.seeds]
+    if lacking:
+        raise ConfigError(f"{config.scale}: seeds.{lacking[0]}: missing; add it, as a figure shows this arm")
+    return config.changed(seeds={arm: config.seeds[arm] for arm in arms})
+
+
 def measured_arms(config: Config, measurement: Measurement) -> tuple[str, ...]:
     """The arms whose runs a measurement compares at this scale."""
     too = off_principals.PAIRED_TOO.get(measurement, ())

@@ -115,7 +115,7 @@ def write_run(config: Config, arm: str, seed: int, run: Run, evaluations: int = 
     name = f"{arm}-s{seed}"
     compute = np.linspace(0, TOTAL_COMPUTE, evaluations + 1) * rng.uniform(0.98, 1.02)
     truths = {"": SigmoidFit(run.A, run.B, run.C_mid, R_0, 1.0, evaluations, "least_squares")}
-    if resolve_run(config, name).code is not None:
+    if "code" in resolve_run(config, name).tasks:
         truths["code_"] = SigmoidFit(run.code_A, run.B, run.C_mid, CODE_R_0, 1.0, evaluations, "least_squares")
 
     metrics = pd.DataFrame(

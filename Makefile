@@ -8,7 +8,7 @@ UV := .uv/bin/uv
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env all figure test test-units test-pipeline lint bench gallery report lock clean
+.PHONY: help env all figure test test-units test-pipeline lint bench gallery verdicts redraw report lock clean
 # Recipes find the environment's own python, snakemake and pytest first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -45,8 +45,15 @@ bench: $(READY) ## Time one RL step, ours and trl's, and the stages of a finishe
 	python benchmarks/rl_step.py --config $(CONFIG) --prompts 12
 	python benchmarks/pipeline.py --config $(CONFIG) --chart results/pipeline.png
 
-gallery: $(READY) ## Record one finished paper for git: make gallery PAPER=scalerl
-	python -m rlscape.cli.gallery --config $(CONFIG) --paper $(PAPER)
+gallery: $(READY) ## Record one finished paper of a scale for git: make gallery PAPER=scalerl
+	@test -n "$(PAPER)" || { echo "Say which paper: make gallery PAPER=scalerl, or off_principals"; exit 2; }
+	python -m rlscape.pipeline.gallery record --config $(CONFIG) --paper $(PAPER)
+
+verdicts: $(READY) ## Judge every recorded scale again, by the claims as they now are
+	python -m rlscape.pipeline.gallery verdicts
+
+redraw: $(READY) ## Draw the recorded figures again from the recorded tables
+	python -m rlscape.pipeline.gallery redraw
 
 report: $(READY) ## One self-contained HTML page with every figure: report.html
 	snakemake all --report report.html --configfile $(CONFIG)

@@ -1,48 +1,307 @@
-"""Recording figures: all of a paper's, with where they come from, or nothing."""
+"""Recorded scales: all that figures and verdicts need, or nothing; both are made again from it without results."""
 
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from rlscape.catalogue import ARMS, FIGURES, load_scale, runs_of
-from rlscape.errors import ResultError
+from rlscape.catalogue import ARMS, figures_of, runs_of, with_catalogue
+from rlscape.claims import load_register
+from rlscape.claims.register import Register
+from rlscape.errors import ConfigError, ResultError
 from rlscape.files import read_json, write_json
+from rlscape.gallery.again import judge, redraw
+from rlscape.gallery.recording import SUFFIXES, record
+from rlscape.gallery.tables import write_tables
+from rlscape.imports import source_files
 from rlscape.paths import figures_dir, results_dir
-from rlscape.pipeline.gallery import SUFFIXES, record
-from rlscape.settings.scale import Config
+from rlscape.pipeline import gallery as entry
+from rlscape.pipeline.plot_figure import plot_figure
+from rlscape.settings.reading import load_config
+from rlscape.settings.scale import PAPERS, Config
+from tests.loss_results import write_landscape
+from tests.pair_results import write_pair_results
+from tests.synthetic import ROOT, write_geometry_results, write_scalerl_results
+
+CLAIMS = ROOT / "config" / "claims.yaml"
+TARGETS = {
+    "scalerl": ("fig3", "fig5", "fig8", "table_robustness"),
+    "off_principals": ("fig1", "fig2", "fig5", "fig6", "control_gauge"),
+}
 
 
-@pytest.fixture
-def finished(tmp_path: Path, repository: Path) -> Config:
-    """Figures and run records of P2 as the pipeline leaves them."""
-    smoke = load_scale(repository / "config" / "smoke.yaml")
-    config = smoke.changed(results=tmp_path / "results", figures=tmp_path / "figures")
-    stems = [Path(figure.paper, figure.stem) for figure in FIGURES if figure.paper == "off_principals"]
-    for stem in (*stems, Path("scoreboard")):
-        for suffix in SUFFIXES:
-            path = figures_dir(config) / f"{stem}.{suffix}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{stem}")
-    for run in runs_of(config, [arm for arm in config.seeds if ARMS[arm].paper == "off_principals"]):
+@pytest.fixture(scope="module")
+def register() -> Register:
+    return load_register(CLAIMS)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Results and figures of some of both papers' targets, as the pipeline leaves them."""
+    root = tmp_path_factory.mktemp("finished")
+    targets = tuple(f"{paper}_{stem}" for paper, stems in TARGETS.items() for stem in stems)
+    smoke = load_config(ROOT / "config" / "smoke.yaml")
+    config = smoke.changed(results=root / "results", figures=root / "figures", targets=targets, seeds={"others": 2})
+    config = with_catalogue(config, "finished")
+    write_scalerl_results(config)
+    write_geometry_results(config, layers=2, size=16)
+    write_pair_results(config)
+    write_landscape(config)
+    for run in runs_of(config, config.seeds):
+        file = results_dir(config) / "runs" / run / "run.json"
         values = {"provenance": {"commit": "c0ffee"}, "claims_sha256": "abc", "wall_seconds": 900.0}
-        write_json(results_dir(config) / "runs" / run / "run.json", values)
+        write_json(file, (read_json(file) if file.exists() else {}) | values)
+    for figure in figures_of(config):
+        plot_figure(figure.target, config, figures_dir(config) / figure.paper / figure.stem)
     return config
 
 
-def test_gallery_holds_figures_scoreboard_and_their_origin(finished: Config, tmp_path: Path) -> None:
-    record(finished, "off_principals", tmp_path / "gallery")
-    assert (tmp_path / "gallery" / "off_principals" / "fig04.png").read_text() == "off_principals/fig04"
-    assert (tmp_path / "gallery" / "scoreboard.svg").exists()
-    summary = read_json(tmp_path / "gallery" / "off_principals" / "run.json")
+@pytest.fixture(scope="module")
+def recorded(finished: Config, register: Register, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery with both papers of one scale; not to be changed."""
+    gallery = tmp_path_factory.mktemp("recorded") / "gallery"
+    for paper in PAPERS:
+        record(finished, paper, register, gallery)
+    return gallery
+
+
+@pytest.fixture
+def gallery(recorded: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(recorded, tmp_path / "gallery")
+
+
+@contextmanager
+def without(path: Path) -> Iterator[None]:
+    """A file or a directory is not there for a while."""
+    hidden = path.rename(path.with_name("hidden"))
+    try:
+        yield
+    finally:
+        hidden.rename(path)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+def repacked(archive: Path, leave_out: str = "") -> None:
+    """The archive again, without the files whose names contain ``leave_out``."""
+    with zipfile.ZipFile(archive) as old:
+        files = {name: old.read(name) for name in old.namelist() if not leave_out or leave_out not in name}
+    with zipfile.ZipFile(archive, "w") as new:
+        for name, content in files.items():
+            new.writestr(name, content)
+
+
+# Recording
+
+
+def test_gallery_holds_figures_their_origin_and_verdicts(finished: Config, recorded: Path) -> None:
+    for figure in figures_of(finished):
+        for suffix in SUFFIXES:
+            copied = Path(figure.paper, f"{figure.stem}.{suffix}")
+            assert (recorded / "smoke" / copied).read_bytes() == (figures_dir(finished) / copied).read_bytes()
+    summary = read_json(recorded / "smoke" / "off_principals" / "run.json")
     assert summary["scale"] == "smoke"
     assert summary["provenance"] == [{"commit": "c0ffee"}] and summary["claims_sha256"] == ["abc"]
     runs = set(runs_of(finished, [arm for arm in finished.seeds if ARMS[arm].paper == "off_principals"]))
-    assert set(summary["runs"]) == runs and {"rlvr-s1", "pissa_r4_mid-s0", "simpo-s0"} <= runs
+    assert set(summary["runs"]) == runs and {"rlvr-s1", "rlvr_intervened-s0"} <= runs
     assert summary["core_hours"] == pytest.approx(len(runs) / 4)
+    verdicts = pd.read_csv(recorded / "smoke" / "claims.csv")
+    assert list(verdicts["id"]) == [claim.id for claim in load_register(CLAIMS).claims]
+    judged = verdicts[verdicts["verdict"] != "not testable at this scale"]
+    assert {"S2", "S28", "O4", "O10"} <= set(judged["id"])
+    assert not list(recorded.rglob("*.tmp"))
 
 
-def test_a_missing_figure_is_named_and_nothing_is_copied(finished: Config, tmp_path: Path) -> None:
-    (figures_dir(finished) / "off_principals" / "fig05.csv").unlink()
-    with pytest.raises(ResultError, match="fig05.csv: no such result"):
-        record(finished, "off_principals", tmp_path / "gallery")
+def test_tables_are_what_was_read_and_no_models(finished: Config, recorded: Path) -> None:
+    for paper, some in {
+        "scalerl": {"fits/scalerl-s1.json", "forecasts/scalerl-s0.json", "runs/gspo-s1/metrics.parquet"},
+        "off_principals": {"geometry/rlvr-s1/matrices.parquet", "geometry/footprint_dapo-s0/masks.npz"},
+    }.items():
+        with zipfile.ZipFile(recorded / "smoke" / paper / "tables.zip") as tables:
+            names = tables.namelist()
+            for name in names:
+                assert tables.read(name) == (results_dir(finished) / name).read_bytes()
+        assert some <= set(names) and names == sorted(names)
+        assert not [name for name in names if name.endswith(".safetensors")]
+        assert "geometry/rlvr-s1/masks.npz" not in names  # nothing shows it
+
+
+def test_the_same_tables_make_the_same_bytes(tmp_path: Path) -> None:
+    for folder in ("first", "second"):
+        files = [tmp_path / folder / name for name in ("b.json", "a/c.json")]
+        for file in files if folder == "first" else reversed(files):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("{}" * 100)
+            file.chmod(0o644 if folder == "first" else 0o600)
+        ordered = files if folder == "first" else files[::-1]
+        write_tables(tmp_path / f"{folder}.zip", tmp_path / folder, ordered)
+        shutil.rmtree(tmp_path / folder)
+    assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "second.zip").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [
+        ("figures/smoke/off_principals/fig05.csv", "fig05.csv"),
+        ("results/smoke/geometry/landscape.parquet", "landscape"),
+    ],
+)
+def test_what_is_missing_is_named_and_nothing_is_copied(
+    missing: str, name: str, finished: Config, register: Register, gallery: Path
+) -> None:
+    before = contents(gallery)
+    with without(finished.results.parent / missing), pytest.raises(ResultError, match=f"{name}.*: no such result"):
+        record(finished, "off_principals", register, gallery)
+    assert contents(gallery) == before
+
+
+def test_a_second_scale_keeps_the_first(finished: Config, register: Register, gallery: Path) -> None:
+    second = finished.changed(scale="second")
+    for directory in (results_dir, figures_dir):
+        directory(second).symlink_to(directory(finished))
+    before = contents(gallery / "smoke")
+    (gallery / "second" / "scalerl").mkdir(parents=True)
+    (gallery / "second" / "scalerl" / "fig99.svg").write_text("of an earlier recording")
+    record(second, "scalerl", register, gallery)
+    assert contents(gallery / "smoke") == before
+    assert not (gallery / "second" / "scalerl" / "fig99.svg").exists()
+    joined = pd.read_csv(gallery / "scoreboard.csv")
+    assert joined.groupby("scale")["id"].apply(list).to_dict() == {
+        "smoke": [claim.id for claim in register.claims],
+        "second": [claim.id for claim in register.claims if claim.paper == "scalerl"],
+    }
+    picture = (gallery / "scoreboard.svg").read_text()
+    assert "scales: second, smoke" in picture and "not recorded" in picture
+
+    record(second, "off_principals", register, gallery)
+    assert len(pd.read_csv(gallery / "second" / "claims.csv")) == len(register.claims)
+    assert "not recorded" not in (gallery / "scoreboard.svg").read_text()
+
+
+def test_a_paper_of_which_the_scale_has_no_figure_is_refused(
+    finished: Config, register: Register, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="no figure of scalerl; add targets"):
+        record(finished.changed(targets=("off_principals_fig5",)), "scalerl", register, tmp_path / "gallery")
     assert not (tmp_path / "gallery").exists()
+
+
+# Again from the tables
+
+
+def test_verdicts_and_figures_come_from_the_tables_alone(
+    finished: Config, register: Register, recorded: Path, gallery: Path
+) -> None:
+    for figure in figures_of(finished):
+        for suffix in SUFFIXES:
+            (gallery / "smoke" / figure.paper / f"{figure.stem}.{suffix}").unlink()
+    with without(finished.results):
+        (line,) = judge(register, gallery)
+        redraw(gallery)
+    assert line.startswith("smoke: ") and line.endswith("; no verdict changed")
+    assert contents(gallery) == contents(recorded)
+
+
+def test_changed_verdicts_and_scales_without_tables_are_reported(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = gallery / "smoke" / "claims.csv"
+    now = pd.read_csv(file)
+    old = now.assign(verdict=now["verdict"].where(now["id"] != "S28", "replicated"))
+    old[old["id"] != "O4"].to_csv(file, index=False)
+    shutil.copytree(gallery / "smoke", gallery / "early")
+    for archive in (gallery / "early").rglob("tables.zip"):
+        archive.unlink()
+    before = contents(gallery / "early")
+
+    monkeypatch.setattr(sys, "argv", ["gallery", "--gallery", str(gallery), "--claims", str(CLAIMS), "verdicts"])
+    entry.main()
+    early, smoke = capsys.readouterr().out.splitlines()
+    found = now.set_index("id")["verdict"]
+    assert found["S28"] == "inconclusive"
+    assert smoke.endswith(f"; changed: S28 replicated -> inconclusive, O4 not recorded -> {found['O4']}")
+    assert sum(int(part.split()[0]) for part in smoke.split(";")[0].removeprefix("smoke: ").split(", ")) == len(now)
+    assert early.startswith("early: ") and "scalerl and off_principals kept as recorded" in early
+    assert contents(gallery / "early") == before
+    pd.testing.assert_frame_equal(pd.read_csv(file), now)
+
+
+def test_a_claim_that_left_the_register_leaves_the_verdicts(register: Register, gallery: Path) -> None:
+    smaller = register.changed(claims=[claim for claim in register.claims if claim.id != "S6"])
+    (line,) = judge(smaller, gallery)
+    assert "changed: S6 not testable at this scale -> not in the register" in line
+    assert "S6" not in set(pd.read_csv(gallery / "smoke" / "claims.csv")["id"])
+
+
+def damaged(gallery: Path) -> None:
+    file = gallery / "smoke" / "scalerl" / "tables.zip"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def altered(gallery: Path) -> None:
+    file = gallery / "smoke" / "scalerl" / "tables.zip"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+
+
+def lacking(gallery: Path) -> None:
+    repacked(gallery / "smoke" / "scalerl" / "tables.zip", leave_out="fits/scalerl-s1")
+
+
+def outdated(gallery: Path) -> None:
+    file = gallery / "smoke" / "scalerl" / "run.json"
+    record = read_json(file)
+    write_json(file, record | {"config": record["config"] | {"maths": {}}})
+
+
+def unsaid(gallery: Path) -> None:
+    (gallery / "smoke" / "scalerl" / "run.json").write_text("{}")
+
+
+def no_verdicts(gallery: Path) -> None:
+    (gallery / "smoke" / "claims.csv").write_text("id,verdict\nS1,replicated\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (damaged, r"scalerl/tables\.zip: not a readable zip archive .*restore it from git, or record the scale again"),
+        (altered, r"scalerl/tables\.zip: not a readable zip archive .*restore it from git, or record the scale again"),
+        (lacking, r"scalerl/tables\.zip: no fits/scalerl-s1\.json, which the code now reads; record the scale again"),
+        (outdated, r"scalerl/run\.json: maths: unknown key.*no longer understands; record the scale again"),
+        (unsaid, r"scalerl/run\.json: no record of a scale's settings .*restore it from git"),
+        (no_verdicts, r"smoke/claims\.csv: its columns are not id, claim, .*; restore it from git"),
+    ],
+)
+def test_a_record_that_cannot_be_used_is_named_with_the_remedy_and_nothing_changes(
+    spoil: Callable[[Path], None], message: str, gallery: Path, register: Register
+) -> None:
+    spoil(gallery)
+    before = contents(gallery)
+    with pytest.raises((ResultError, ConfigError), match=f"(?s){message}"):
+        judge(register, gallery)
+    assert contents(gallery) == before
+
+
+def test_a_gallery_without_scales_is_an_error(register: Register, tmp_path: Path) -> None:
+    for again in (lambda: judge(register, tmp_path), lambda: redraw(tmp_path)):
+        with pytest.raises(ResultError, match="no recorded scale; make gallery PAPER=.* records one"):
+            again()
+
+
+def test_no_rule_knows_of_the_gallery(repository: Path) -> None:
+    rules = [repository / "Snakefile", *(repository / "workflow" / "rules").glob("*.smk")]
+    assert not [file for file in rules if "gallery" in file.read_text()]
+    package = repository / "src" / "rlscape"
+    jobs = [f"pipeline.{file.stem}" for file in (package / "pipeline").glob("[a-z]*.py") if file.stem != "gallery"]
+    assert "pipeline.plot_figure" in jobs
+    assert not [file for file in source_files(package, jobs) if file.parent.name == "gallery"]

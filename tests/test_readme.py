@@ -19,6 +19,6 @@ def test_the_python_example_names_what_there_is(repository: Path) -> None:
 
 
 def test_the_table_of_claims_has_the_recorded_verdicts(repository: Path) -> None:
-    recorded = pd.read_csv(repository / "figures" / "gallery" / "scoreboard.csv")
+    recorded = pd.read_csv(repository / "figures" / "gallery" / "default" / "claims.csv")
     rows = ROW.findall((repository / "README.md").read_text())
     assert rows == list(recorded[["id", "verdict"]].itertuples(index=False, name=None))

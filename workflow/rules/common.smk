@@ -24,6 +24,7 @@ from rlscape.catalogue import (
     runs_of,
     start_of,
     tasks_of,
+    with_figure,
     with_catalogue,
 )
 from rlscape.catalogue.off_principals import INTERVENTIONS
@@ -308,9 +309,7 @@ def scratch_of_run(wildcards):
 
 def settings_of_figure(wildcards):
     """The scale's settings with a figure and the seeds of its arms only: others are no reason to plot it again."""
-    figure = figure_at(wildcards)
-    seeds = {arm: CONFIG.seeds[arm] for arm in arms_of(CONFIG, figure)}
-    return CONFIG.changed(seeds=seeds, targets=(figure.target,)).model_dump_json()
+    return with_figure(CONFIG, figure_at(wildcards)).model_dump_json()
 
 
 def describe_arms(arms):

@@ -21,6 +21,7 @@ from rlscape.catalogue.resolve import (
     start_of,
     tasks_of,
     with_catalogue,
+    with_figure,
 )
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "runs_of",
     "start_of",
     "tasks_of",
+    "with_figure",
     "with_catalogue",
 ]

@@ -121,6 +121,12 @@ def arms_of(config: Config, figure: Figure) -> tuple[str, ...]:
     return figure.arms + tuple(arm for arm in figure.optional if arm in config.seeds)
 
 
+def with_figure(config: Config, figure: Figure) -> Config:
+    """The scale with one figure and the seeds of its arms only: all that the figure may depend on."""
+    seeds = {arm: config.seeds[arm] for arm in arms_of(config, figure)}
+    return config.changed(seeds=seeds, targets=(figure.target,))
+
+
 def measured_arms(config: Config, measurement: Measurement) -> tuple[str, ...]:
     """The arms whose runs a measurement compares at this scale."""
     too = off_principals.PAIRED_TOO.get(measurement, ())

@@ -1,6 +1,8 @@
 """Result files: where they are and how they are read, with errors that name the file and the remedy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,28 @@ from rlscape.files import read_json
 from rlscape.paths import parse_run_name, results_dir
 from rlscape.settings.scale import Config
 
+_READS: ContextVar[set[Path] | None] = ContextVar("reads", default=None)
+
+
+@contextmanager
+def recorded_reads() -> Iterator[set[Path]]:
+    """The result files that are asked for inside the block, the missing ones included."""
+    reads: set[Path] = set()
+    token = _READS.set(reads)
+    try:
+        yield reads
+    finally:
+        _READS.reset(token)
+
 
 def require(path: Path) -> Path:
-    """``path`` itself if it exists.
+    """``path`` itself if it exists; every result file is asked for here before it is read.
 
     Raises:
         ResultError: naming the file and the command that makes it.
     """
+    if (reads := _READS.get()) is not None:
+        reads.add(path)
     if not path.exists():
         raise ResultError(f"{path}: no such result; `snakemake --cores 1 {path}` makes it")
     return path

@@ -1,0 +1,74 @@
+"""The verdicts of every recorded scale, ``<scale>/claims.csv``, and their scoreboard."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from rlscape.claims.register import Register
+from rlscape.errors import ResultError
+from rlscape.figures import scoreboard
+from rlscape.figures.style import write_figure
+from rlscape.files import atomic
+from rlscape.settings.scale import Paper
+
+CLAIMS = "claims.csv"
+COLUMNS = ["id", "claim", "verdict", "measure", "effect", "low", "high", "seeds", "reason", "figure"]
+
+
+def of_paper(register: Register, paper: Paper) -> Register:
+    """The register with the claims of one paper."""
+    return register.changed(claims=[claim for claim in register.claims if claim.paper == paper])
+
+
+def read_claims(path: Path) -> pd.DataFrame:
+    """The recorded verdicts of a scale.
+
+    Raises:
+        ResultError: the file does not hold verdicts.
+    """
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: not a readable table ({error}); restore it from git") from None
+    if list(frame.columns) != COLUMNS:
+        raise ResultError(f"{path}: its columns are not {', '.join(COLUMNS)}; restore it from git")
+    return frame
+
+
+def write_claims(path: Path, frame: pd.DataFrame) -> None:
+    """Write a scale's verdicts atomically."""
+    with atomic(path) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+def updated(recorded: pd.DataFrame | None, evaluated: pd.DataFrame, register: Register) -> pd.DataFrame:
+    """Recorded verdicts with those of some papers evaluated anew, in the order of the register.
+
+    Claims that the register no longer has are left out.
+    """
+    frames = [evaluated]
+    if recorded is not None:
+        papers = {claim.paper for claim in register.claims if claim.id in set(evaluated["id"])}
+        others = [claim.id for claim in register.claims if claim.paper not in papers]
+        frames.append(recorded[recorded["id"].isin(others)])
+    rows = pd.concat([frame for frame in frames if len(frame)]).set_index("id", drop=False)
+    return rows.loc[[claim.id for claim in register.claims if claim.id in rows.index]].reset_index(drop=True)
+
+
+def recorded_scales(gallery: Path) -> list[Path]:
+    """The directories of all recorded scales, by name.
+
+    Raises:
+        ResultError: there is none.
+    """
+    scales = sorted(path.parent for path in gallery.glob(f"*/{CLAIMS}"))
+    if not scales:
+        raise ResultError(f"{gallery}: no recorded scale; make gallery PAPER=... CONFIG=... records one")
+    return scales
+
+
+def write_scoreboard(gallery: Path) -> None:
+    """Make ``scoreboard.{svg,png,csv}`` from the verdicts of all recorded scales."""
+    frames = [read_claims(scale / CLAIMS).assign(scale=scale.name) for scale in recorded_scales(gallery)]
+    frame = pd.concat(frames, ignore_index=True)
+    write_figure(scoreboard.draw(frame), frame, gallery / "scoreboard")

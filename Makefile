@@ -8,12 +8,12 @@ UV := .uv/bin/uv
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env all figure test test-units test-pipeline lint bench gallery verdicts redraw report lock clean
+.PHONY: help env all figure test test-more test-units test-pipeline lint bench gallery verdicts redraw report lock clean
 # Recipes find the environment's own python, snakemake and pytest first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 env: $(READY) ## Make .venv with the pinned packages of envs/requirements.txt
 
@@ -26,6 +26,9 @@ figure: $(READY) ## One figure and only what it needs: make figure F=scalerl_fig
 
 test: lint ## Linters, unit tests and the whole pipeline at the smoke scale
 	$(MAKE) --jobs 2 test-units test-pipeline
+
+test-more: $(READY) ## Slow tests, and those that train on another CPU capability
+	HF_HUB_OFFLINE=1 ATEN_CPU_CAPABILITY=default pytest -m "more or training"
 
 test-units: $(READY)
 	HF_HUB_OFFLINE=1 pytest --ignore tests/test_workflow.py

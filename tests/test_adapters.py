@@ -15,6 +15,8 @@ from rlscape.settings.training import AdapterSettings
 from rlscape.training.adapters import Adapted, AdaptedWithDropout, attach, merge
 from tests.test_decoder import PROMPT_OF, PROMPTS, completions, stock_model
 
+pytestmark = pytest.mark.training
+
 KINDS = ("lora", "pissa", "milora", "subspace")
 RANK = 4
 

@@ -35,6 +35,8 @@ from tests.test_pretrain import SETTINGS as PRETRAINING
 from tests.test_rollout import PROBLEMS as CHAINS
 from tests.test_rollout import finish, force_head, make_model, replay
 
+pytestmark = pytest.mark.training
+
 AGENT_TASKS = ("calculator", "search", "planning")
 TASK = TaskSettings(
     operations=(2, 4), downstream_operations=(5, 5), pool_size=90, validation_size=60, downstream_size=20

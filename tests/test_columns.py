@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from rlscape.catalogue import load_scale, resolve_run
 from rlscape.models.build import build_model, save_model
 from rlscape.pipeline.train import train_by_method
@@ -10,6 +12,8 @@ from rlscape.tasks.base import column_prefix
 from rlscape.tasks.registry import TASKS
 from rlscape.training.trl_runs import Recorder
 from tests.synthetic import ROOT
+
+pytestmark = pytest.mark.training
 
 CONFIG = load_scale(ROOT / "config" / "smoke.yaml")
 DIVERGENCES = {"kl_from_start", "kl_to_start", "kl_step"}

@@ -18,6 +18,8 @@ from rlscape.rl.policy import completion_log_probs
 from rlscape.settings.base_model import ModelSettings
 from rlscape.tasks.vocabulary import TOKENS
 
+pytestmark = pytest.mark.training
+
 ARCHITECTURES = ("qwen3", "qwen3_moe", "llama", "mistral")
 PROMPTS = [[5, 7, 9, 2, 11], [4, 3, 8, 6, 10, 12, 2, 9, 5], [13, 3, 3]]
 PROMPT_OF = torch.tensor([2, 0, 1, 1, 0, 2, 1])

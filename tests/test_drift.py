@@ -13,6 +13,8 @@ from rlscape.training.drift import Drift, divergence, linear_matrices, probes_of
 from tests.synthetic import ROOT
 from tests.test_trainer import guessing_model, settings_of, train
 
+pytestmark = pytest.mark.training
+
 SETTINGS = resolve_run(load_scale(ROOT / "config" / "smoke.yaml"), "rlvr-s0")
 
 

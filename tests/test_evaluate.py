@@ -9,6 +9,8 @@ from rlscape.settings.training import EvaluationSettings, RLSettings
 from rlscape.tasks.math import MathSettings, make_sets
 from tests.test_rollout import make_model
 
+pytestmark = pytest.mark.training
+
 RL = RLSettings(steps=2, learning_rate=1e-3, warmup_steps=0, thinking_tokens=12, answer_tokens=4)
 SETS = {
     "": make_sets(

@@ -1,6 +1,7 @@
-"""What README says about adding a task, a loss, a base and an arm, done in a copy and run through the pipeline."""
+"""What README says about adding a task, a loss, a base and arms, done in a copy and run through the pipeline."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def extended(tmp_path: Path, repository: Path) -> Copy:
     copy = Copy.of(repository, tmp_path)
     readme = (repository / "README.md").read_text()
     source = copy.root / "src" / "rlscape"
-    (source / "tasks" / "largest.py").write_text(block_after(readme, "`src/rlscape/tasks/largest.py`:"))
+    shutil.copy(repository / "tests" / "example_task.py", source / "tasks" / "largest.py")
     insert(source / "tasks" / "registry.py", '    "code": code.TASK,\n', '    "largest": largest.TASK,\n')
     insert(source / "tasks" / "registry.py", "math, planning", "largest, ")
     insert(source / "rl" / "losses.py", "def dapo(", f"{block_after(readme, '**Add a loss.**')}\n\n")

@@ -11,6 +11,8 @@ from rlscape.models.build import WEIGHTS, build_model, load_model, save_model, s
 from rlscape.settings.base_model import ModelSettings
 from rlscape.tasks.vocabulary import encode
 
+pytestmark = pytest.mark.training
+
 SETTINGS = ModelSettings(hidden_size=16, layers=2, heads=4, kv_heads=2, head_dim=4, intermediate_size=24)
 
 

@@ -16,6 +16,8 @@ from rlscape.training.preference import preference_pairs, train_preference
 from rlscape.training.trl_runs import own_samples
 from tests.solver import make_solver
 
+pytestmark = pytest.mark.training
+
 CONFIG = load_scale(Path(__file__).parents[1] / "config" / "smoke.yaml")
 METHODS = ("dpo", "simpo")
 

@@ -22,6 +22,8 @@ from rlscape.training.pretrain import (
     pretrain,
 )
 
+pytestmark = pytest.mark.training
+
 SETTINGS = PretrainSettings(
     steps=20,
     sequences_per_step=16,

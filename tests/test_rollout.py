@@ -12,6 +12,8 @@ from rlscape.settings.base_model import ModelSettings
 from rlscape.tasks.math import MathSettings, make_sets
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS
 
+pytestmark = pytest.mark.training
+
 PROBLEMS = make_sets(
     MathSettings(operations=(1, 3), downstream_operations=(4, 5), pool_size=30, validation_size=10, downstream_size=5)
 ).training

@@ -15,6 +15,8 @@ from rlscape.training.sft import likeliest_traces, own_traces, reference_traces,
 from rlscape.training.trl_runs import IGNORED
 from tests.solver import make_solver
 
+pytestmark = pytest.mark.training
+
 CONFIG = load_scale(Path(__file__).parents[1] / "config" / "smoke.yaml")
 SETTINGS = resolve_run(CONFIG, "sft-s0")
 PROBLEMS = make_sets(SETTINGS.tasks["math"]).training

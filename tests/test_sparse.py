@@ -9,6 +9,8 @@ from rlscape.settings.measurement import GeometrySettings
 from rlscape.training.masks import LOW_DENSITY, trained_entries
 from tests.test_trainer import guessing_model, settings_of, train
 
+pytestmark = pytest.mark.training
+
 GEOMETRY = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=8)
 
 

@@ -17,6 +17,8 @@ from rlscape.settings.reading import load_config
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, THINK_ID, encode
 from rlscape.training.rl import make_trainer
 
+pytestmark = pytest.mark.training
+
 CONFIG = load_config(Path(__file__).parents[1] / "config" / "smoke.yaml")
 STEPS = 6
 

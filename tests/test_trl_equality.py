@@ -15,6 +15,8 @@ from rlscape.rl.policy import completion_log_probs
 from rlscape.settings.base_model import ModelSettings
 from rlscape.tasks.vocabulary import PAD_ID, TOKENS, build_tokenizer
 
+pytestmark = pytest.mark.training
+
 LENGTHS = torch.tensor([3, 7, 5, 8])
 ADVANTAGES = torch.tensor([1.0, -1.0, 0.5, -2.0])
 PROMPT_LENGTH = 4

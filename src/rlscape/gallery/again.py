@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
@@ -21,7 +22,7 @@ from rlscape.gallery.claims import (
     write_scoreboard,
 )
 from rlscape.gallery.tables import RUN, TABLES, recorded_results
-from rlscape.settings.scale import PAPERS
+from rlscape.settings.scale import Paper
 
 
 def judge(register: Register, gallery: Path) -> list[str]:
@@ -37,7 +38,7 @@ def judge(register: Register, gallery: Path) -> list[str]:
     for scale in recorded_scales(gallery):
         recorded = read_claims(scale / CLAIMS)
         evaluated, kept = [], []
-        for paper in PAPERS:
+        for paper in get_args(Paper):
             if (scale / paper / TABLES).exists():
                 with recorded_results(scale / paper) as config:
                     evaluated.append(evaluate_register(of_paper(register, paper), config))
@@ -78,7 +79,7 @@ def redraw(gallery: Path) -> list[str]:
     """
     lines = []
     for scale in recorded_scales(gallery):
-        for paper in PAPERS:
+        for paper in get_args(Paper):
             directory = scale / paper
             if not (directory / TABLES).exists():
                 lines.append(f"{directory}: no {TABLES}, left as it is")

@@ -2,13 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from rlscape.catalogue import load_scale
 from rlscape.claims import load_register
 from rlscape.errors import fail_clearly
 from rlscape.gallery.again import judge, redraw
 from rlscape.gallery.recording import record
-from rlscape.settings.scale import PAPERS
+from rlscape.settings.scale import Paper
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record", help="record one paper of a finished scale")
     recording.add_argument("--config", required=True, type=Path, help="the scale's YAML file")
-    recording.add_argument("--paper", required=True, choices=PAPERS)
+    recording.add_argument("--paper", required=True, choices=get_args(Paper))
     commands.add_parser("verdicts", help="evaluate the register again on the recorded tables")
     commands.add_parser("redraw", help="draw the recorded figures again from the recorded tables")
     arguments = parser.parse_args()

@@ -17,7 +17,6 @@ from rlscape.settings.training import EvaluationSettings, PreferenceSettings, RL
 from rlscape.tasks.registry import Tasks
 
 Paper = Literal["scalerl", "off_principals"]
-PAPERS: tuple[Paper, ...] = get_args(Paper)
 
 
 class StudySettings(Settings):
@@ -67,7 +66,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _bases_exist(self) -> "Config":
-        for paper in PAPERS:
+        for paper in get_args(Paper):
             base = getattr(self, paper).base
             if base not in self.bases:
                 raise ValueError(f"{paper}.base: no base {base!r} under bases (there are {sorted(self.bases)})")

@@ -11,7 +11,7 @@ from rlscape.imports import DATA_MODULES, imported_modules
 from rlscape.schema import Settings
 
 ROOMS = (
-    *("errors", "files", "imports", "random_matrices", "schema", "tasks", "settings", "paths", "catalogue"),
+    *("errors", "files", "imports", "machine", "random_matrices", "schema", "tasks", "settings", "paths", "catalogue"),
     *("models", "geometry", "rl", "training", "scaling", "results", "claims", "figures"),
     *("gallery", "tools", "pipeline", "cli"),
 )

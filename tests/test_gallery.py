@@ -6,12 +6,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import ARMS, figures_of, runs_of, with_catalogue
-from rlscape.claims import load_register
+from rlscape.catalogue import ARMS, figure_of, figures_of, runs_of, with_catalogue
+from rlscape.claims import BESIDE, EVALUATORS, lacking_at, load_register
 from rlscape.claims.register import Register
 from rlscape.errors import ConfigError, ResultError
 from rlscape.files import read_json, write_json
@@ -22,8 +23,9 @@ from rlscape.imports import source_files
 from rlscape.paths import figures_dir, results_dir
 from rlscape.pipeline import gallery as entry
 from rlscape.pipeline.plot_figure import plot_figure
+from rlscape.results.files import recorded_reads
 from rlscape.settings.reading import load_config
-from rlscape.settings.scale import PAPERS, Config
+from rlscape.settings.scale import Config, Paper
 from tests.loss_results import write_landscape
 from tests.pair_results import write_pair_results
 from tests.synthetic import ROOT, write_geometry_results, write_scalerl_results
@@ -65,7 +67,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Config:
 def recorded(finished: Config, register: Register, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery with both papers of one scale; not to be changed."""
     gallery = tmp_path_factory.mktemp("recorded") / "gallery"
-    for paper in PAPERS:
+    for paper in get_args(Paper):
         record(finished, paper, register, gallery)
     return gallery
 
@@ -97,6 +99,18 @@ def repacked(archive: Path, leave_out: str = "") -> None:
     with zipfile.ZipFile(archive, "w") as new:
         for name, content in files.items():
             new.writestr(name, content)
+
+
+def test_claims_read_measurements_of_figures_that_the_scale_must_have(finished: Config, register: Register) -> None:
+    judged = [claim for claim in register.claims if not lacking_at(finished, claim, register.conventions)]
+    assert {"S9", "O4", "O10"} <= {claim.id for claim in judged}
+    for claim in judged:
+        figures = [figure_of(target) for target in (*claim.figures, *BESIDE.get(claim.evaluator, ()))]
+        measured = {measurement for figure in figures for measurement in figure.measurements}
+        with recorded_reads() as files:
+            EVALUATORS[claim.evaluator](claim, register.conventions, finished)
+        read = {file.stem.replace("stripes_", "pairs_") for file in files if file.parent.name == "geometry"}
+        assert {name.partition("-s")[0] for name in read} <= measured, claim.id
 
 
 # Recording

@@ -31,6 +31,7 @@ from rlscape.catalogue.off_principals import INTERVENTIONS
 from rlscape.catalogue.styles import ARM_STYLES
 from rlscape.errors import ConfigError
 from rlscape.imports import DATA_MODULES, source_files
+from rlscape.machine import memory_mb
 from rlscape.paths import curve_name, figures_dir, parse_run_name, results_dir
 from rlscape.settings.reading import parse_config
 from rlscape.tasks.base import column_prefix
@@ -47,15 +48,6 @@ shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH;
 
 # What a job that runs a model takes of `--resources gpu=1`.
 GPUS = int(CONFIG.device == "cuda")
-
-
-def memory_mb():
-    """What this machine, or the container that this runs in, has."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.exists() and (text := limit.read_text().strip()) != "max":
-        total = min(total, int(text))
-    return total // 2**20
 
 
 # Jobs that run here together ask for no more than that, unless `--resources mem_mb=N` says otherwise. A profile could

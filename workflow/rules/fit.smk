@@ -28,7 +28,7 @@ rule fit_curve:
         "Forecast {wildcards.run} ({params.task}) from the first part of its compute, then fit all of it"
     shell:
         "python -m rlscape.pipeline.fit_curve --metrics {input.metrics:q}"
-        " --base-evaluation {input.base_evaluation:q} --task {params.task} --prefix {params.prefix:q}"
+        " --base-evaluation {input.base_evaluation:q} --task {params.task} --prefix={params.prefix:q}"
         " --settings {params.settings:q} --forecast {output.forecast:q} --output {output.fit:q} > {log:q} 2>&1"
 
 

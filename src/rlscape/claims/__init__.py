@@ -102,12 +102,17 @@ def _check_names(claim: Claim, source: str) -> None:
                 raise ConfigError(f"{source}: {claim.id}.{key}: no {name!r}; there are {', '.join(allowed)}")
 
 
+BESIDE = {"striped": ("off_principals_fig6",)}
+"""Figures whose measurements an evaluator reads, beside those of its claim."""
+
+
 def lacking_at(config: Config, claim: Claim, conventions: Conventions) -> list[str]:
     """The figures and arms of a claim that a scale does not have; those of P1 are judged by the reference arm, too."""
     judges: dict[Paper, list[str]] = {"scalerl": [conventions.reference_arm], "off_principals": []}
     arms = {*claim.arms, *judges[claim.paper]}
-    figures = [target for target in claim.figures if target not in (config.targets or ())]
-    return [*figures, *sorted(arms - config.seeds.keys())]
+    figures = (*claim.figures, *BESIDE.get(claim.evaluator, ()))
+    lacking = [target for target in figures if target not in (config.targets or ())]
+    return [*lacking, *sorted(arms - config.seeds.keys())]
 
 
 def evaluate_register(register: Register, config: Config) -> pd.DataFrame:

@@ -50,7 +50,7 @@ LENGTHS = {"calculator": 4, "search": 4, "planning": 7}
 SETS = make_task_sets(SETTINGS)
 ERRANDS = [problem for sets in SETS.values() for problem in sets.training[:10]]
 
-SUM = Calculator(math.Problem("3 + 4 * 7 =", ("+", "*"), (3, 4, 7), 9))
+SUM = Calculator(math.Chain("3 + 4 * 7 =", ("+", "*"), (3, 4, 7), 9))
 HOPS = Search(7, (3, 1), tuple(tuple((entity + relation) % 10 for entity in range(10)) for relation in range(10)))
 RING = Planning((3, 7, 1, 9, 0, 5, 8), goal=3, blocked=1)
 WALK = "<call> + 9 <result> 7 <call> + 9 <result> ; " + " ".join(f"<call> - 9 <result> {p}" for p in (3, 8, 5, 0, 9))

@@ -14,7 +14,7 @@ from rlscape.tasks.code import (
     STEP_LIMIT,
     CodeSettings,
     Example,
-    Problem,
+    HiddenFunction,
     chance_rate,
     draw_any_problem,
     draw_problem,
@@ -38,7 +38,7 @@ SETTINGS = CodeSettings(
 def problem_of(program, inputs, modulus=10):
     examples = [Example(value, run(program, value, modulus)) for value in range(modulus)]
     hidden = tuple(example for example in examples if example.input not in inputs)
-    return Problem((examples[inputs[0]], examples[inputs[1]]), hidden, program, modulus)
+    return HiddenFunction((examples[inputs[0]], examples[inputs[1]]), hidden, program, modulus)
 
 
 PROBLEM = problem_of("3 + dup 3 * dup 3 +", (2, 5))

@@ -7,8 +7,8 @@ import pytest
 
 from rlscape.tasks.base import Flaws
 from rlscape.tasks.math import (
+    Chain,
     MathSettings,
-    Problem,
     chance_rate,
     draw_problem,
     flawed_trace,
@@ -35,7 +35,7 @@ SETTINGS = MathSettings(
     downstream_size=83,
     seed=1,
 )
-PROBLEM = Problem("3 + 4 * 7 - 2 =", ("+", "*", "-"), (3, 4, 7, 2), answer=7)
+PROBLEM = Chain("3 + 4 * 7 - 2 =", ("+", "*", "-"), (3, 4, 7, 2), answer=7)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_verifier_rejects(completion):
 
 
 def test_verifier_recomputes_the_answer_from_the_prompt():
-    lying = Problem(PROBLEM.prompt, PROBLEM.operators, PROBLEM.operands, answer=1)
+    lying = Chain(PROBLEM.prompt, PROBLEM.operators, PROBLEM.operands, answer=1)
     assert not lying.verify(encode("<think> </think> 1 <eos>"))
     assert lying.verify(encode("<think> </think> 7 <eos>"))
 

@@ -21,7 +21,7 @@ MODULUS = 10
 class Calculator(ToolProblem):
     """A chain of modular arithmetic and the tool that knows how to take one step of it."""
 
-    chain: math.Problem
+    chain: math.Chain
 
     @property
     def prompt(self) -> str:

@@ -60,7 +60,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Problem:
+class HiddenFunction:
     """A hidden function, given by its values: those shown in the prompt and those that decide."""
 
     shown: tuple[Example, Example]
@@ -138,7 +138,7 @@ def _program(operations: Iterable[tuple[Operator, int]]) -> str:
     return " dup ".join(f"{constant} {operator}" for operator, constant in operations)
 
 
-def draw_problem(operators: Sequence[Operator], modulus: int, rng: np.random.Generator) -> Problem:
+def draw_problem(operators: Sequence[Operator], modulus: int, rng: np.random.Generator) -> HiddenFunction:
     """A problem with the given operators, all such problems equally likely."""
     constants = [_constants(operator, modulus) for operator in operators]
     numbers = rng.random(len(operators)).tolist()
@@ -154,16 +154,16 @@ def draw_problem(operators: Sequence[Operator], modulus: int, rng: np.random.Gen
         return Example(value, outputs)
 
     hidden = tuple(example(value) for value in range(modulus) if value not in inputs)
-    return Problem((example(inputs[0]), example(inputs[1])), hidden, program, modulus)
+    return HiddenFunction((example(inputs[0]), example(inputs[1])), hidden, program, modulus)
 
 
-def draw_any_problem(operations: int, settings: CodeSettings, rng: np.random.Generator) -> Problem:
+def draw_any_problem(operations: int, settings: CodeSettings, rng: np.random.Generator) -> HiddenFunction:
     """A problem with the given number of operations, each operator equally likely."""
     operators = [OPERATORS[index] for index in rng.integers(len(OPERATORS), size=operations).tolist()]
     return draw_problem(operators, settings.modulus, rng)
 
 
-def make_sets(settings: CodeSettings) -> ProblemSets[Problem]:
+def make_sets(settings: CodeSettings) -> ProblemSets[HiddenFunction]:
     """The training pool, the validation set and the harder downstream set.
 
     Lengths cycle through their range and operators through all their sequences, so both are balanced (per length,
@@ -174,7 +174,7 @@ def make_sets(settings: CodeSettings) -> ProblemSets[Problem]:
     """
     _check_capacity(settings.modulus, requests_of(settings))
 
-    def draw(low: int, beyond: int, cycle: int, rng: np.random.Generator) -> Problem:
+    def draw(low: int, beyond: int, cycle: int, rng: np.random.Generator) -> HiddenFunction:
         sequences = list(product(OPERATORS, repeat=low + beyond))
         return draw_problem(sequences[cycle % len(sequences)], settings.modulus, rng)
 
@@ -199,17 +199,17 @@ def _check_capacity(modulus: int, requests: Requests) -> None:
             )
 
 
-def chance_rate(problems: Sequence[Problem]) -> float:
+def chance_rate(problems: Sequence[HiddenFunction]) -> float:
     """The pass rate of the best constant program."""
     return max(Counter(problem.reference for problem in problems).values()) / len(problems)
 
 
-def trace(problem: Problem) -> list[str]:
+def trace(problem: HiddenFunction) -> list[str]:
     """The words of the reference completion, ``<think>`` to ``<eos>``: 8 x operations + 5."""
     return flawed_trace(problem, np.random.default_rng(0), Flaws())
 
 
-def flawed_trace(problem: Problem, rng: np.random.Generator, flaws: Flaws) -> list[str]:
+def flawed_trace(problem: HiddenFunction, rng: np.random.Generator, flaws: Flaws) -> list[str]:
     """The words of a completion such as careless people write.
 
     A wrong difference or constant is any other that could stand there, equally likely.

@@ -42,7 +42,7 @@ class MathSettings(TaskSettings):
 
 
 @dataclass(frozen=True)
-class Problem:
+class Chain:
     """A chain ``operands[0] operators[0] operands[1] ...`` and its answer."""
 
     prompt: str
@@ -109,7 +109,7 @@ def _multipliers(modulus: int) -> list[int]:
     return [number for number in range(1, modulus) if gcd(number, modulus) == 1]
 
 
-def draw_problem(operations: int, answer: int, modulus: int, rng: np.random.Generator) -> Problem:
+def draw_problem(operations: int, answer: int, modulus: int, rng: np.random.Generator) -> Chain:
     """A problem with the given number of operations and the given answer, all such chains likely."""
     multipliers = _multipliers(modulus)
     operators = tuple(OPERATORS[index] for index in rng.integers(len(OPERATORS), size=operations).tolist())
@@ -122,15 +122,15 @@ def draw_problem(operations: int, answer: int, modulus: int, rng: np.random.Gene
     for operator, operand in zip(reversed(operators), reversed(rest), strict=True):
         first = _invert(first, operator, operand, modulus)
     steps = "".join(f" {operator} {operand}" for operator, operand in zip(operators, rest, strict=True))
-    return Problem(f"{first}{steps} =", operators, (first, *rest), answer, modulus)
+    return Chain(f"{first}{steps} =", operators, (first, *rest), answer, modulus)
 
 
-def draw_any_problem(operations: int, settings: MathSettings, rng: np.random.Generator) -> Problem:
+def draw_any_problem(operations: int, settings: MathSettings, rng: np.random.Generator) -> Chain:
     """A problem with the given number of operations, every answer equally likely."""
     return draw_problem(operations, int(rng.integers(settings.modulus)), settings.modulus, rng)
 
 
-def make_sets(settings: MathSettings) -> ProblemSets[Problem]:
+def make_sets(settings: MathSettings) -> ProblemSets[Chain]:
     """The training pool, the validation set and the harder downstream set.
 
     Lengths cycle through their range and answers through the residues, so both are balanced (per length,
@@ -141,7 +141,7 @@ def make_sets(settings: MathSettings) -> ProblemSets[Problem]:
     """
     _check_capacity(settings.modulus, requests_of(settings))
 
-    def draw(low: int, beyond: int, cycle: int, rng: np.random.Generator) -> Problem:
+    def draw(low: int, beyond: int, cycle: int, rng: np.random.Generator) -> Chain:
         return draw_problem(low + beyond, (cycle + beyond) % settings.modulus, settings.modulus, rng)
 
     return draw_sets(settings, draw)
@@ -160,12 +160,12 @@ def _check_capacity(modulus: int, requests: Requests) -> None:
             )
 
 
-def chance_rate(problems: Sequence[Problem]) -> float:
+def chance_rate(problems: Sequence[Chain]) -> float:
     """The pass rate of the best constant answer."""
     return max(Counter(problem.answer for problem in problems).values()) / len(problems)
 
 
-def trace(problem: Problem) -> list[str]:
+def trace(problem: Chain) -> list[str]:
     """The words of the reference completion, ``<think>`` to ``<eos>``: 3 x operations + 4."""
     return flawed_trace(problem, np.random.default_rng(0), Flaws())
 
@@ -179,7 +179,7 @@ def _completion(steps: Sequence[tuple[str, int]], values: Sequence[int], answer:
     return ["<think>", *thought, "</think>", str(answer), "<eos>"]
 
 
-def flawed_trace(problem: Problem, rng: np.random.Generator, flaws: Flaws) -> list[str]:
+def flawed_trace(problem: Chain, rng: np.random.Generator, flaws: Flaws) -> list[str]:
     """The words of a completion such as careless people write; a wrong result is any other residue, equally likely."""
     if rng.random() < flaws.thoughtless_rate:
         return _completion((), (), problem.answer)

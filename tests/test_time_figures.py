@@ -25,7 +25,7 @@ from rlscape.figures.off_principals import (
 )
 from rlscape.files import write_parquet
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix, measure_matrix
-from rlscape.geometry.operators import MANTISSA_BITS, measure_operators, read_with_bits
+from rlscape.geometry.operators import MANTISSA_BITS, read_with_bits, vary_operators
 from rlscape.geometry.profiles import matrix_profiles
 from rlscape.paths import results_dir, run_name
 from rlscape.results import bias
@@ -78,7 +78,7 @@ def tables_of(scale: float, seed: int) -> dict[str, pd.DataFrame]:
         first, last = by_step[STEPS[0]], by_step[STEPS[-1]]
         row = measure_matrix(last.base.weights, last.weights, SETTINGS, torch.Generator().manual_seed(seed))
         tables["matrices"].append(pd.DataFrame([row]).assign(**identity))
-        tables["operators"].append(measure_operators(last).assign(**identity))
+        tables["operators"].append(vary_operators(last).assign(**identity))
         bits = pd.DataFrame(read_with_bits(last.base.weights, last.update, bits) for bits in MANTISSA_BITS)
         tables["mantissa"].append(bits.assign(**identity))
         if kind != "up":

@@ -339,3 +339,15 @@ def test_thorough_has_the_testbed_of_the_default_scale() -> None:
     assert thorough.bases == default.bases | {"deep_fp32": default.bases["deep"].changed(precision="fp32")}
     assert thorough.scalerl.rl == default.scalerl.rl.changed(steps=thorough.scalerl.rl.steps)
     assert set(ARMS) == set(thorough.seeds) and min(thorough.seeds.values()) == 5
+
+
+def test_an_arm_that_no_figure_needs_runs_where_its_base_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARMS, "mine", ARMS["scalerl"].changed(base="elsewhere"))
+    values = edited_smoke("scale", "smoke")
+    assert "mine" not in with_catalogue(parse_config(values, "my.yaml"), "my.yaml").seeds
+    values["seeds"]["mine"] = 1
+    with pytest.raises(ConfigError, match="my.yaml: bases.elsewhere: missing; the arm mine starts from it"):
+        with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
+    values["bases"]["elsewhere"] = values["bases"]["dense"]
+    del values["seeds"]["mine"]
+    assert with_catalogue(parse_config(values, "my.yaml"), "my.yaml").seeds["mine"] == 1

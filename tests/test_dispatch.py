@@ -20,7 +20,9 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 
 import rlscape
+from rlscape.rl.losses import loss_named
 from rlscape.schema import Settings
+from rlscape.settings.recipe import Loss
 
 Values = frozenset[str]
 
@@ -113,9 +115,11 @@ def dispatched() -> set[Values]:
 
 OF_THE_WORKFLOW = {"Figure.measurements"}
 """Choices that name files: Snakemake stops where no rule makes one."""
+FUNCTIONS = {"Recipe.loss"}
+"""Choices that name functions, see below."""
 
 
-@pytest.mark.parametrize("choice", sorted(CHOICES.keys() - OF_THE_WORKFLOW))
+@pytest.mark.parametrize("choice", sorted(CHOICES.keys() - OF_THE_WORKFLOW - FUNCTIONS))
 def test_every_value_of_a_choice_has_a_branch(choice: str) -> None:
     assert CHOICES[choice] in dispatched(), f"nothing covers exactly {sorted(CHOICES[choice])}"
 
@@ -158,11 +162,13 @@ def test_an_if_on_a_choice_is_found(body: str) -> None:
     assert list(comparisons(ast.parse(SOURCE.format(body=body)), MODULES["rlscape.settings.run"]))
 
 
-def test_a_loss_without_its_function_is_an_error_that_names_both() -> None:
-    from rlscape.rl.losses import _named
+def test_every_loss_is_the_function_of_its_name() -> None:
+    assert [loss_named(loss).__name__ for loss in get_args(Loss)] == list(get_args(Loss))
 
+
+def test_a_loss_without_its_function_is_an_error_that_names_both() -> None:
     with pytest.raises(NotImplementedError, match="Recipe.loss may be 'new'.*rlscape.rl.losses has no function new"):
-        _named("new")
+        loss_named("new")
 
 
 def test_a_match_that_lacks_a_value_is_found() -> None:

@@ -16,8 +16,8 @@ from rlscape.claims import BESIDE, EVALUATORS, lacking_at, load_register
 from rlscape.claims.register import Register
 from rlscape.errors import ConfigError, ResultError
 from rlscape.files import read_json, write_json
-from rlscape.gallery.again import judge, redraw
 from rlscape.gallery.recording import SUFFIXES, record
+from rlscape.gallery.replay import judge, redraw
 from rlscape.gallery.tables import write_tables
 from rlscape.imports import source_files
 from rlscape.paths import figures_dir, results_dir

@@ -61,5 +61,5 @@ def test_nothing_outside_the_mask_moves() -> None:
             allowed = trained_entries(before[name], "principal", settings.geometry, random)
             assert changed.any(), name
         assert not (changed & ~allowed).any(), name
-    assert trainer.restriction is not None
-    assert trainer.restriction.share == pytest.approx(0.5, abs=0.01)
+    assert trainer.freezer is not None
+    assert trainer.freezer.share == pytest.approx(0.5, abs=0.01)

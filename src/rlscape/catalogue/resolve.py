@@ -21,6 +21,8 @@ from rlscape.settings.training import Method, RLSettings
 ARMS: dict[str, Arm] = scalerl.ARMS | off_principals.ARMS
 FIGURES: tuple[Figure, ...] = scalerl.FIGURES + off_principals.FIGURES
 
+SHOWN = {arm for figure in FIGURES for arm in (*figure.arms, *figure.optional)}
+"""Arms that some figure shows."""
 DOWNSTREAM = {arm for figure in FIGURES if figure.downstream for arm in (*figure.arms, *figure.optional)}
 """Arms that are evaluated downstream; on the others it would be a third to a half of an evaluation's time."""
 DIVERGENCE = {arm for figure in FIGURES if figure.divergence for arm in (*figure.arms, *figure.optional)}
@@ -51,6 +53,10 @@ def with_catalogue(config: Config, source: str) -> Config:
         if arm not in ARMS:
             raise ConfigError(f"{source}: seeds.{arm}: no such arm; the catalogue has {', '.join(ARMS)}")
     counts = {arm: given.get(arm, extras if spec.extra else others) for arm, spec in ARMS.items()}
+    # An arm that nobody asked for by name, and no figure needs, does not run where its base is not.
+    for arm in ARMS.keys() - given.keys() - SHOWN:
+        if base_of(config, arm) not in config.bases:
+            counts[arm] = 0
     if config.targets is None:
         figures = [figure for figure in FIGURES if all(counts[arm] for arm in needed_arms(figure))]
         seeds = {arm: count for arm, count in counts.items() if count}

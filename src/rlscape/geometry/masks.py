@@ -1,4 +1,4 @@
-"""Coordinate masks of P2 (section 2 of the fact sheet): which entries are principal, which are small.
+"""Coordinate masks of P2 (arXiv 2511.08567): which entries are principal, which are small.
 
 All masks are bool ``[m, n]``. The complement of a mask is ``~mask``. An overlap's chance value is the
 density of the mask it is taken with, not 1/2.

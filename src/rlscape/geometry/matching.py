@@ -1,4 +1,4 @@
-"""RL beside SFT at equal size: what is left of a difference once rate, norm, KL or accuracy agree (fact sheet, 6.1).
+"""RL beside SFT at equal size: what is left of a difference once rate, norm, KL or accuracy agree.
 
 Paper: compares the two as published, at learning rates, lengths and bases that differ. Here: from one base, as run
 and matched; a model is moved to another norm along its own update, ``W0 + a (W+ - W0)``, or another of its

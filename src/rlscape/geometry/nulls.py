@@ -1,4 +1,4 @@
-"""What an update without any preference would show (section 6.2 of the P2 fact sheet).
+"""What an update without any preference would show.
 
 - isotropic: a Gaussian update of equal Frobenius norm, read in bf16 like the real one;
 - spectrum: ``Q dW P`` with Haar-random Q, P, which keeps the update's singular values;

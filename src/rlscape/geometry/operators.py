@@ -1,4 +1,4 @@
-"""Whether a finding on principal weights depends on how "principal" is measured (fact sheet, 6.3 to 6.5 and 6.8).
+"""Whether a finding on principal weights depends on how "principal" is measured.
 
 - Masks of entries against subspaces: an update can avoid the entries where ``W0^(k)`` is large and yet put more
   energy than chance into the subspaces that its singular vectors span.

@@ -59,7 +59,7 @@ def scale_to_density(base: Tensor, direction: Tensor, density: float) -> float:
 def isotropic_density(x: float) -> float:
     """Expected share of changed entries, ``(2 / pi) arctan x``, for Gaussian W0 and isotropic update.
 
-    Accurate to 0.01 (fact sheet, section 3).
+    Accurate to 0.01.
     """
     return 2 / math.pi * math.atan(x)
 

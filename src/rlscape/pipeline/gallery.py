@@ -7,8 +7,8 @@ from typing import get_args
 from rlscape.catalogue import load_scale
 from rlscape.claims import load_register
 from rlscape.errors import fail_clearly
-from rlscape.gallery.again import judge, redraw
 from rlscape.gallery.recording import record
+from rlscape.gallery.replay import judge, redraw
 from rlscape.settings.scale import Paper
 
 

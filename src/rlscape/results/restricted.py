@@ -18,17 +18,17 @@ COLLAPSE_DURATION = 0.1
 
 
 def masked_arms(config: Config) -> list[str]:
-    """Arms that train a mask: those of the paper, and further ones where the scale runs them."""
+    """Arms of the scale that train a mask."""
     return _shown(config, (arm for arm, spec in ARMS.items() if spec.mask))
 
 
 def adapter_arms(config: Config, base: str | None = None) -> list[str]:
-    """Arms that train an adapter of a base model (None: that of the study); further ones where the scale runs them."""
+    """Arms of the scale that train an adapter of a base model (None: that of the study)."""
     return _shown(config, (arm for arm, spec in ARMS.items() if spec.adapter and spec.base == base))
 
 
 def _shown(config: Config, arms: Iterable[str]) -> list[str]:
-    return [arm for arm in arms if not ARMS[arm].extra or arm in config.seeds]
+    return [arm for arm in arms if arm in config.seeds]
 
 
 def evaluations_at(metrics: pd.DataFrame, share: float) -> pd.DataFrame:

@@ -11,7 +11,7 @@ A new loss is one function here and its name in :data:`rlscape.settings.recipe.L
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, assert_never, get_args
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor
@@ -84,13 +84,15 @@ def _clipped(ratio: Tensor, advantages: Tensor, low: float, high: float) -> Obje
     return torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages), clipped
 
 
-def _named(loss: Loss) -> Callable[[Tokens, Recipe], Objective]:
-    if loss not in globals():
-        raise NotImplementedError(f"Recipe.loss may be {loss!r}, but {__name__} has no function {loss}: write it")
-    return globals()[loss]
+def loss_named(name: Loss) -> Callable[[Tokens, Recipe], Objective]:
+    """The function of this module that a recipe names.
 
-
-LOSSES: dict[Loss, Callable[[Tokens, Recipe], Objective]] = {loss: _named(loss) for loss in get_args(Loss)}
+    Raises:
+        NotImplementedError: there is none.
+    """
+    if name not in globals():
+        raise NotImplementedError(f"Recipe.loss may be {name!r}, but {__name__} has no function {name}: write it")
+    return globals()[name]
 
 
 def policy_loss(
@@ -116,7 +118,7 @@ def policy_loss(
     """
     log_ratio = log_probs - sampled_log_probs
     tokens = Tokens(log_probs, log_ratio, advantages[sequence_ids], sequence_ids)
-    objective, clipped = LOSSES[recipe.loss](tokens, recipe)
+    objective, clipped = loss_named(recipe.loss)(tokens, recipe)
     statistics = LossStatistics(
         clip_fraction=clipped.float().mean().item(),
         log_ratio_mean=log_ratio.detach().abs().mean().item(),

@@ -7,7 +7,7 @@ was killed in between and started again.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import compress
 from pathlib import Path
 from typing import Any, assert_never
@@ -34,8 +34,8 @@ from rlscape.rl.rewards import reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
 from rlscape.rl.schedule import SCHEDULES
 from rlscape.settings.run import RunSettings
-from rlscape.tasks.base import Problem, column_prefix
-from rlscape.tasks.sets import make_task_sets
+from rlscape.tasks.base import column_prefix
+from rlscape.tasks.sets import make_task_sets, training_problems
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class RLTrainer:
         self.model = model
         self.after_step = after_step
         sets = make_task_sets(settings.tasks)
-        self.training = [problem for task in sets.values() for problem in _share_of(task.training, settings.part)]
+        self.training = training_problems(sets, settings.part)
         self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
         self.budget = Budget.of(rl, interrupted=recipe.length_control == "interruption")
         self.freezer = freezer
@@ -345,13 +345,6 @@ class RLTrainer:
         self.snapshots = state["snapshots"]
         if self.tracker:
             self.tracker.latest = state["tracker"]
-
-
-def _share_of(problems: Sequence[Problem], part: tuple[int, int] | None) -> Sequence[Problem]:
-    """The i-th of n equal parts."""
-    index, parts = part or (0, 1)
-    size = len(problems) // parts
-    return problems[index * size : (index + 1) * size]
 
 
 def _micro_batches(

@@ -19,6 +19,7 @@ from rlscape.rl.rollout import Group
 from rlscape.settings.precision import Device
 from rlscape.settings.run import RunSettings
 from rlscape.tasks.base import Problem
+from rlscape.tasks.sets import make_task_sets, training_problems
 from rlscape.tasks.vocabulary import build_tokenizer, decode
 from rlscape.training.trl_runs import (
     Counted,
@@ -29,7 +30,6 @@ from rlscape.training.trl_runs import (
     tokens_of,
     train,
     trainer_arguments,
-    training_problems,
 )
 
 
@@ -78,7 +78,7 @@ def train_preference(
     preference = settings.preference
     if preference is None:
         raise ValueError(f"run {settings.run} has no preference settings: its method is {settings.method}")
-    problems = training_problems(settings)
+    problems = training_problems(make_task_sets(settings.tasks), settings.part)
     groups = own_samples(settings, load_decoder(base), problems, preference.samples_per_prompt)
     pairs = preference_pairs(problems, groups)
     if not len(pairs):

@@ -29,6 +29,7 @@ from rlscape.rl.rollout import Group
 from rlscape.settings.precision import Device
 from rlscape.settings.run import RunSettings
 from rlscape.tasks.base import Problem
+from rlscape.tasks.sets import make_task_sets, training_problems
 from rlscape.tasks.vocabulary import build_tokenizer
 from rlscape.training.trl_runs import (
     IGNORED,
@@ -42,7 +43,6 @@ from rlscape.training.trl_runs import (
     tokens_of,
     train,
     trainer_arguments,
-    training_problems,
 )
 
 Trace = tuple[list[int], list[int]]
@@ -122,7 +122,7 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
     sft = settings.sft
     if sft is None:
         raise ValueError(f"run {settings.run} has no SFT settings: its method is {settings.method}")
-    problems = training_problems(settings)
+    problems = training_problems(make_task_sets(settings.tasks), settings.part)
     groups: list[Group] = []  # sampled from the base
     match sft.data:
         case "reference":

@@ -25,7 +25,6 @@ from rlscape.settings.precision import Device
 from rlscape.settings.run import RunSettings
 from rlscape.settings.training import PreferenceSettings, SFTSettings
 from rlscape.tasks.base import Problem
-from rlscape.tasks.sets import make_task_sets
 from rlscape.training.drift import Drift, probes_of
 
 logger = logging.getLogger(__name__)
@@ -56,11 +55,6 @@ class TrlRun:
     """A row per optimiser step, see :meth:`Recorder.on_log`."""
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     """Step -> weights (fp32, on the CPU) at the evaluations after the first, if the run keeps them."""
-
-
-def training_problems(settings: RunSettings) -> Sequence[Problem]:
-    """Of all the run's tasks, in order."""
-    return [problem for sets in make_task_sets(settings.tasks).values() for problem in sets.training]
 
 
 def random_source(settings: RunSettings, stream: int) -> torch.Generator:

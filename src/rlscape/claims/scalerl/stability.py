@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact, mannwhitneyu
 
-from rlscape.catalogue import FIGURES, arms_of
+from rlscape.catalogue import arms_of, figure_of
 from rlscape.claims.parts import Part, above, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -68,7 +68,7 @@ def more_collapses(
 def truncation_precedes_collapse(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S17. Arms: none named, those of its figure that the scale runs."""
     margin = margin_of(conventions, config)
-    figure = next(figure for figure in FIGURES if figure.target == claim.figures[0])
+    figure = figure_of(claim.figures[0])
     arms = [arm for arm in arms_of(config, figure) if arm in config.seeds]
     metrics = curves.metrics(config, arms).sort_values("compute").groupby("run")
     onsets = {run: _collapse_onset(rows, margin, conventions.collapse_evaluations) for run, rows in metrics}

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, FIGURES, arms_of
+from rlscape.catalogue import ARMS, arms_of, figure_of
 from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure
 from rlscape.results import weights
 from rlscape.settings.scale import Config
@@ -37,7 +37,7 @@ def assemble(config: Config) -> pd.DataFrame:
     Checks: the slacks ``weyl, mirsky, kyfan, kyfan_printed, wedin`` (NaN where the safe denominator is not positive),
     ``wedin_bound`` (NaN likewise) and ``wedin_printed_ratio``. Matrices that did not change are left out.
     """
-    figure = next(figure for figure in FIGURES if figure.target == TARGET)
+    figure = figure_of(TARGET)
     matrices = weights.matrices(config, arms_of(config, figure))
     matrices = matrices[matrices["relative_norm"] > 0]
     columns = {f"{name}_slack": name for name in SLACKS} | {name: name for name in PRINTED_WEDIN}

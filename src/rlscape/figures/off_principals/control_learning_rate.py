@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, FIGURES, arms_of
+from rlscape.catalogue import ARMS, arms_of, figure_of
 from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure
 from rlscape.figures.weights import MASKS, NULL_STYLES, learning_rates
 from rlscape.results import origin, weights
@@ -24,7 +24,7 @@ SHOWN_MASKS = ("principal", "low")
 
 def assemble(config: Config) -> pd.DataFrame:
     """A row per run: method, learning rate, gain, sparsity, x, isotropic sparsity; per mask overlap, chance, nulls."""
-    arms = arms_of(config, next(figure for figure in FIGURES if figure.target == TARGET))
+    arms = arms_of(config, figure_of(TARGET))
     frame = origin.sizes(config, arms).join(origin.gains(config, arms), on="run")
     matrices = weights.matrices(config, arms)
     for mask in SHOWN_MASKS:

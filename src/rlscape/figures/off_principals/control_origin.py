@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from rlscape.catalogue import ARMS, FIGURES, arms_of
+from rlscape.catalogue import ARMS, arms_of, figure_of
 from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, new_figure
 from rlscape.figures.weights import learning_rates
 from rlscape.results import origin
@@ -39,7 +39,7 @@ SPREAD = 0.3
 
 def assemble(config: Config) -> pd.DataFrame:
     """A row per run and quantity: arm, seed, learning rate, value and null; see :func:`origin.statistics`."""
-    arms = arms_of(config, next(figure for figure in FIGURES if figure.target == TARGET))
+    arms = arms_of(config, figure_of(TARGET))
     frame = origin.statistics(config, arms)
     return frame.assign(learning_rate=learning_rates(frame, config), scale=config.scale)
 

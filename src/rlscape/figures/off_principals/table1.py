@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, FIGURES, arms_of, resolve_run
+from rlscape.catalogue import ARMS, arms_of, figure_of, resolve_run
 from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
@@ -23,7 +23,7 @@ TARGET = "off_principals_table1"
 def assemble(config: Config) -> pd.DataFrame:
     """A row per pair: source, base, tuned, method, data, sparsity and x with their ranges over seeds."""
     paper = pd.DataFrame(TABLE_1).rename(columns={"update_size": "x"}).assign(source="paper", part="not stated")
-    arms = arms_of(config, next(figure for figure in FIGURES if figure.target == TARGET))
+    arms = arms_of(config, figure_of(TARGET))
     summaries = weights.geometry_summaries(config, arms)
     rows = []
     for (arm, part), runs in summaries.groupby(["arm", "part"], sort=False):

@@ -7,7 +7,7 @@ register, with the margin of ScaleRL's fits.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, FIGURES, arms_of
+from rlscape.catalogue import ARMS, arms_of, figure_of
 from rlscape.figures.scalerl.paper_values import TRUNCATION, TRUNCATION_AT_COLLAPSE
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
@@ -26,7 +26,7 @@ def assemble(config: Config) -> pd.DataFrame:
     """A row per arm, unstable ones and high truncation first: seeds, collapsed (how many of them), and over the steps
     of all its runs the truncation rate's mean, max and share below ``RARE``, and the mean interruption rate.
     """
-    arms = arms_of(config, next(figure for figure in FIGURES if figure.target == "scalerl_table_truncation"))
+    arms = arms_of(config, figure_of("scalerl_table_truncation"))
     reference = curves.fits(config, [REFERENCE_ARM])
     margin = equivalence_margin(t_interval(run.fit.A for run in reference).estimate, reference[0].initial.pass_rate)
     rates = curves.metrics(config, arms).sort_values("compute").groupby("run")

@@ -63,7 +63,7 @@ def with_catalogue(config: Config, source: str) -> Config:
     else:
         figures = [_figure_named(target, source) for target in config.targets]
         needed = {arm for figure in figures for arm in needed_arms(figure)}
-        shown = needed.union(given, *(figure.optional for figure in figures))
+        shown = needed.union(*(figure.optional for figure in figures))
         seeds = {arm: counts[arm] for arm in ARMS if arm in needed or (arm in shown and counts[arm])}
         for arm, count in seeds.items():
             if not count:

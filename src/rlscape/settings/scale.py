@@ -53,8 +53,8 @@ class Config(Settings):
     """Recorded seeds per arm of the catalogue: 5 means seeds 0-4. ``others``: every arm that is not named, by default
     0, which leaves them out; ``extras``: those of the arms that no figure of the papers needs, by default 0."""
     targets: tuple[str, ...] | None = None
-    """The figures of the scale, such as ``scalerl_fig5``, which then runs only the arms that they show and those that
-    ``seeds`` names; None: every figure whose arms it runs."""
+    """The figures of the scale, such as ``scalerl_fig5``, which then runs their arms only; None: every figure whose
+    arms it runs."""
 
     @field_validator("seeds")
     @classmethod

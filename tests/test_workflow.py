@@ -11,6 +11,7 @@ import pytest
 
 from rlscape.catalogue import ARMS, FIGURES, load_scale, runs_of, tasks_of
 from rlscape.catalogue.arms import Arm
+from rlscape.machine import memory_mb
 from tests.pipeline_copy import Copy
 
 FITS = {"fit_curve", "summarise_fits"}
@@ -184,12 +185,12 @@ def test_a_scale_of_one_figure_has_its_arms_and_its_claims(copy: Copy, tmp_path:
     assert reasons["S9"].startswith("the scale does not run scalerl_fig5")
 
 
-def test_jobs_that_run_together_ask_for_no_more_memory_than_there_is(copy: Copy, tmp_path: Path) -> None:
-    """A rule asks for at least 1,000 MB: where that is all, there is one job at a time."""
-    elsewhere = ("--config", f"results={tmp_path / 'results'}", f"figures={tmp_path / 'figures'}")
-    finished = copy.snakemake("all", "--dry-run", "--resources", "mem_mb=1500", "--cores", "2", *elsewhere)
-    assert finished.returncode == 0, finished.stdout
-    assert "mem_mb=1500" in finished.stdout.replace(" ", "")
+def test_jobs_that_run_together_ask_for_no_more_memory_than_there_is(copy: Copy) -> None:
+    forced = ("scalerl_fig13", "--cores", "1", "--forcerun", "plot_figure")
+    for limit, options in ((memory_mb(), ()), (1500, ("--resources", "mem_mb=1500"))):
+        finished = copy.snakemake(*forced, *options)
+        assert finished.returncode == 0, finished.stdout
+        assert f'Resource("mem_mb", {limit})' in finished.stdout
 
 
 def test_editing_the_claims_trains_nothing(copy: Copy) -> None:

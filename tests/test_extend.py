@@ -45,7 +45,8 @@ def extended(tmp_path: Path, repository: Path) -> Copy:
     shutil.copy(repository / "tests" / "example_task.py", source / "tasks" / "largest.py")
     insert(source / "tasks" / "registry.py", '    "code": code.TASK,\n', '    "largest": largest.TASK,\n')
     insert(source / "tasks" / "registry.py", "math, planning", "largest, ")
-    insert(source / "rl" / "losses.py", "def dapo(", f"{block_after(readme, '**Add a loss.**')}\n\n")
+    losses = source / "rl" / "losses.py"
+    losses.write_text(f"{losses.read_text()}\n\n{block_after(readme, '**Add a loss.**')}")
     insert(source / "settings" / "recipe.py", '"cispo", ', '"reinforce", ')
     for paper, line in ARMS.items():
         insert(
@@ -66,3 +67,5 @@ def test_a_task_a_loss_a_base_and_arms_as_readme_adds_them_run_through_the_pipel
     finished = extended.snakemake(*targets, "--cores", "2")
     assert finished.returncode == 0, finished.stdout
     assert all((extended.root / target).exists() for target in targets)
+    for scale in ("smoke", "default", "thorough", "gpu"):
+        assert extended.would_run("all", scale=scale)

@@ -60,7 +60,7 @@ for figure in SCALE_FIGURES:
             figure_files(figure),
 
 
-for paper in PAPERS:
+for paper in sorted({figure.paper for figure in SCALE_FIGURES if "table" in figure.stem}):
 
     rule:
         name:

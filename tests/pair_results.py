@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import save_file
 
 from rlscape.catalogue import ARMS
+from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_update
 from rlscape.geometry.pairs import ComparedRun, compare_runs
 from rlscape.models.decoder import WEIGHTS, DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
 from rlscape.paths import results_dir, run_name
-from rlscape.results.pairs import FOOTPRINT
 from rlscape.settings.measurement import GeometrySettings, Intervention, LayerEdit
 from rlscape.settings.scale import Config
 

@@ -7,16 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import resolve_run, runs_of
+from rlscape.catalogue import figure_of, resolve_run, runs_of
+from rlscape.claims import BESIDE, load_register
 from rlscape.claims.off_principals import bias as evaluators
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
 from rlscape.claims.register import Claim, Conventions, Outcome
 from rlscape.files import write_parquet
 from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS
-from rlscape.paths import results_dir, run_name
+from rlscape.paths import parse_run_name, results_dir, run_name
 from rlscape.results import bias
+from rlscape.results.files import recorded_reads
 from rlscape.settings.scale import Config
-from tests.synthetic import small_config
+from tests.synthetic import ROOT, small_config
 
 YES, NO, OPEN = "replicated", "not replicated", "inconclusive"
 CONVENTIONS = Conventions(
@@ -75,6 +77,21 @@ def test_early_and_stable(tmp_path: Path, seeds: int, kept: float, beyond: float
     found = judge(STABLE, config)
     assert found.verdict == expected, found.reason
     assert "rlvr_long: " in found.reason
+
+
+def test_what_the_claim_reads_is_measured_for_the_figures_that_it_needs(tmp_path: Path) -> None:
+    config = small_config(tmp_path, seeds={"rlvr": 2, "rlvr_long": 1})
+    write_profiles(config, 3.0, 3.0)
+    with recorded_reads() as files:
+        judge(STABLE, config)
+    (figures,) = (
+        each.figures
+        for each in load_register(ROOT / "config" / "claims.yaml").claims
+        if each.evaluator == "early_and_stable"
+    )
+    needed = [figure_of(target) for target in (*figures, *BESIDE["early_and_stable"])]
+    measured = {arm for figure in needed if "over_time" in figure.measurements for arm in figure.arms}
+    assert {parse_run_name(file.parent.name)[0] for file in files} == {"rlvr", "rlvr_long"} <= measured
 
 
 # O6

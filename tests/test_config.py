@@ -8,6 +8,7 @@ import yaml
 from rlscape import catalogue
 from rlscape.catalogue import ARMS, FIGURES, figures_of, load_scale, resolve_run, runs_of, with_catalogue
 from rlscape.catalogue.grids import FOOTPRINT
+from rlscape.catalogue.recipes import RECIPES
 from rlscape.errors import ConfigError
 from rlscape.paths import parse_run_name
 from rlscape.settings.reading import load_config, parse_config
@@ -351,3 +352,49 @@ def test_an_arm_that_no_figure_needs_runs_where_its_base_is(monkeypatch: pytest.
     values["bases"]["elsewhere"] = values["bases"]["dense"]
     del values["seeds"]["mine"]
     assert with_catalogue(parse_config(values, "my.yaml"), "my.yaml").seeds["mine"] == 1
+
+
+@pytest.mark.parametrize(
+    ("tasks", "accepted"), [(("math", "code"), True), (("code", "math"), False), ((), False), (("code", "code"), False)]
+)
+def test_the_tasks_of_a_recipe_have_columns_of_their_own(tasks: tuple[str, ...], accepted: bool) -> None:
+    if accepted:
+        assert RECIPES["scalerl"].changed(tasks=tasks).tasks == tasks
+    else:
+        with pytest.raises(ValueError, match="at least one task, each once, and math first"):
+            RECIPES["scalerl"].changed(tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("arm", "changes", "message"),
+    [
+        ("sft", {"mask": "low"}, "mask: for reinforcement learning only"),
+        ("sft", {"recipe": "scalerl", "storage": "bf16"}, "recipe, storage: for reinforcement learning only"),
+        ("rlvr", {"recipe": None}, "recipe: missing"),
+        ("lora_r4_mid", {"mask": "low"}, "mask, adapter: an arm has one of them"),
+        ("rlvr_intervened", {"start": "sft"}, "intervention, start: an arm has one of them"),
+        ("rlvr", {"part": (5, 5)}, "no \\(i, n\\) with 0 <= i < n"),
+    ],
+)
+def test_an_arm_that_asks_for_what_its_method_ignores_is_refused(arm: str, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ARMS[arm].changed(**changes)
+
+
+@pytest.mark.parametrize("limits", [[5, 2], [0, 3], [3]])
+def test_a_range_goes_from_few_to_many(limits: list[int]) -> None:
+    with pytest.raises(ConfigError, match=r"my\.yaml: tasks\.math\.operations"):
+        parse_config(edited_smoke("tasks.math.operations", limits), "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "figure"),
+    [
+        ("off_principals.drift_prompts", "off_principals_fig9"),
+        ("scalerl.evaluation.downstream_prompts", "scalerl_fig1"),
+    ],
+)
+def test_what_a_figure_shows_is_measured(key: str, figure: str) -> None:
+    config = parse_config(edited_smoke(key, 0), "my.yaml")
+    with pytest.raises(ConfigError, match=f"my.yaml: {key}: is 0, but {figure} shows what it measures"):
+        with_catalogue(config, "my.yaml")

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.claims.off_principals import footprint
 from rlscape.claims.register import Claim, Conventions
 from rlscape.files import write_parquet
 from rlscape.paths import results_dir
-from rlscape.results.pairs import FOOTPRINT
 from tests.synthetic import small_config
 
 CONVENTIONS = Conventions(

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.figures.off_principals import control_gauge, fig02, fig06, fig12, table2
 from rlscape.figures.style import write_figure
 from rlscape.results import pairs
-from rlscape.results.pairs import FOOTPRINT
 from tests.pair_results import write_pair_results
 from tests.synthetic import small_config
 

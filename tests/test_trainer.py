@@ -9,13 +9,13 @@ import torch
 
 from rlscape.catalogue import resolve_run
 from rlscape.errors import CheckpointError
-from rlscape.models.build import as_decoder, build_model
+from rlscape.models.build import as_decoder, build_model, save_model
 from rlscape.rl import trainer as trainer_module
 from rlscape.rl.losses import policy_loss
 from rlscape.rl.rollout import Completion, Group
 from rlscape.settings.reading import load_config
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, THINK_ID, encode
-from rlscape.training.rl import make_trainer
+from rlscape.training.rl import make_trainer, train_rl
 
 pytestmark = pytest.mark.training
 
@@ -95,6 +95,16 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(base, arm, tmp_path
     resumed = make_trainer(settings, copy.deepcopy(base))
     resumed.run(checkpoint)
     assert_same_run(uninterrupted, resumed)
+
+
+def test_a_run_does_not_go_on_from_the_checkpoint_of_another_base(tmp_path):
+    settings = settings_of("scalerl")
+    first, second = tmp_path / "first", tmp_path / "second"
+    for seed, directory in enumerate((first, second)):
+        save_model(build_model(settings.base.model, seed), directory)
+    train_rl(settings, first, tmp_path)  # leaves the checkpoint of its last step
+    after = train_rl(settings, second, tmp_path).trainer
+    assert_same_run(after, train_rl(settings, second, tmp_path / "elsewhere").trainer)
 
 
 def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(base, tmp_path):

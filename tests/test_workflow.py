@@ -165,6 +165,14 @@ def test_adding_an_arm_makes_what_shows_it_and_nothing_else(copy: Copy) -> None:
     assert set(jobs) <= {"evaluate_claims", "plot_scoreboard", "execute_notebook"}
 
 
+def test_another_arm_in_a_figure_draws_it_and_judges_again(copy: Copy) -> None:
+    with copy.edited(
+        "src/rlscape/catalogue/scalerl.py", '"fig16", arms=("scalerl",', '"fig16", arms=("scalerl", "moe",'
+    ):
+        jobs = copy.would_run("all")
+    assert jobs == {"plot_figure": 1, "evaluate_claims": 1, "plot_scoreboard": 1, "execute_notebook": 2}
+
+
 def test_a_scale_of_one_figure_has_its_arms_and_its_claims(copy: Copy, tmp_path: Path) -> None:
     elsewhere = ("--config", f"results={tmp_path / 'results'}", f"figures={tmp_path / 'figures'}")
     with copy.edited("config/smoke.yaml", "scale: smoke\n", "scale: smoke\ntargets: [off_principals_fig5]\n"):

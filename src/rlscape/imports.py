@@ -28,7 +28,7 @@ def source_files(package: Path, modules: Iterable[str], leave_out: Collection[st
 
     Args:
         package: the package's directory, ``.../src/rlscape``.
-        modules: names without the package's, e.g. ``cli.fit``.
+        modules: names without the package's, e.g. ``pipeline.fit_curve``.
         leave_out: modules that do not count, nor what only they import.
 
     Raises:

@@ -4,11 +4,7 @@
 rule evaluate_claims:
     input:
         claims=CLAIMS,
-        summary="<results>/fits/arms.parquet" if SCALERL_ARMS else [],
-        results=results_of_arms(CONFIG.seeds),
-        measurements=[
-            results_of_measurements(figure.measurements, arms_of(CONFIG, figure)) for figure in SCALE_FIGURES
-        ],
+        results=results_of_scale(),
     output:
         report(
             "<results>/claims.csv",
@@ -27,6 +23,7 @@ rule evaluate_claims:
     params:
         code=code("pipeline.evaluate_claims"),
         arms=lambda wildcards: describe_arms(CONFIG.seeds),
+        figures=lambda wildcards: describe_figures(),
         settings=lambda wildcards: CONFIG.model_dump_json(),
     message:
         "Evaluate the claims"

@@ -220,6 +220,14 @@ def results_of_measurements(measurements, arms):
     return files
 
 
+def results_of_scale():
+    """All that figures, claims and notebooks may read."""
+    measured = [
+        results_of_measurements(figure.measurements, arms_of(CONFIG, figure)) for figure in SCALE_FIGURES
+    ]
+    return list(dict.fromkeys(sum(measured, results_of_arms(CONFIG.seeds))))
+
+
 def code_of_training(wildcards):
     """What trains a run; modules of other methods are no reason to train it again."""
     name, _ = parse_run_name(wildcards.run)
@@ -307,6 +315,11 @@ def settings_of_figure(wildcards):
 def describe_arms(arms):
     """What the catalogue says about some arms: a new label or colour is a reason to plot again."""
     return [f"{ARMS[arm].model_dump_json()} {ARM_STYLES[arm]}" for arm in arms]
+
+
+def describe_figures():
+    """What the catalogue says about the scale's figures: a claim may ask which arms a figure has."""
+    return [figure.model_dump_json() for figure in SCALE_FIGURES]
 
 
 # Report

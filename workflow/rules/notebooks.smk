@@ -5,6 +5,8 @@ rule execute_notebook:
     input:
         notebook=in_repository("notebooks", "{notebook}.ipynb"),
         claims="<results>/claims.csv",
+        summary="<results>/fits/arms.parquet" if SCALERL_ARMS else [],
+        results=results_of_scale(),
     output:
         "<results>/notebooks/{notebook}.ipynb",
     log:
@@ -17,6 +19,7 @@ rule execute_notebook:
         runtime="10m",
     params:
         arms=lambda wildcards: describe_arms(CONFIG.seeds),
+        figures=lambda wildcards: describe_figures(),
         code=code("pipeline.execute_notebook", "figures.registry", *FIGURE_MODULES),
         settings=lambda wildcards: CONFIG.model_dump_json(),
     message:

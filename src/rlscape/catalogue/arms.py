@@ -1,6 +1,8 @@
 """What the catalogue is made of: arms, and figures that name arms."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self, assert_never
+
+from pydantic import model_validator
 
 from rlscape.schema import Settings
 from rlscape.settings.precision import Precision
@@ -47,6 +49,30 @@ class Arm(Settings):
     """Keep the weights of every evaluation."""
     extra: bool = False
     """Not in a figure of the papers: runs where the scale's ``seeds.extras`` says so."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        of_rl = {"recipe": self.recipe, "mask": self.mask, "adapter": self.adapter, "part": self.part}
+        given = [name for name, value in of_rl.items() if value is not None]
+        changed = [
+            name for name, usual in {"optimizer": "adamw", "storage": "fp32"}.items() if getattr(self, name) != usual
+        ]
+        match self.method:
+            case "rl":
+                if self.recipe is None:
+                    raise ValueError("recipe: missing; reinforcement learning has one")
+            case "sft" | "dpo" | "simpo":
+                if given or changed:
+                    raise ValueError(f"{', '.join(given + changed)}: for reinforcement learning only; leave out")
+            case _:
+                assert_never(self.method)
+        if self.mask and self.adapter:
+            raise ValueError("mask, adapter: an arm has one of them")
+        if self.intervention and self.start:
+            raise ValueError("intervention, start: an arm has one of them")
+        if self.part and not 0 <= self.part[0] < self.part[1]:
+            raise ValueError(f"part: {self.part} is no (i, n) with 0 <= i < n")
+        return self
 
     @property
     def restricted(self) -> bool:

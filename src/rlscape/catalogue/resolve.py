@@ -61,7 +61,8 @@ def with_catalogue(config: Config, source: str) -> Config:
         figures = [figure for figure in FIGURES if all(counts[arm] for arm in needed_arms(figure))]
         seeds = {arm: count for arm, count in counts.items() if count}
     else:
-        figures = [_figure_named(target, source) for target in config.targets]
+        named = {_figure_named(target, source).target for target in config.targets}
+        figures = [figure for figure in FIGURES if figure.target in named]
         needed = {arm for figure in figures for arm in needed_arms(figure)}
         shown = needed.union(*(figure.optional for figure in figures))
         seeds = {arm: counts[arm] for arm in ARMS if arm in needed or (arm in shown and counts[arm])}
@@ -75,6 +76,8 @@ def with_catalogue(config: Config, source: str) -> Config:
     config = config.changed(seeds=seeds, targets=tuple(figure.target for figure in figures))
     for arm in seeds:
         _check_arm(config, arm, source)
+    for figure in figures:
+        _check_figure(config, figure, source)
     return config
 
 
@@ -105,6 +108,17 @@ def _check_arm(config: Config, arm: str, source: str) -> None:
             raise ConfigError(f"{source}: tasks.{task}: missing; the arm {arm} trains on it")
 
 
+def _check_figure(config: Config, figure: Figure, source: str) -> None:
+    study: StudySettings = getattr(config, figure.paper)
+    shown = {
+        "drift_prompts": (figure.divergence, study.drift_prompts),
+        "evaluation.downstream_prompts": (figure.downstream, study.evaluation.downstream_prompts),
+    }
+    for key, (needed, value) in shown.items():
+        if needed and not value:
+            raise ConfigError(f"{source}: {figure.paper}.{key}: is 0, but {figure.target} shows what it measures")
+
+
 def needed_arms(figure: Figure) -> set[str]:
     """The arms without which a figure cannot be made."""
     measured = (arm for kind in figure.measurements for arm in off_principals.MEASURED[kind])
@@ -128,7 +142,14 @@ def arms_of(config: Config, figure: Figure) -> tuple[str, ...]:
 
 
 def with_figure(config: Config, figure: Figure) -> Config:
-    """The scale with one figure and the seeds of its arms only: all that the figure may depend on."""
+    """The scale with one figure and the seeds of its arms only: all that the figure may depend on.
+
+    Raises:
+        ConfigError: the scale does not run one of them.
+    """
+    lacking = [arm for arm in figure.arms if arm not in config.seeds]
+    if lacking:
+        raise ConfigError(f"{figure.target}: the scale {config.scale} does not run {', '.join(lacking)}")
     seeds = {arm: config.seeds[arm] for arm in arms_of(config, figure)}
     return config.changed(seeds=seeds, targets=(figure.target,))
 
@@ -212,6 +233,8 @@ def resolve_run(config: Config, run: str) -> RunSettings:
         raise ConfigError(f"{run}: not a run; expected <arm>-s<seed> with an arm of {', '.join(ARMS)}") from None
     study: StudySettings = getattr(config, spec.paper)
     base = base_of(config, name)
+    if base not in config.bases:
+        raise ConfigError(f"{config.scale}: bases.{base}: missing; the arm {name} starts from it")
     tasks = {task: config.tasks[task] for task in tasks_of(name)}
     if spec.part is not None:
         tasks = {task: table.changed(pool_size=table.pool_size * spec.part[1]) for task, table in tasks.items()}

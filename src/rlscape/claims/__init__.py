@@ -102,7 +102,7 @@ def _check_names(claim: Claim, source: str) -> None:
                 raise ConfigError(f"{source}: {claim.id}.{key}: no {name!r}; there are {', '.join(allowed)}")
 
 
-BESIDE = {"striped": ("off_principals_fig6",)}
+BESIDE = {"striped": ("off_principals_fig6",), "early_and_stable": ("off_principals_control_model_size",)}
 """Figures whose measurements an evaluator reads, beside those of its claim."""
 
 

@@ -41,7 +41,7 @@ def train_with_rl(settings: RunSettings, base: Path, scratch: Path) -> Trained:
     """Run (or resume) an RL run."""
     from rlscape.training.rl import train_rl
 
-    done = train_rl(settings, base, scratch / "checkpoint.pt")
+    done = train_rl(settings, base, scratch)
     return Trained(done.model, done.trainer.metrics, done.trainer.updates, done.trainer.snapshots, done.summary)
 
 
@@ -128,7 +128,8 @@ def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output
         "settings": settings.model_dump(mode="json"),
     }
     write_json(output / "run.json", record | origin | trained.extra)
-    (scratch / "checkpoint.pt").unlink(missing_ok=True)
+    for checkpoint in scratch.glob("checkpoint*.pt"):
+        checkpoint.unlink()
 
 
 if __name__ == "__main__":

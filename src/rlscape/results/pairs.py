@@ -5,15 +5,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import ARMS
 from rlscape.paths import parse_run_name, results_dir
 from rlscape.results.files import read_table
 from rlscape.settings.scale import Config
 
 Group = Literal["footprint", "intervened"]
-
-FOOTPRINT = tuple(arm for arm in ARMS if arm.startswith("footprint_"))
-"""The arms of Figures 2 and 12: their runs of seed 0."""
 
 
 def pairs(config: Config, group: Group) -> pd.DataFrame:

@@ -16,7 +16,7 @@ What the paper leaves unstated is fixed here, once, before any run:
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rlscape.schema import Settings
 from rlscape.settings.precision import HeadPrecision, Precision
@@ -72,6 +72,13 @@ class Recipe(Settings):
         if self.clip_low >= 1:
             raise ValueError("clip_low must be below 1: importance ratios are positive")
         return self
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_have_columns(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if not tasks or len(set(tasks)) < len(tasks) or "math" in tasks[1:]:
+            raise ValueError("needs at least one task, each once, and math first: its columns have no prefix")
+        return tasks
 
     @model_validator(mode="after")
     def _grpo_has_one_clip(self) -> "Recipe":

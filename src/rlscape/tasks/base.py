@@ -6,15 +6,22 @@ A task is one file of this folder with the name of the task, which ends in ``TAS
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from rlscape.schema import Settings
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION, encode
 
-Range = tuple[int, int]
+
+def _ordered(limits: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= limits[0] <= limits[1]:
+        raise ValueError("needs two numbers, of which the first is at least 1 and no greater than the second")
+    return limits
+
+
+Range = Annotated[tuple[int, int], AfterValidator(_ordered)]
 """Fewest and most, inclusive."""
 
 

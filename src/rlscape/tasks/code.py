@@ -31,6 +31,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from rlscape.errors import ConfigError
 from rlscape.tasks.base import Flaws, ProblemSets, Requests, Task, TaskSettings, draw_sets, interrupted, requests_of
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, decode, encode
 
@@ -170,7 +171,7 @@ def make_sets(settings: CodeSettings) -> ProblemSets[HiddenFunction]:
     the counts of two sequences differ by at most one). Depends on ``settings`` alone.
 
     Raises:
-        ValueError: some length has fewer distinct problems than the sets need, or has programs beyond a limit.
+        ConfigError: some length has fewer distinct problems than the sets need, or has programs beyond a limit.
     """
     _check_capacity(settings.modulus, requests_of(settings))
 
@@ -185,7 +186,7 @@ def _check_capacity(modulus: int, requests: Requests) -> None:
     pairs, fewest = modulus * len(_units(modulus)), min(len(_constants(operator, modulus)) for operator in OPERATORS)
     shortest, longest = min(low for _, (low, _) in requests), max(high for _, (_, high) in requests)
     if longest >= DEPTH_LIMIT or 3 * longest - 1 > STEP_LIMIT:
-        raise ValueError(f"code: programs of {longest} operations exceed the interpreter's limits; make them shorter")
+        raise ConfigError(f"code: programs of {longest} operations exceed the interpreter's limits; make them shorter")
     for operations in range(shortest, longest + 1):
         needed = sum(
             ceil(ceil(size / (high - low + 1)) / len(OPERATORS) ** operations)
@@ -193,7 +194,7 @@ def _check_capacity(modulus: int, requests: Requests) -> None:
             if low <= operations <= high
         )
         if needed > pairs * fewest**operations:
-            raise ValueError(
+            raise ConfigError(
                 f"code: only {pairs * fewest**operations} problems are programs of {operations} multiplications, "
                 f"{needed} are needed; make the sets smaller or the programs longer"
             )

@@ -19,6 +19,7 @@ from math import ceil, gcd
 import numpy as np
 from pydantic import Field
 
+from rlscape.errors import ConfigError
 from rlscape.tasks.base import (
     Flaws,
     ProblemSets,
@@ -137,7 +138,7 @@ def make_sets(settings: MathSettings) -> ProblemSets[Chain]:
     the counts of two answers differ by at most one). Depends on ``settings`` alone.
 
     Raises:
-        ValueError: some length has fewer distinct problems than the sets need.
+        ConfigError: some length has fewer distinct problems than the sets need.
     """
     _check_capacity(settings.modulus, requests_of(settings))
 
@@ -154,7 +155,7 @@ def _check_capacity(modulus: int, requests: Requests) -> None:
             ceil(ceil(size / (high - low + 1)) / modulus) for size, (low, high) in requests if low <= operations <= high
         )
         if needed > steps**operations:
-            raise ValueError(
+            raise ConfigError(
                 f"math: only {modulus * steps**operations} problems have {operations} operations, "
                 f"{needed * modulus} are needed; make the sets smaller or the problems longer"
             )

@@ -21,6 +21,7 @@ from typing import Self
 
 import numpy as np
 
+from rlscape.errors import ConfigError
 from rlscape.tasks.base import Flaws, ProblemSets, Task, TaskSettings, concludes, draw_sets, interrupted, requests_of
 from rlscape.tasks.vocabulary import (
     CALL_ID,
@@ -166,14 +167,14 @@ def _make_sets(kind: type[ToolProblem], name: str, settings: TaskSettings) -> Pr
     ``settings`` alone.
 
     Raises:
-        ValueError: the sets need more than half of the distinct prompts of some length.
+        ConfigError: the sets need more than half of the distinct prompts of some length.
     """
     requests = requests_of(settings)
     shortest, longest = min(low for _, (low, _) in requests), max(high for _, (_, high) in requests)
     for operations in range(shortest, longest + 1):
         needed = sum(-(-size // (high - low + 1)) for size, (low, high) in requests if low <= operations <= high)
         if 2 * needed > kind.capacity(operations):
-            raise ValueError(
+            raise ConfigError(
                 f"{name}: only {kind.capacity(operations)} prompts have length {operations} and {needed} problems of "
                 "it are needed, more than half; make the sets smaller or the problems longer"
             )

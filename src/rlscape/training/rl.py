@@ -3,11 +3,13 @@
 The engine is :mod:`rlscape.rl`.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from rlscape.models.build import load_decoder
 from rlscape.models.decoder import Decoder
@@ -37,8 +39,10 @@ class RLRun(NamedTuple):
     """For ``run.json``."""
 
 
-def train_rl(settings: RunSettings, base: Path, checkpoint: Path) -> RLRun:
-    """Run an RL run, from ``checkpoint`` if it exists."""
+def train_rl(settings: RunSettings, base: Path, scratch: Path) -> RLRun:
+    """Run an RL run, from its checkpoint in ``scratch`` if there is one: another base, or device, has another."""
+    origin = (base / "model.safetensors").read_bytes() + str(torch.get_default_device()).encode()
+    checkpoint = scratch / f"checkpoint-{hashlib.sha256(origin).hexdigest()[:12]}.pt"
     if settings.adapter is not None:
         from rlscape.training.adapters import attach, merge
 

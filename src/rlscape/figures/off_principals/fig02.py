@@ -12,6 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
+from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.figures.style import add_note, new_figure
 from rlscape.paths import results_dir, run_name
 from rlscape.results import pairs
@@ -33,12 +34,12 @@ def assemble(config: Config) -> pd.DataFrame:
     from rlscape.geometry.measure import load_mask  # imports torch
 
     profiles = pairs.stripes(config, "footprint")
-    profiles = profiles[profiles["arm"].isin(pairs.FOOTPRINT) & (profiles["seed"] == 0)]
+    profiles = profiles[profiles["arm"].isin(FOOTPRINT) & (profiles["seed"] == 0)]
     layer = pairs.middle_layer(profiles)
     frames = []
     for kind in SHOWN:
         matrix = profiles[(profiles["layer"] == layer) & (profiles["kind"] == kind)]
-        directories = [results_dir(config) / "geometry" / run_name(arm, 0) for arm in pairs.FOOTPRINT]
+        directories = [results_dir(config) / "geometry" / run_name(arm, 0) for arm in FOOTPRINT]
         tensor = matrix["tensor"].iloc[0]
         masks = np.array([load_mask(require(directory / "masks.npz"), tensor) for directory in directories])
         statistics = {"in_all": masks.all(0).mean(), "in_all_chance": masks.mean((1, 2)).prod()}
@@ -52,7 +53,7 @@ def assemble(config: Config) -> pd.DataFrame:
         ]
         frames[-2:] = [frame.assign(matrix=kind) for frame in frames[-2:]]
     frame = pd.concat(frames, ignore_index=True).astype({"row": "Int64"})
-    return frame.assign(layer=layer, runs=len(pairs.FOOTPRINT), scale=config.scale)
+    return frame.assign(layer=layer, runs=len(FOOTPRINT), scale=config.scale)
 
 
 def draw(frame: pd.DataFrame) -> Figure:

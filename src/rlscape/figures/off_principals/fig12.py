@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from rlscape.catalogue import ARMS
+from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.figures.style import add_note, new_figure
 from rlscape.figures.weights import KIND_STYLES
 from rlscape.results import pairs
@@ -21,7 +22,7 @@ ROWS = {"jaccard": "measured", "jaccard_chance": "independent", "jaccard_binned"
 
 def assemble(config: Config) -> pd.DataFrame:
     """A row per kind of matrix and pair of runs, in both orders: jaccard, jaccard_chance, jaccard_binned."""
-    frame = pairs.among(pairs.pairs(config, "footprint"), pairs.FOOTPRINT)
+    frame = pairs.among(pairs.pairs(config, "footprint"), FOOTPRINT)
     layer = pairs.middle_layer(frame)
     frame = pairs.both_ways(frame[frame["layer"] == layer])
     return frame[["layer", "kind", "arm_a", "arm_b", *ROWS]].assign(scale=config.scale)
@@ -29,7 +30,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Rows: measured and the two baselines. Columns: kinds of matrix. One colour scale."""
-    arms = [arm for arm in ARMS if arm in set(frame["arm_a"])]
+    arms = [arm for arm in FOOTPRINT if arm in set(frame["arm_a"])]
     limits = frame[list(ROWS)].min().min(), frame[list(ROWS)].max().max()
     figure = new_figure(14, 6.4)
     grid = figure.subplots(len(ROWS), len(KIND_STYLES))

@@ -7,6 +7,7 @@ permutation within magnitude bins, and phi of the largest fp32 updates at equal 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.figures.off_principals.paper_values import TABLE_2
 from rlscape.figures.style import add_note, new_figure
 from rlscape.figures.tables import draw_table
@@ -25,7 +26,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
     Columns: quantities with ``_low`` and ``_high``, and ``paper_jaccard``, ``paper_jaccard_chance``, ``paper_phi``.
     """
-    frame = pairs.among(pairs.pairs(config, "footprint"), pairs.FOOTPRINT)
+    frame = pairs.among(pairs.pairs(config, "footprint"), FOOTPRINT)
     middle = pairs.middle_layer(frame)
     rows = []
     for layers, chosen in {"middle": frame[frame["layer"] == middle], "all": frame}.items():

@@ -113,7 +113,8 @@ def test_a_trained_head_of_a_tied_base_is_a_tensor_of_its_own(tmp_path):
     says(the_note(matching, "lm_head.weight is only in"), "ties it to model.embed_tokens.weight")
 
 
-def test_the_named_base_is_looked_for_beside_the_adapter_too(tmp_path):
+def test_the_named_base_is_looked_for_beside_the_adapter_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where ../base is nothing
     base = save(tmp_path / "base", dict(tensors(), **{"model.norm.weight": randn(4, dtype=torch.bfloat16)}))
     checkpoint = open_checkpoint(str(lora(tmp_path / "adapter", "../base")))
     name = "model.layers.0.self_attn.q_proj.weight"

@@ -52,7 +52,7 @@ GPUS = int(CONFIG.device == "cuda")
 
 # Jobs that run here together ask for no more than that, unless `--resources mem_mb=N` says otherwise. A profile could
 # only name a number; a cluster's executor asks for each job's own.
-if "mem" not in workflow.global_resources:
+if not {"mem", "mem_mb", "mem_mib"} & set(workflow.global_resources):
     workflow.register_resource("mem_mb", memory_mb())
 
 # What the scale makes.

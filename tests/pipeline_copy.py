@@ -17,6 +17,8 @@ class Copy:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.output = ""
+        """What the first run printed."""
 
     @classmethod
     def of(cls, repository: Path, root: Path) -> Self:

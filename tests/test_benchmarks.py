@@ -66,6 +66,7 @@ def test_coverage_reports_verdicts_and_which_intervals_hold_the_truth(tmp_path: 
     assert "  refused: 32k tokens 1, 8 generations 1" in coverage.format_scenarios(scenarios).splitlines()
 
 
+@pytest.mark.more
 def test_diff_memory_finds_nothing_in_its_pair_and_deletes_it(tmp_path: Path) -> None:
     report = report_of("diff_memory.py", "pair", "--layers", 1, "--hidden-size", 64, directory=tmp_path)
     (sentences,) = report["answers"].values()

@@ -92,6 +92,7 @@ def test_pairs_that_share_noise_widen_the_interval() -> None:
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.05])
+@pytest.mark.more
 def test_coverage_within_runs(difference: float) -> None:
     """Of A, of the last value, and of ratios where these are 1; the verdict follows the power that is stated."""
     pairs = []
@@ -112,6 +113,7 @@ def test_coverage_within_runs(difference: float) -> None:
         assert np.mean([any(crossing.shown for crossing in pair.crossings) for pair in pairs]) <= 0.05
 
 
+@pytest.mark.more
 def test_coverage_over_seeds() -> None:
     """Of recipes whose seeds differ by more than the noise within runs."""
     found = []

@@ -88,6 +88,7 @@ def test_a_change_is_the_difference_of_the_curve_and_zero_over_no_distance():
     assert gain.high - gain.low < pooled.at(8000).high - pooled.at(8000).low
 
 
+@pytest.mark.more
 def test_intervals_hold_the_truth_as_often_as_they_say_and_cut_data_are_refused():
     coverage = benchmark()
     names = list(coverage.TABLE_1)

@@ -169,6 +169,7 @@ class TestNulls:
         adjusted = holm(np.array([0.03, np.nan, 0.001, 0.02, 0.5]))
         assert adjusted == pytest.approx([0.06, np.nan, 0.004, 0.06, 0.5], nan_ok=True)
 
+    @pytest.mark.more
     def test_family_wise_error_of_isotropic_updates(self) -> None:
         families, size = 200, 3
         base, tuned = isotropic_pair(0, tensors=families * size)

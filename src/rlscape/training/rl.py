@@ -41,14 +41,14 @@ class RLRun(NamedTuple):
 
 def train_rl(settings: RunSettings, base: Path, scratch: Path) -> RLRun:
     """Run an RL run, from its checkpoint in ``scratch`` if there is one: another base, or device, has another."""
-    origin = (base / "model.safetensors").read_bytes() + str(torch.get_default_device()).encode()
-    checkpoint = scratch / f"checkpoint-{hashlib.sha256(origin).hexdigest()[:12]}.pt"
     if settings.adapter is not None:
         from rlscape.training.adapters import attach, merge
 
         trainer = make_trainer(settings, attach(base, settings.adapter, settings.seed))
     else:
         trainer = make_trainer(settings, load_decoder(base))
+    origin = (base / "model.safetensors").read_bytes() + str(torch.get_default_device()).encode()
+    checkpoint = scratch / f"checkpoint-{hashlib.sha256(origin).hexdigest()[:12]}.pt"
     trainer.run(checkpoint)
     on_policy = np.array([row["log_ratio_mean"] for row in trainer.updates if row["staleness_max"] == 0])
     on_policy = on_policy[~np.isnan(on_policy)]

@@ -27,8 +27,8 @@ figure: $(READY) ## One figure and only what it needs: make figure F=scalerl_fig
 test: lint ## Linters, unit tests and the whole pipeline at the smoke scale
 	$(MAKE) --jobs 2 test-units test-pipeline
 
-test-more: $(READY) ## Slow tests, and those that train on another CPU capability
-	HF_HUB_OFFLINE=1 ATEN_CPU_CAPABILITY=default pytest -m "more or training"
+test-more: $(READY) ## Slow tests, and those that train once more without compiled kernels, on another CPU capability
+	HF_HUB_OFFLINE=1 RLSCAPE_KERNELS=torch ATEN_CPU_CAPABILITY=default pytest -m "more or training"
 
 test-units: $(READY)
 	HF_HUB_OFFLINE=1 pytest --ignore tests/test_workflow.py
@@ -80,4 +80,5 @@ $(READY): envs/requirements.txt pyproject.toml | $(UV)
 	test -x .venv/bin/python || $(UV) venv --quiet --python .uv/bin/python .venv
 	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes --compile-bytecode envs/requirements.txt
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	.venv/bin/python -m rlscape.kernels.library
 	touch $@

@@ -19,9 +19,11 @@ import torch
 
 from rlscape.catalogue import load_scale, resolve_run
 from rlscape.catalogue.recipes import SCALERL
+from rlscape.errors import fail_clearly
 from rlscape.files import provenance
+from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import load_decoder, load_model
-from rlscape.models.decoder import DecoderConfig
+from rlscape.models.decoder import DecoderConfig, MixtureConfig
 from rlscape.paths import results_dir
 from rlscape.rl.rollout import Group
 from rlscape.rl.trainer import RLTrainer
@@ -90,7 +92,11 @@ def forward_flops(config: DecoderConfig, prompts: list[int], lengths: list[list[
     """
     heads, head_dim = config.num_attention_heads, config.head_dim
     attention = config.hidden_size * head_dim * 2 * (heads + config.num_key_value_heads)
-    layer = attention + 3 * config.hidden_size * config.intermediate_size
+    if isinstance(config, MixtureConfig):
+        mlp = config.num_local_experts + 3 * config.num_experts_per_tok * config.moe_intermediate_size
+    else:
+        mlp = 3 * config.intermediate_size
+    layer = attention + mlp * config.hidden_size
     total = 0.0
     for prompt, completions in zip(prompts, lengths, strict=True):
         tokens = prompt + sum(n - 1 for n in completions)
@@ -244,8 +250,10 @@ def format_summary(summary: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="config/config.yaml", help="scale: models, task and budget")
-    parser.add_argument("--base", help="base model by its name in the config (default: P1's)")
-    parser.add_argument("--hidden-size", type=int, help="widen the base model to this, its feed-forward alike")
+    parser.add_argument(
+        "--base", help="base model by its name in the config (default: P1's), or a checkpoint directory"
+    )
+    parser.add_argument("--hidden-size", type=int, help="widen the config's base model to this, its feed-forward alike")
     parser.add_argument("--prompts", type=int, default=16, help="per batch, each with 16 generations (default: 16)")
     parser.add_argument("--rounds", type=int, default=10, help="timed rounds, at least 2")
     parser.add_argument("--threads", type=int, default=1, help="of torch, on either side")
@@ -256,12 +264,17 @@ def main() -> None:
 
     config = load_scale(arguments.config)
     name = arguments.base or config.scalerl.base
-    if name not in config.bases:
-        parser.error(f"--base {name}: {arguments.config} has {', '.join(config.bases)}")
-    if arguments.hidden_size:
-        config, name = widened(config, name, arguments.hidden_size)
-    base = base_model(config, name)
     torch.set_num_threads(arguments.threads)
+    if name in config.bases:
+        if arguments.hidden_size:
+            config, name = widened(config, name, arguments.hidden_size)
+        base = base_model(config, name)
+    elif not (Path(name) / "config.json").exists():
+        parser.error(f"--base {name}: no checkpoint directory, and {arguments.config} has {', '.join(config.bases)}")
+    elif arguments.hidden_size:
+        parser.error(f"--hidden-size widens a base model of {arguments.config}, and --base {name} is a checkpoint")
+    else:
+        base = Path(name)
     settings = resolve_run(config, "scalerl-s0")
     prompts = arguments.prompts
     settings = settings.changed(
@@ -289,6 +302,7 @@ def main() -> None:
             "max_completion_length": settings.rl.thinking_tokens + settings.rl.answer_tokens,
             "parameters": sum(parameter.numel() for parameter in ours.model.parameters()),
             "threads": arguments.threads,
+            "kernels": kernels_in_use(),
             "rounds": arguments.rounds,
         },
         "seconds": {name: [round(value, 4) for value in times] for name, times in seconds.items()},
@@ -298,4 +312,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    fail_clearly(main)

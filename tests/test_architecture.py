@@ -12,7 +12,7 @@ from rlscape.schema import Settings
 
 ROOMS = (
     *("errors", "files", "imports", "machine", "random_matrices", "schema", "tasks", "settings", "paths", "catalogue"),
-    *("models", "geometry", "rl", "training", "scaling", "results", "claims", "figures"),
+    *("kernels", "models", "geometry", "rl", "training", "scaling", "results", "claims", "figures"),
     *("gallery", "tools", "pipeline", "cli"),
 )
 """From the ground up: a room may import from those before it."""

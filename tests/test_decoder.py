@@ -64,6 +64,8 @@ def test_packed_log_probs_and_gradients_equal_those_of_transformers(architecture
     monkeypatch.setattr("rlscape.rl.packing.BLOCK", block)
     stock = stock_model(architecture)
     ours = as_decoder(stock)
+    if architecture != "qwen3_moe":  # transformers' experts have no product in fp64
+        stock.double()
     batch = Packing(PROMPTS, completions(), PROMPT_OF)
     every = torch.ones(len(batch.targets), dtype=torch.bool)
     log_probs = completion_log_probs(ours, batch, every, "fp32", 1.0)
@@ -73,14 +75,14 @@ def test_packed_log_probs_and_gradients_equal_those_of_transformers(architecture
             for prompt, completion in zip(PROMPT_OF.tolist(), completions(), strict=True)
         ]
     )
-    torch.testing.assert_close(log_probs, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(log_probs.double(), expected.double(), atol=1e-5, rtol=0)
     weights = torch.randn(len(log_probs), generator=torch.Generator().manual_seed(2))
     (weights * log_probs).sum().backward()
     (weights * expected).sum().backward()
     for (name, mine), (other, theirs) in zip(ours.named_parameters(), stock.named_parameters(), strict=True):
         assert name == other
         torch.testing.assert_close(
-            mine.grad, theirs.grad, atol=2e-5, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}"
+            mine.grad.double(), theirs.grad.double(), atol=5e-5, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}"
         )
 
 

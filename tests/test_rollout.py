@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlscape.models.build import as_decoder, build_model
-from rlscape.rl.cache import SlotCache
+from rlscape.rl.decoding import CompiledDecoding, TorchDecoding
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.rollout import Budget, Generator
@@ -94,10 +94,10 @@ def test_sharing_a_row_of_the_cache_changes_no_token(interruption, monkeypatch):
     model, later = make_model(0), make_model(1)
     force_head(model, EOS_ID, 0.3)
     rows = []
-    decode = SlotCache.decode
-    monkeypatch.setattr(
-        SlotCache, "decode", lambda self, positions: rows.append(len(positions)) or decode(self, positions)
-    )
+    for kind in (CompiledDecoding, TorchDecoding):
+        monkeypatch.setattr(
+            kind, "decode", lambda self, ids, at, decode=kind.decode: rows.append(len(ids)) or decode(self, ids, at)
+        )
 
     def sample(prompts, generations):
         rows.clear()

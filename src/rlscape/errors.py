@@ -20,6 +20,10 @@ class ResultError(UserError):
     """A result file that is missing or unusable."""
 
 
+class KernelError(UserError):
+    """Compiled kernels that cannot be had, or that a run did not start with."""
+
+
 class MetricsError(UserError):
     """A table of evaluations that cannot be fitted."""
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "rlscape"
+COMPILED = (".cpp", ".h")
 
 DATA_MODULES = frozenset(
     {
@@ -25,6 +26,8 @@ just the rules whose settings contain it."""
 
 def source_files(package: Path, modules: Iterable[str], leave_out: Collection[str] = ()) -> list[Path]:
     """The files of some modules and of everything in the package that they import, sorted.
+
+    What is compiled counts with every module beside it.
 
     Args:
         package: the package's directory, ``.../src/rlscape``.
@@ -47,7 +50,8 @@ def source_files(package: Path, modules: Iterable[str], leave_out: Collection[st
         found[module] = file
         parent, _, _ = module.rpartition(".")
         waiting += [parent, *imported_modules(file)] if parent else imported_modules(file)
-    return sorted(found.values())
+    beside = {source for file in found.values() for suffix in COMPILED for source in file.parent.glob(f"*{suffix}")}
+    return sorted({*found.values(), *beside})
 
 
 def _file_of(package: Path, module: str) -> Path | None:

@@ -18,7 +18,16 @@ from torch import Tensor, nn
 
 from rlscape.errors import CheckpointError
 from rlscape.files import read_json
-from rlscape.models.functions import rms_norm, rotate, rotations, swiglu, to_bf16_values
+from rlscape.kernels import functions as kernels
+from rlscape.models.functions import (
+    Keep,
+    norm_rotate,
+    rms_norm,
+    rotations,
+    swiglu,
+    to_bf16_values,
+    unchanged,
+)
 from rlscape.settings.base_model import Architecture
 from rlscape.settings.precision import Precision
 
@@ -26,9 +35,6 @@ WEIGHTS = "model.safetensors"
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, queries (T, heads, d), keys (T, kv_heads, d), values (T, kv_heads, d)) -> (T, heads * d)."""
-
-Keep = Callable[[Tensor], Tensor]
-"""What becomes of every value that a model would store: rounded to bf16, or unchanged."""
 
 
 class RopeParameters(BaseModel):
@@ -213,6 +219,8 @@ class DenseWeights:
 
     def __call__(self, x: Tensor, keep: Keep) -> Tensor:
         """(T, d) to (T, d)."""
+        if keep is unchanged and kernels.has_kernels(x) and kernels.fits_lanes(*self.down.shape):
+            return kernels.GatedPerceptron.apply(x, self.gate_up, self.down)  # type: ignore[no-any-return]
         return keep(F.linear(keep(swiglu(keep(F.linear(x, self.gate_up)))), self.down))
 
 
@@ -286,17 +294,12 @@ class Weights:
             qk, values = (
                 linear(normed, layer.qkv).unflatten(-1, (-1, dimensions)).split((heads + kv_heads, kv_heads), 1)
             )
-            if layer.qk_norm is not None:
-                qk = keep(rms_norm(qk, layer.qk_norm, epsilon))
-            queries, keys = keep(rotate(qk, cosine, sine)).split((heads, kv_heads), 1)
+            qk = norm_rotate(qk, layer.qk_norm, cosine, sine, epsilon, keep)
+            queries, keys = qk.split((heads, kv_heads), 1)
             x = keep(x + linear(keep(attend(index, queries, keys, values)), layer.o))
             normed = keep(rms_norm(x, layer.mlp_norm, epsilon))
             x = keep(x + layer.mlp(normed, keep))
         return keep(rms_norm(x, self.norm, epsilon))
-
-
-def _unchanged(x: Tensor) -> Tensor:
-    return x
 
 
 def _keep(precision: Precision) -> Keep:
@@ -304,7 +307,7 @@ def _keep(precision: Precision) -> Keep:
         case "bf16":
             return to_bf16_values
         case "fp32":
-            return _unchanged
+            return unchanged
         case _:
             assert_never(precision)
 

@@ -4,12 +4,22 @@ On one core they cost as much as the matrix products when autograd derives them 
 these makes about half the passes over memory.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
+
+from rlscape.kernels import functions as kernels
+
+Keep = Callable[[Tensor], Tensor]
+"""What becomes of every value that a model would store: rounded to bf16, or unchanged."""
+
+
+def unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def _normalised(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -42,6 +52,8 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         x: (..., d).
         weight: (d,), or any shape that ``x``'s last dimensions have.
     """
+    if weight.dim() == 1 and kernels.has_kernels(x):
+        return kernels.RMSNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
     if not torch.is_grad_enabled():
         return _normalised(x, epsilon)[0].mul_(weight)
     return _RMSNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
@@ -69,6 +81,17 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     if not torch.is_grad_enabled():
         return _rotated(x, cosine, sine)
     return _Rotate.apply(x, cosine, sine)  # type: ignore[no-any-return]
+
+
+def norm_rotate(
+    x: Tensor, weight: Tensor | None, cosine: Tensor, sine: Tensor, epsilon: float, keep: Keep = unchanged
+) -> Tensor:
+    """:func:`rms_norm`, unless ``weight`` is None, and :func:`rotate` of ``x`` (T, heads, d); ``keep`` after either."""
+    if keep is unchanged and kernels.has_kernels(x):
+        return kernels.NormRotate.apply(x, weight, cosine, sine, epsilon)  # type: ignore[no-any-return]
+    if weight is not None:
+        x = keep(rms_norm(x, weight, epsilon))
+    return keep(rotate(x, cosine, sine))
 
 
 def rotations(positions: int, dimensions: int, theta: float) -> tuple[Tensor, Tensor]:

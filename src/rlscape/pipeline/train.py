@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rlscape.files import provenance, write_json, write_rows
+from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import load_decoder, save_snapshots, save_trained
 from rlscape.models.decoder import Decoder
 from rlscape.pipeline.entry import on_device, run
@@ -123,6 +124,7 @@ def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output
         "arm": settings.arm,
         "seed": settings.seed,
         "method": settings.method,
+        "kernels": kernels_in_use(device),
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         "wall_seconds": time.monotonic() - started,
         "settings": settings.model_dump(mode="json"),

@@ -148,7 +148,8 @@ def summarise(groups: Sequence[Group]) -> Evaluation:
     """Means over the completions of ``groups``, of which each has as many."""
     completions = [completion for group in groups for completion in group.completions]
     correct = np.array([[completion.correct for completion in group.completions] for group in groups], float)
-    log_probs = torch.cat([completion.log_probs[completion.loss_mask] for completion in completions])
+    loss_mask = torch.cat([completion.loss_mask for completion in completions])
+    log_probs = torch.cat([completion.log_probs for completion in completions])[loss_mask]
     return Evaluation(
         pass_rate=float(correct.mean()),
         standard_error=standard_error(correct),

@@ -6,9 +6,12 @@ Only attention pads, and within blocks of completions of similar length.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from rlscape.kernels import functions as kernels
 
 BLOCK = 32
 """Completions per attention block."""
@@ -61,17 +64,24 @@ class Packing:
         )
         """(T,) the row from which each target is predicted."""
         none = torch.zeros_like(prompt_starts)
-        self._blocks = [_block(prompt_starts, prompt_lengths, none, none)]
+        prompt_segments = torch.stack((prompt_starts, prompt_lengths, none, none), 1)
+        segments = torch.stack((starts, lengths, prompt_starts[prompt_of], prompt_lengths[prompt_of]), 1)
+        self._segments = prompt_segments, segments
+        """Of the prompts and of the completions, (n, 4): first row, length, and the same of the rows that all see."""
+        self._all_segments = torch.cat(self._segments)
         self._biases: list[Tensor] = []
         """Those of ``_blocks`` for every key head and each of the queries that share it."""
-        seen = prompt_starts[prompt_of], prompt_lengths[prompt_of]
-        for start in range(0, len(lengths), BLOCK):
-            part = slice(start, start + BLOCK)
-            if lengths[part].any():
-                self._blocks.append(_block(starts[part], lengths[part], seen[0][part], seen[1][part]))
+
+    @cached_property
+    def _blocks(self) -> list[_Block]:
+        prompts, completions = self._segments
+        parts = [part for part in completions.split(BLOCK) if part[:, 1].any()]
+        return [_block(*part.unbind(1)) for part in (prompts, *parts)]
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Causal attention of every row to its own sequence; shapes as in :data:`rlscape.models.decoder.Attend`."""
+        if kernels.has_kernels(queries):
+            return kernels.Attention.apply(queries, keys, values, self._all_segments)  # type: ignore[no-any-return]
         kv_heads, dimensions = keys.shape[1:]
         # Head-major, so that a gathered block is a batch of matrices as it stands; the queries that share a key
         # head are rows of one product.

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlscape.models.decoder import Decoder, Keep
-from rlscape.models.functions import to_bf16_values
+from rlscape.models.decoder import Decoder
+from rlscape.models.functions import Keep, to_bf16_values
 from rlscape.rl.packing import Packing
 from rlscape.settings.precision import HeadPrecision
 

@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from rlscape.models.decoder import Decoder
-from rlscape.rl.cache import SlotCache
+from rlscape.rl.decoding import make_decoding
 from rlscape.rl.policy import head_logits
 from rlscape.rl.slots import Slots
 from rlscape.settings.precision import HeadPrecision, Precision
 from rlscape.settings.training import RLSettings
 from rlscape.tasks.base import Problem
-from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS, PAD_ID, RESULT_ID
+from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS, RESULT_ID
 
 
 @dataclass
@@ -118,16 +118,11 @@ class Generator:
         """Group of each sequence, by row."""
         self.precision: Precision = precision
         self._policy = copy.deepcopy(model)
-        self._use_policy(version=0)
-        config = model.config
+        self.version = 0
         longest_prompt = max(len(problem.prompt_ids) for problem in problems)
-        self._cache = SlotCache(
-            config.num_hidden_layers,
-            slots,
-            config.num_key_value_heads,
-            longest_prompt + budget.longest,
-            config.head_dim,
-        )
+        with torch.no_grad():
+            weights = self._policy.weights(precision)
+        self._decoding = make_decoding(weights, slots, longest_prompt + budget.longest)
         self._slots = Slots.empty(slots, budget.longest)
         """Those of the sequences in flight come first."""
         self._phrase = torch.tensor(INTERRUPTION_IDS)
@@ -146,7 +141,7 @@ class Generator:
 
     @torch.no_grad()
     def _use_policy(self, version: int) -> None:
-        self._body = self._policy.weights(self.precision)
+        self._decoding.load(self._policy.weights(self.precision))
         self.version = version
 
     @torch.no_grad()
@@ -154,21 +149,15 @@ class Generator:
         """Start ``generations`` sequences for each prompt index; the caller sees to it that slots are free."""
         groups = [Group(prompt, self.version) for prompt in prompts]
         ids = [self.problems[prompt].prompt_ids for prompt in prompts]
-        lengths = torch.tensor([len(prompt) for prompt in ids])
         # All but the last prompt token are prefilled; the last is the first input of decoding.
-        width = int(lengths.max()) - 1
-        context = torch.full((len(ids), width), PAD_ID)
-        for row, prompt in enumerate(ids):
-            context[row, : len(prompt) - 1] = torch.tensor(prompt[:-1])
-        attend = self._cache.prefill(len(ids), self._cache_rows)
-        self._body.hidden_states(context.flatten(), torch.arange(width).repeat(len(ids)), attend)
+        self._decoding.prefill([prompt[:-1] for prompt in ids], self._cache_rows)
 
         count = len(groups) * generations
         new = self._slots[self.active : self.active + count]
         cache_rows = torch.arange(self._cache_rows, self._cache_rows + len(ids))
         new.cache_row.copy_(cache_rows.repeat_interleave(generations))
         new.next_id.copy_(torch.tensor([prompt[-1] for prompt in ids]).repeat_interleave(generations))
-        new.position.copy_((lengths - 1).repeat_interleave(generations))
+        new.position.copy_(torch.tensor([len(prompt) - 1 for prompt in ids]).repeat_interleave(generations))
         new.length.fill_(0)
         new.limit.fill_(self.budget.thinking + self.budget.answer)
         new.thinking.fill_(True)
@@ -191,11 +180,13 @@ class Generator:
         next_ids, positions = torch.empty(2, self._cache_rows, dtype=torch.long)
         next_ids[rows.cache_row] = rows.next_id
         positions[rows.cache_row] = rows.position
-        hidden = self._body.hidden_states(next_ids, positions, self._cache.decode(positions))
+        hidden = self._decoding.decode(next_ids, positions)
         logits = head_logits(hidden, self._policy.lm_head.weight, self.head, self.temperature)
-        log_probs = logits.log_softmax(-1)[rows.cache_row]
-        noise = torch.empty_like(log_probs).exponential_(generator=self.random)
-        sampled = (log_probs.exp() / noise).argmax(-1)
+        log_probs = logits.log_softmax(-1)
+        # A token is drawn where a uniform number falls among the cumulated probabilities.
+        cumulated = log_probs.exp().cumsum(-1).index_select(0, rows.cache_row)
+        drawn = torch.rand(self.active, 1, generator=self.random) * cumulated[:, -1:]
+        sampled = (cumulated[:, :-1] <= drawn).sum(-1)
 
         interrupted = rows.thinking & (rows.length >= rows.interrupt_at)
         ids = torch.where(interrupted, self._phrase[rows.phrase_tokens.clamp(max=len(self._phrase) - 1)], sampled)
@@ -204,7 +195,7 @@ class Generator:
             injected = interrupted | self._inject_environment_tokens(rows, ids, interrupted)
         at = rows.length[:, None]
         rows.ids.scatter_(1, at, ids[:, None])
-        rows.log_probs.scatter_(1, at, log_probs.gather(-1, ids[:, None]).masked_fill_(injected[:, None], 0.0))
+        rows.log_probs.scatter_(1, at, log_probs[rows.cache_row, ids].masked_fill_(injected, 0.0)[:, None])
         rows.versions.scatter_(1, at, self.version)
         rows.loss_mask.scatter_(1, at, ~injected[:, None])
         rows.length.add_(1)
@@ -233,7 +224,7 @@ class Generator:
             free[source[stays]] = False
             target = source.clone()
             target[~stays] = free.nonzero()[:, 0]
-            self._cache.move(source[~stays], target[~stays], int(rows.position[~stays[kind]].max()))
+            self._decoding.move(source[~stays], target[~stays], int(rows.position[~stays[kind]].max()))
             rows.cache_row.copy_(target[kind])
         self._cache_rows = len(kinds)
 
@@ -256,17 +247,19 @@ class Generator:
         leaving = done.nonzero()[:, 0]
         finished = [self.groups[row] for row in leaving.tolist()]
         left = self._slots[leaving]
+        written = torch.arange(self.budget.longest) < left.length[:, None]
         lengths = left.length.tolist()
+        fields = (left.ids, left.log_probs, left.versions, left.loss_mask)
+        tokens = zip(*(values[written].split(lengths) for values in fields), strict=True)
         truncated = (~ended[leaving]).tolist()
         interrupted = (left.phrase_tokens > 0).tolist()
-        for index, (group, n) in enumerate(zip(finished, lengths, strict=True)):
-            ids = left.ids[index, :n]
+        for index, (group, (ids, log_probs, versions, loss_mask)) in enumerate(zip(finished, tokens, strict=True)):
             group.completions.append(
                 Completion(
                     ids=ids,
-                    log_probs=left.log_probs[index, :n],
-                    versions=left.versions[index, :n],
-                    loss_mask=left.loss_mask[index, :n],
+                    log_probs=log_probs,
+                    versions=versions,
+                    loss_mask=loss_mask,
                     truncated=truncated[index],
                     interrupted=interrupted[index],
                     correct=self.problems[group.prompt].verify(ids.tolist()),
@@ -288,7 +281,8 @@ class Generator:
             "policy": self._policy.state_dict(),
             "version": self.version,
             "random": self.random.get_state(),
-            "cache": self._cache.data[:, :, : self._cache_rows].clone(),
+            "cache": self._decoding.state_dict(self._cache_rows),
+            "cache_rows": self._cache_rows,
             "slots": self._slots[: self.active].state_dict(),
             "groups": [group_index[id(group)] for group in self.groups],
         }
@@ -300,6 +294,6 @@ class Generator:
         self.random.set_state(state["random"])
         self.groups = [groups[index] for index in state["groups"]]
         self.active = len(self.groups)
-        self._cache_rows = state["cache"].shape[2]
-        self._cache.data[:, :, : self._cache_rows] = state["cache"]
+        self._cache_rows = state["cache_rows"]
+        self._decoding.load_state_dict(state["cache"])
         self._slots[: self.active].load_state_dict(state["slots"])

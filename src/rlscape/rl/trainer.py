@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rlscape.errors import CheckpointError
+from rlscape.errors import CheckpointError, KernelError
 from rlscape.files import atomic
+from rlscape.kernels.library import SWITCH, kernels_in_use
 from rlscape.models.build import store_as_
 from rlscape.models.decoder import Decoder
 from rlscape.rl.advantages import active_prompts, advantages
@@ -65,6 +66,7 @@ class RLTrainer:
         self.rl = rl = settings.rl
         self.model = model
         self.after_step = after_step
+        self.kernels = kernels_in_use(torch.get_default_device().type)
         sets = make_task_sets(settings.tasks)
         self.training = training_problems(sets, settings.part)
         self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
@@ -218,7 +220,8 @@ class RLTrainer:
             self.rl.penalty_window,
         )
         active = active_prompts(correct, recipe.zero_variance_filter)
-        staleness = self.schedule.version - torch.cat([c.versions[c.loss_mask] for c in completions])
+        loss_mask = torch.cat([c.loss_mask for c in completions])
+        staleness = self.schedule.version - torch.cat([c.versions for c in completions])[loss_mask]
         tokens_generated, tokens_trained = int(lengths.sum()), int(lengths[active].sum())
         row = {
             "step": self.step + 1,
@@ -257,7 +260,11 @@ class RLTrainer:
             return {"log_ratio_mean": float("nan"), "clip_fraction": float("nan"), "gradient_norm": 0.0}
         values = advantages(rewards, self.recipe.advantage_normalisation).flatten()
         completions = [completion for group in groups for completion in group.completions]
-        loss_tokens = torch.tensor([int(completion.loss_mask.sum()) for completion in completions])
+        lengths = torch.tensor([len(completion.ids) for completion in completions])
+        owner = torch.arange(len(completions)).repeat_interleave(lengths)
+        loss_tokens = owner[torch.cat([completion.loss_mask for completion in completions])].bincount(
+            minlength=len(completions)
+        )
         group_ids = torch.arange(len(groups)).repeat_interleave(self.recipe.generations_per_prompt)
         weights = aggregation_weights(loss_tokens, group_ids, self.recipe.aggregation)
         # Completions without advantage are part of the average but have no gradient: no forward pass for them.
@@ -306,6 +313,7 @@ class RLTrainer:
         """Everything that the rest of the run depends on."""
         state = {
             "settings": self.settings.model_dump_json(),
+            "kernels": self.kernels,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -326,6 +334,7 @@ class RLTrainer:
 
         Raises:
             CheckpointError: the checkpoint is damaged or belongs to other settings.
+            KernelError: the run started with other kernels.
         """
         try:
             state = torch.load(path, weights_only=True)
@@ -333,6 +342,11 @@ class RLTrainer:
             raise CheckpointError(f"{path}: damaged checkpoint ({error}); delete it to start the run again") from error
         if state["settings"] != self.settings.model_dump_json():
             raise CheckpointError(f"{path}: belongs to a run with other settings; delete it to start again")
+        if state["kernels"] != self.kernels:
+            raise KernelError(
+                f"{path}: the run started with {state['kernels']} kernels, and this process has {self.kernels} ones; "
+                f"set {SWITCH}={state['kernels']} to go on with it, or delete it to start again"
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

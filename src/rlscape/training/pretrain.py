@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from rlscape.errors import ConfigError
 from rlscape.files import provenance, write_json
+from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import as_decoder, build_model, save_model, store_as_
 from rlscape.models.decoder import Decoder
 from rlscape.rl.optimizer import AdamW
@@ -160,6 +161,7 @@ def pretrain(base: BaseSettings, tasks: Mapping[str, TaskSettings], output: str 
                 "base": base.model_dump(mode="json"),
                 "tasks": {task: table.model_dump(mode="json") for task, table in tasks.items()},
             },
+            "kernels": kernels_in_use(),
             "provenance": provenance(),
             "loss": float(np.mean(losses[-report_every:])),
             "wall_seconds": time.perf_counter() - started,

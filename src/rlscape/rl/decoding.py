@@ -1,0 +1,169 @@
+"""What the generator decodes with: a policy's weights and the keys and values of the sequences in flight.
+
+Compiled for a dense decoder on a CPU, else on torch (:class:`TorchDecoding`). Both write the same values up to the
+order of sums, each into a cache of its own layout.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlscape.kernels.decoding import DecoderWeights, LayerWeights, padded, panels
+from rlscape.kernels.library import library
+from rlscape.models.decoder import DecoderConfig, DenseWeights, MixtureConfig, Weights
+from rlscape.rl.cache import SlotCache
+from rlscape.tasks.vocabulary import PAD_ID
+
+
+class Decoding(Protocol):
+    """Rows of a cache, the active ones first, and the weights that read and write it.
+
+    Rows may have been written by older weights: after a weight swap the stale entries stay, as in PipelineRL.
+    """
+
+    def load(self, weights: Weights) -> None:
+        """Compute with ``weights`` from now on."""
+
+    def prefill(self, contexts: Sequence[Sequence[int]], first_row: int) -> None:
+        """Write tokens from position 0 on to a row for each context."""
+
+    def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """The head's inputs (rows, hidden_size) of one token per row, the first ``len(ids)``, at ``positions``."""
+
+    def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
+        """Overwrite rows ``targets`` with the first ``length`` positions of rows ``sources``."""
+
+    def state_dict(self, rows: int) -> dict[str, Tensor]:
+        """A copy of the first rows."""
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Overwrite the first rows."""
+
+
+def make_decoding(weights: Weights, slots: int, longest: int) -> Decoding:
+    """A cache of ``slots`` rows of up to ``longest`` positions, and ``weights``."""
+    on_cpu = torch.get_default_device().type == "cpu"
+    if on_cpu and library() is not None and not isinstance(weights.config, MixtureConfig):
+        return CompiledDecoding(weights, slots, longest)
+    return TorchDecoding(weights, slots, longest)
+
+
+class TorchDecoding:
+    """The model's own forward pass over a :class:`SlotCache`."""
+
+    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
+        config = weights.config
+        self.weights = weights
+        self.cache = SlotCache(config.num_hidden_layers, slots, config.num_key_value_heads, longest, config.head_dim)
+
+    def load(self, weights: Weights) -> None:
+        self.weights = weights
+
+    def prefill(self, contexts: Sequence[Sequence[int]], first_row: int) -> None:
+        width = max(map(len, contexts))
+        ids = torch.full((len(contexts), width), PAD_ID)
+        for row, context in enumerate(contexts):
+            ids[row, : len(context)] = torch.tensor(context)
+        attend = self.cache.prefill(len(contexts), first_row)
+        self.weights.hidden_states(ids.flatten(), torch.arange(width).repeat(len(contexts)), attend)
+
+    def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
+        return self.weights.hidden_states(ids, positions, self.cache.decode(positions))
+
+    def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
+        self.cache.move(sources, targets, length)
+
+    def state_dict(self, rows: int) -> dict[str, Tensor]:
+        return {"cache": self.cache.data[:, :, :rows].clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.cache.data[:, :, : state["cache"].shape[2]] = state["cache"]
+
+
+class CompiledDecoding:
+    """One call of ``kernels/decoding.cpp`` per token; what it reads of a sequence lies in pages."""
+
+    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
+        compiled = library()
+        assert compiled is not None
+        self.compiled = compiled
+        self.panel = compiled.panel()
+        config = weights.config
+        self.pages = padded(longest, self.panel) // self.panel
+        page = config.num_key_value_heads * compiled.floats_of_page(config.head_dim)
+        self.cache = untouched_zeros(config.num_hidden_layers, slots, self.pages, page)
+        self.load(weights)
+
+    def load(self, weights: Weights) -> None:
+        config: DecoderConfig = weights.config
+        self.tensors: list[Tensor] = []
+        """What the addresses below point to."""
+
+        def address(x: Tensor) -> int:
+            self.tensors.append(x.contiguous())
+            return self.tensors[-1].data_ptr()
+
+        layers = (LayerWeights * config.num_hidden_layers)()
+        for index, layer in enumerate(weights.layers):
+            assert isinstance(layer.mlp, DenseWeights)
+            layers[index] = LayerWeights(
+                qkv=address(panels(layer.qkv, self.panel)),
+                o=address(panels(layer.o, self.panel)),
+                gate_up=address(panels(layer.mlp.gate_up, self.panel)),
+                down=address(panels(layer.mlp.down, self.panel)),
+                attention_norm=address(layer.attention_norm),
+                mlp_norm=address(layer.mlp_norm),
+                qk_norm=None if layer.qk_norm is None else address(layer.qk_norm),
+                cache=self.cache[index].data_ptr(),
+            )
+        self.weights = DecoderWeights(
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            intermediate=config.intermediate_size,
+            heads=config.num_attention_heads,
+            kv_heads=config.num_key_value_heads,
+            size=config.head_dim,
+            pages=self.pages,
+            rounded=weights.precision == "bf16",
+            epsilon=config.rms_norm_eps,
+            embedding=address(weights.embedding),
+            norm=address(weights.norm),
+            cosine=address(weights.cosine),
+            sine=address(weights.sine),
+            layer=layers,
+        )
+        self.hidden_size = config.hidden_size
+
+    def prefill(self, contexts: Sequence[Sequence[int]], first_row: int) -> None:
+        lengths = torch.tensor([len(context) for context in contexts])
+        rows = torch.arange(first_row, first_row + len(contexts)).repeat_interleave(lengths)
+        positions = torch.cat([torch.arange(len(context)) for context in contexts])
+        self._forward(torch.tensor([token for context in contexts for token in context]), positions, rows)
+
+    def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
+        return self._forward(ids, positions, torch.arange(len(ids)))
+
+    def _forward(self, ids: Tensor, positions: Tensor, rows: Tensor) -> Tensor:
+        hidden = torch.empty(len(ids), self.hidden_size)
+        addresses = (tensor.data_ptr() for tensor in (ids, positions, rows, hidden))
+        self.compiled.decode(ctypes.byref(self.weights), len(ids), *addresses)
+        return hidden
+
+    def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
+        addresses = sources.data_ptr(), targets.data_ptr()
+        self.compiled.copy_slots(ctypes.byref(self.weights), len(sources), *addresses, length)
+
+    def state_dict(self, rows: int) -> dict[str, Tensor]:
+        return {"cache": self.cache[:, :rows].clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.cache[:, : state["cache"].shape[1]] = state["cache"]
+
+
+def untouched_zeros(*shape: int) -> Tensor:
+    """Zeros whose memory is taken when it is used, unlike torch's: few rows ever have the greatest length."""
+    return torch.from_numpy(np.zeros(shape, np.float32))

@@ -1,6 +1,7 @@
 """The RL trainer: reproducible, resumable, and each recipe field does what it says."""
 
 import copy
+import random
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from rlscape.catalogue import resolve_run
-from rlscape.errors import CheckpointError
+from rlscape.errors import CheckpointError, KernelError
+from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import as_decoder, build_model, save_model
 from rlscape.rl import trainer as trainer_module
 from rlscape.rl.losses import policy_loss
@@ -95,6 +97,34 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(base, arm, tmp_path
     resumed = make_trainer(settings, copy.deepcopy(base))
     resumed.run(checkpoint)
     assert_same_run(uninterrupted, resumed)
+
+
+@pytest.mark.more
+def test_a_run_killed_at_twenty_random_points_equals_the_uninterrupted_one(base, tmp_path):
+    settings = settings_of("scalerl")
+    settings = settings.changed(rl=settings.rl.changed(steps=40))
+    points = sorted(random.Random(0).sample(range(1, 40), 20))
+
+    def kill(step):
+        if step in points:
+            points.remove(step)
+            raise KeyboardInterrupt
+
+    for _ in range(20):
+        with pytest.raises(KeyboardInterrupt):
+            make_trainer(settings, copy.deepcopy(base), after_step=kill).run(tmp_path / "checkpoint.pt")
+    resumed = make_trainer(settings, copy.deepcopy(base), after_step=kill)
+    resumed.run(tmp_path / "checkpoint.pt")
+    assert_same_run(train(settings, base), resumed)
+
+
+def test_a_run_does_not_go_on_with_other_kernels(base, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "checkpoint.pt"
+    trainer = make_trainer(settings_of("scalerl"), copy.deepcopy(base))
+    trainer.save_checkpoint(checkpoint)
+    monkeypatch.setattr(trainer, "kernels", "others")
+    with pytest.raises(KernelError, match=f"started with {kernels_in_use()} .*set RLSCAPE_KERNELS={kernels_in_use()}"):
+        trainer.load_checkpoint(checkpoint)
 
 
 def test_a_run_does_not_go_on_from_the_checkpoint_of_another_base(tmp_path):

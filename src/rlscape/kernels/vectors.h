@@ -21,10 +21,13 @@ typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(
 
 inline int64_t padded(int64_t size, int64_t multiple) { return (size + multiple - 1) / multiple * multiple; }
 
-// Grows as needed and keeps its memory from call to call.
+// Grows as needed, keeps its memory from call to call, and starts where a cache line does, as torch's tensors do:
+// addresses must not decide about the order of sums.
 inline float *scratch(std::vector<float> &memory, int64_t size) {
-    if (static_cast<int64_t>(memory.size()) < size) memory.resize(size);
-    return memory.data();
+    constexpr int64_t LINE = 64 / sizeof(float);
+    if (static_cast<int64_t>(memory.size()) < size + LINE) memory.resize(size + LINE);
+    const int64_t past = reinterpret_cast<uintptr_t>(memory.data()) / sizeof(float) % LINE;
+    return memory.data() + (LINE - past) % LINE;
 }
 
 // A matrix: element (row, column) is data[row * row_stride + column * column_stride].

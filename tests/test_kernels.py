@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rlscape.errors import CheckpointError
 from rlscape.kernels import functions, library
 from rlscape.models.build import as_decoder, build_model
 from rlscape.models.functions import norm_rotate, rms_norm, rotations, to_bf16_values
@@ -203,6 +204,11 @@ def test_who_decodes(compiled, without):
     assert isinstance(make_decoding(weights, 2, 8), CompiledDecoding)
     without()
     assert isinstance(make_decoding(weights, 2, 8), TorchDecoding)
+
+
+def test_more_positions_than_the_model_has_are_refused():
+    with pytest.raises(CheckpointError, match="900 tokens.*max_position_embeddings: 512; lower thinking_tokens"):
+        make_decoding(decoder().weights(), 2, 900)
 
 
 def in_a_process(environment, cache: Path) -> subprocess.CompletedProcess:

@@ -87,24 +87,31 @@ void attention(int64_t n, const Segment *segments, int64_t total, int64_t heads,
             const int64_t last_query = segment->length * shared;
             for (int64_t first = 0; first < last_query; first += BLOCK) {
                 const int64_t last = std::min(first + BLOCK, last_query), rows = last - first;
-                const int64_t most = segment->seen_length + (last - 1) / shared + 1;
+                const auto visible = [&](int64_t row) { return segment->seen_length + (first + row) / shared + 1; };
+                const auto at = [&](int64_t row) {
+                    const int64_t token = segment->start + (first + row) / shared;
+                    return token * heads + head * shared + (first + row) % shared;
+                };
+                const int64_t most = visible(rows - 1);
                 gather_queries(*segment, shape, q + head * shared * size, q_row, first, last, queries);
                 product(rows, padded(most, LANES), size, {queries, width}, keys, columns, PANEL, scores, columns);
+                // A pass after the other over all rows: within a row, each would wait for the one before.
                 for (int64_t row = 0; row < rows; row++) {
-                    const int64_t token = (first + row) / shared, visible = segment->seen_length + token + 1;
-                    const int64_t at = (segment->start + token) * heads + head * shared + (first + row) % shared;
                     float *terms = scores + row * columns;
-                    const float inverse = shares[at] = 1.0f / softmax_terms(terms, visible, scale, tops[at]);
-                    const int64_t filled = padded(visible, LANES);
-                    for (int64_t i = 0; i < filled; i++) terms[i] *= inverse;
+                    tops[at(row)] = greatest_of(terms, hide(terms, visible(row))) * scale;
+                }
+                for (int64_t row = 0; row < rows; row++)
+                    exponentials(scores + row * columns, padded(visible(row), LANES), scale, tops[at(row)]);
+                for (int64_t row = 0; row < rows; row++) {
+                    float *terms = scores + row * columns;
+                    const int64_t filled = padded(visible(row), LANES);
+                    const float share = shares[at(row)] = 1.0f / sum_of(terms, filled);
+                    for (int64_t i = 0; i < filled; i++) terms[i] *= share;
                     for (int64_t i = filled; i < most; i++) terms[i] = 0.0f;
                 }
                 product(rows, width, most, {scores, columns}, values, width, PANEL, attended, width);
-                for (int64_t row = 0; row < rows; row++) {
-                    const int64_t token = segment->start + (first + row) / shared;
-                    const int64_t at = token * heads + head * shared + (first + row) % shared;
-                    std::copy_n(attended + row * width, size, out + at * size);
-                }
+                for (int64_t row = 0; row < rows; row++)
+                    std::copy_n(attended + row * width, size, out + at(row) * size);
             }
         }
     }
@@ -129,6 +136,7 @@ void attention_gradient(int64_t n, const Segment *segments, int64_t total, int64
         float *query_slopes = scratch(query_slope_memory, BLOCK * width);
         float *key_slopes = scratch(key_slope_memory, columns * width);
         float *value_slopes = scratch(value_slope_memory, columns * width);
+        float along[BLOCK];
         for (int64_t head = 0; head < kv_heads; head++) {
             gather_columns(*segment, shape, k_columns + head * size * total, total, key_columns, columns);
             gather(*segment, shape, k + head * size, k_row, keys);
@@ -138,21 +146,28 @@ void attention_gradient(int64_t n, const Segment *segments, int64_t total, int64
             const int64_t last_query = segment->length * shared;
             for (int64_t first = 0; first < last_query; first += BLOCK) {
                 const int64_t last = std::min(first + BLOCK, last_query), rows = last - first;
-                const int64_t most = segment->seen_length + (last - 1) / shared + 1, seen = padded(most, LANES);
+                const auto visible = [&](int64_t row) { return segment->seen_length + (first + row) / shared + 1; };
+                const auto at = [&](int64_t row) {
+                    const int64_t token = segment->start + (first + row) / shared;
+                    return token * heads + head * shared + (first + row) % shared;
+                };
+                const int64_t most = visible(rows - 1), seen = padded(most, LANES);
                 gather_queries(*segment, shape, q + head * shared * size, q_row, first, last, queries);
                 gather_queries(*segment, shape, gradient + head * shared * size, heads * size, first, last, outward);
                 product(rows, seen, size, {queries, width}, key_columns, columns, PANEL, terms, columns);
                 product(rows, seen, size, {outward, width}, value_columns, columns, PANEL, slopes, columns);
                 for (int64_t row = 0; row < rows; row++) {
-                    const int64_t token = (first + row) / shared, visible = segment->seen_length + token + 1;
-                    const int64_t at = (segment->start + token) * heads + head * shared + (first + row) % shared;
-                    const float top = tops[at], share = shares[at], along = dot(gradient + at * size, out + at * size, size);
+                    hide(terms + row * columns, visible(row));
+                    along[row] = dot(gradient + at(row) * size, out + at(row) * size, size);
+                }
+                for (int64_t row = 0; row < rows; row++) {
+                    const float top = tops[at(row)], share = shares[at(row)], mean = along[row];
+                    const int64_t filled = padded(visible(row), LANES);
                     float *term = terms + row * columns, *slope = slopes + row * columns;
-                    const int64_t filled = hide(term, visible);
 #pragma omp simd
                     for (int64_t i = 0; i < filled; i++) {
                         term[i] = exponential(term[i] * scale - top) * share;
-                        slope[i] = term[i] * (slope[i] - along) * scale;
+                        slope[i] = term[i] * (slope[i] - mean) * scale;
                     }
                     for (int64_t i = filled; i < most; i++) term[i] = slope[i] = 0.0f;
                 }

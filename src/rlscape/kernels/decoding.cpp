@@ -107,9 +107,11 @@ void attend(const DecoderWeights &model, const LayerWeights &layer, int64_t slot
             product(shared, std::min(PANEL, padded(seen - index * PANEL, LANES)), size, queries,
                     page(model, layer, slot, index, head), PANEL, 0, scores + index * PANEL, columns);
         for (int64_t query = 0; query < shared; query++) {
-            float top, *terms = scores + query * columns;
-            const float inverse = 1.0f / softmax_terms(terms, seen, scale, top);
-            for (int64_t i = 0; i < padded(seen, LANES); i++) terms[i] *= inverse;
+            float *terms = scores + query * columns;
+            const int64_t filled = hide(terms, seen);
+            exponentials(terms, filled, scale, greatest_of(terms, filled) * scale);
+            const float share = 1.0f / sum_of(terms, filled);
+            for (int64_t i = 0; i < filled; i++) terms[i] *= share;
         }
         for (int64_t index = 0; index < pages; index++)
             product(shared, width, std::min(PANEL, seen - index * PANEL), {scores + index * PANEL, columns},

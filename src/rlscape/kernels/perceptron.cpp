@@ -17,12 +17,12 @@ extern "C" {
 // 2 * size), down (size, hidden). gates (rows, 2 * size) are kept for the gradient. Sizes are multiples of LANES.
 void perceptron(int64_t rows, int64_t hidden, int64_t size, const float *x, const float *gate_up, const float *down,
                 float *gates, float *y) {
-    float *activations = scratch(activation_memory, BLOCK * size);
+    float *activations = scratch(activation_memory, BLOCK * size), *gate = scratch(wide_memory, BLOCK * 2 * size);
     for (int64_t first = 0; first < rows; first += BLOCK) {
         const int64_t count = std::min(BLOCK, rows - first);
-        float *gate = gates + first * 2 * size;
         product(count, 2 * size, hidden, {x + first * hidden, hidden}, gate_up, 2 * size, PANEL, gate, 2 * size);
         for (int64_t row = 0; row < count; row++) swiglu(size, gate + row * 2 * size, activations + row * size);
+        std::copy_n(gate, count * 2 * size, gates + first * 2 * size);  // in order, as memory likes it
         product(count, hidden, size, {activations, size}, down, hidden, PANEL, y + first * hidden, hidden);
     }
 }

@@ -133,29 +133,29 @@ inline float to_bf16(float x) {
 
 inline Vector load(const float *x) { return *reinterpret_cast<const Vector *>(x); }
 
+template <int64_t SIZE> struct Lanes {
+    typedef float Type __attribute__((vector_size(SIZE * sizeof(float))));
+};
+
 // By halves, as in a tree: in order, LANES steps would wait for one another.
-template <int64_t SIZE, class Operation> inline float reduce(const float *parts, Operation operation) {
-    if constexpr (SIZE == 1) {
-        return parts[0];
+template <int64_t SIZE, class Operation>
+inline float reduce(typename Lanes<SIZE>::Type x, Operation operation) {
+    if constexpr (SIZE == 4) {
+        return operation(operation(x[0], x[2]), operation(x[1], x[3]));
     } else {
-        float halves[SIZE / 2];
-        for (int64_t i = 0; i < SIZE / 2; i++) halves[i] = operation(parts[i], parts[i + SIZE / 2]);
-        return reduce<SIZE / 2>(halves, operation);
+        typename Lanes<SIZE / 2>::Type low, high;
+        std::memcpy(&low, &x, sizeof low);
+        std::memcpy(&high, reinterpret_cast<const char *>(&x) + sizeof low, sizeof high);
+        return reduce<SIZE / 2>(operation(low, high), operation);
     }
 }
 
-template <class Operation> inline float reduce(Vector x, Operation operation) {
-    float parts[LANES];
-    std::memcpy(parts, &x, sizeof parts);
-    return reduce<LANES>(parts, operation);
-}
-
 inline float sum_of(Vector x) {
-    return reduce(x, [](float a, float b) { return a + b; });
+    return reduce<LANES>(x, [](auto a, auto b) { return a + b; });
 }
 
 inline float greatest_of(Vector x) {
-    return reduce(x, [](float a, float b) { return a > b ? a : b; });
+    return reduce<LANES>(x, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 inline float dot(const float *left, const float *right, int64_t size) {
@@ -183,20 +183,24 @@ inline int64_t hide(float *scores, int64_t visible) {
     return size;
 }
 
-// scores[i] = exp(scores[i] * scale - the greatest such), and 0 from `size` on, up to a multiple of LANES; returns
-// their sum, and the greatest in `top`.
-inline float softmax_terms(float *scores, int64_t visible, float scale, float &top) {
-    const int64_t size = hide(scores, visible);
-    Vector greatest = load(scores);
+// The greatest of `size` numbers, a multiple of LANES.
+inline float greatest_of(const float *x, int64_t size) {
+    Vector greatest = load(x);
     for (int64_t i = LANES; i < size; i += LANES) {
-        const Vector other = load(scores + i);
+        const Vector other = load(x + i);
         greatest = other > greatest ? other : greatest;
     }
-    top = greatest_of(greatest) * scale;
-    const float subtracted = top;
-#pragma omp simd
-    for (int64_t i = 0; i < size; i++) scores[i] = exponential(scores[i] * scale - subtracted);
+    return greatest_of(greatest);
+}
+
+inline float sum_of(const float *x, int64_t size) {
     Vector sums{};
-    for (int64_t i = 0; i < size; i += LANES) sums += load(scores + i);
+    for (int64_t i = 0; i < size; i += LANES) sums += load(x + i);
     return sum_of(sums);
+}
+
+// x[i] = exp(x[i] * scale - top)
+inline void exponentials(float *x, int64_t size, float scale, float top) {
+#pragma omp simd
+    for (int64_t i = 0; i < size; i++) x[i] = exponential(x[i] * scale - top);
 }

@@ -12,6 +12,13 @@ from torch import Tensor
 from rlscape.models.decoder import Attend
 
 
+def untouched_zeros(*shape: int) -> Tensor:
+    """Zeros in fp32 whose memory, on a CPU, is taken when it is used: few rows ever have the greatest length."""
+    if torch.get_default_device().type == "cpu":
+        return torch.from_numpy(np.zeros(shape, np.float32))
+    return torch.zeros(shape)
+
+
 class SlotCache:
     """Preallocated keys and values: (layers, 2, slots, kv_heads, max_length, head_dim).
 
@@ -19,12 +26,7 @@ class SlotCache:
     """
 
     def __init__(self, layers: int, slots: int, kv_heads: int, max_length: int, head_dim: int) -> None:
-        shape = (layers, 2, slots, kv_heads, max_length, head_dim)
-        if torch.get_default_device().type == "cpu":
-            # Unlike torch, numpy leaves memory untouched until it is used, and few rows ever have the greatest length.
-            self.data = torch.from_numpy(np.zeros(shape, np.float32))
-        else:
-            self.data = torch.zeros(shape)
+        self.data = untouched_zeros(layers, 2, slots, kv_heads, max_length, head_dim)
 
     def decode(self, positions: Tensor) -> Attend:
         """Attention of one token per active row, the first ``len(positions)``, written at ``positions`` (active,)."""

@@ -8,14 +8,14 @@ import ctypes
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from rlscape.errors import CheckpointError
 from rlscape.kernels.decoding import DecoderWeights, LayerWeights, padded, panels
 from rlscape.kernels.library import library
 from rlscape.models.decoder import DecoderConfig, DenseWeights, MixtureConfig, Weights
-from rlscape.rl.cache import SlotCache
+from rlscape.rl.cache import SlotCache, untouched_zeros
 from rlscape.tasks.vocabulary import PAD_ID
 
 
@@ -45,7 +45,16 @@ class Decoding(Protocol):
 
 
 def make_decoding(weights: Weights, slots: int, longest: int) -> Decoding:
-    """A cache of ``slots`` rows of up to ``longest`` positions, and ``weights``."""
+    """A cache of ``slots`` rows of up to ``longest`` positions, and ``weights``.
+
+    Raises:
+        CheckpointError: the model has fewer positions.
+    """
+    if longest > weights.config.max_position_embeddings:
+        raise CheckpointError(
+            f"sequences may have {longest} tokens, prompt included, but the base model has "
+            f"max_position_embeddings: {weights.config.max_position_embeddings}; lower thinking_tokens or answer_tokens"
+        )
     on_cpu = torch.get_default_device().type == "cpu"
     if on_cpu and library() is not None and not isinstance(weights.config, MixtureConfig):
         return CompiledDecoding(weights, slots, longest)
@@ -162,8 +171,3 @@ class CompiledDecoding:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.cache[:, : state["cache"].shape[1]] = state["cache"]
-
-
-def untouched_zeros(*shape: int) -> Tensor:
-    """Zeros whose memory is taken when it is used, unlike torch's: few rows ever have the greatest length."""
-    return torch.from_numpy(np.zeros(shape, np.float32))

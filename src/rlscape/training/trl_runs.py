@@ -149,23 +149,24 @@ class Recorder(TrainerCallback):
         self.latest_tokens = 0
         """Completion tokens of the current step."""
         self.flops_per_token = flops_per_token
-        start = as_decoder(model)
-        self.active_parameters = start.active_parameters
-        self.drift = Drift(start, probes_of(settings))
+        self.decoder = as_decoder(model)
+        """A copy of the model as it was when it was last measured."""
+        self.active_parameters = self.decoder.active_parameters
+        self.drift = Drift(self.decoder, probes_of(settings))
         self.distances: dict[str, float] = {}
         self.started = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._evaluate(0, as_decoder(self.run.model))
+        self._evaluate(0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.tokens_trained += self.latest_tokens
         step = state.global_step
         if self.drift.probes or step in self.evaluation_steps:
-            decoder = as_decoder(self.run.model)
-            self.distances = self.drift.measure(decoder)
+            self.decoder.load_state_dict(self.run.model.state_dict())
+            self.distances = self.drift.measure(self.decoder)
             if step in self.evaluation_steps:
-                self._evaluate(step, decoder)
+                self._evaluate(step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """After each step, append a row to ``updates``, the future ``updates.parquet``.
@@ -181,7 +182,8 @@ class Recorder(TrainerCallback):
             measured = {"loss": logs["loss"], "gradient_norm": logs["grad_norm"]}
             self.run.updates.append(row | measured | self.distances)
 
-    def _evaluate(self, step: int, decoder: Decoder) -> None:
+    def _evaluate(self, step: int) -> None:
+        decoder = self.decoder
         flops = self.active_parameters * (2 * self.tokens_generated + self.flops_per_token * self.tokens_trained)
         position = {
             "step": step,

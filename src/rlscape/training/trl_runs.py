@@ -1,7 +1,8 @@
 """What the runs that ``trl`` trains have in common: the optimiser, the model's own samples, and what is recorded.
 
 P2 (arXiv 2511.08567) compares weights after RL with weights after other training. The optimiser's settings, all but
-the learning rate, are therefore those of the RL runs; master weights are fp32 and nothing is rounded in training.
+the learning rate, are therefore those of the RL runs, and so is the forward pass (:mod:`rlscape.training.packed`);
+master weights are fp32 and nothing is rounded in training.
 """
 
 import logging
@@ -26,6 +27,7 @@ from rlscape.settings.run import RunSettings
 from rlscape.settings.training import PreferenceSettings, SFTSettings
 from rlscape.tasks.base import Problem
 from rlscape.training.drift import Drift, probes_of
+from rlscape.training.packed import compute_packed
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +216,10 @@ class Counted:
 
 
 def train(trainer: Any, recorder: Recorder) -> TrlRun:
-    """Train to the end, recorded."""
+    """Train to the end, recorded. The trainer's models compute without padding."""
+    for model in (trainer.model, getattr(trainer, "ref_model", None)):
+        if model is not None:
+            compute_packed(model)
     trainer.recorder = recorder
     trainer.add_callback(recorder)
     trainer.remove_callback(PrinterCallback)  # a line per step would hide the log

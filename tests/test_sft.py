@@ -89,6 +89,16 @@ def test_divergences_only_where_they_are_asked_for(base, tmp_path):
     assert "x" in run.metrics[-1] and "kl_step" not in run.updates[-1]
 
 
+def test_the_loss_is_the_mean_over_the_tokens_of_all_completions(base, tmp_path):
+    run = train(base, tmp_path, changed(steps=1, sequences_per_step=len(PROBLEMS)))
+    model, values = load_model(base), []
+    for prompt, completion in reference_traces(PROBLEMS):
+        logits = model(torch.tensor([[*prompt, *completion]])).logits[0].detach()
+        predicted = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        values.append(-predicted.gather(-1, torch.tensor(completion)[:, None]))
+    assert run.updates[0]["loss"] == pytest.approx(float(torch.cat(values).mean()), rel=1e-6)
+
+
 def test_snapshots_of_the_evaluations_after_the_first(trained):
     assert list(trained.snapshots) == [3, 6]
     for name, values in trained.model.state_dict().items():

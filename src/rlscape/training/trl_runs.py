@@ -1,7 +1,8 @@
 """What the runs that ``trl`` trains have in common: the optimiser, the model's own samples, and what is recorded.
 
 P2 (arXiv 2511.08567) compares weights after RL with weights after other training. The optimiser's settings, all but
-the learning rate, are therefore those of the RL runs; master weights are fp32 and nothing is rounded in training.
+the learning rate, are therefore those of the RL runs, and so is the forward pass (:mod:`rlscape.training.packed`);
+master weights are fp32 and nothing is rounded in training.
 """
 
 import logging
@@ -26,6 +27,7 @@ from rlscape.settings.run import RunSettings
 from rlscape.settings.training import PreferenceSettings, SFTSettings
 from rlscape.tasks.base import Problem
 from rlscape.training.drift import Drift, probes_of
+from rlscape.training.packed import compute_packed
 
 logger = logging.getLogger(__name__)
 
@@ -149,23 +151,24 @@ class Recorder(TrainerCallback):
         self.latest_tokens = 0
         """Completion tokens of the current step."""
         self.flops_per_token = flops_per_token
-        start = as_decoder(model)
-        self.active_parameters = start.active_parameters
-        self.drift = Drift(start, probes_of(settings))
+        self.decoder = as_decoder(model)
+        """A copy of the model as it was when it was last measured."""
+        self.active_parameters = self.decoder.active_parameters
+        self.drift = Drift(self.decoder, probes_of(settings))
         self.distances: dict[str, float] = {}
         self.started = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._evaluate(0, as_decoder(self.run.model))
+        self._evaluate(0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.tokens_trained += self.latest_tokens
         step = state.global_step
         if self.drift.probes or step in self.evaluation_steps:
-            decoder = as_decoder(self.run.model)
-            self.distances = self.drift.measure(decoder)
+            self.decoder.load_state_dict(self.run.model.state_dict())
+            self.distances = self.drift.measure(self.decoder)
             if step in self.evaluation_steps:
-                self._evaluate(step, decoder)
+                self._evaluate(step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """After each step, append a row to ``updates``, the future ``updates.parquet``.
@@ -181,7 +184,8 @@ class Recorder(TrainerCallback):
             measured = {"loss": logs["loss"], "gradient_norm": logs["grad_norm"]}
             self.run.updates.append(row | measured | self.distances)
 
-    def _evaluate(self, step: int, decoder: Decoder) -> None:
+    def _evaluate(self, step: int) -> None:
+        decoder = self.decoder
         flops = self.active_parameters * (2 * self.tokens_generated + self.flops_per_token * self.tokens_trained)
         position = {
             "step": step,
@@ -212,7 +216,10 @@ class Counted:
 
 
 def train(trainer: Any, recorder: Recorder) -> TrlRun:
-    """Train to the end, recorded."""
+    """Train to the end, recorded. The trainer's models compute without padding."""
+    for model in (trainer.model, getattr(trainer, "ref_model", None)):
+        if model is not None:
+            compute_packed(model)
     trainer.recorder = recorder
     trainer.add_callback(recorder)
     trainer.remove_callback(PrinterCallback)  # a line per step would hide the log

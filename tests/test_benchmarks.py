@@ -10,6 +10,9 @@ import pytest
 from safetensors.torch import load_file
 
 from benchmarks import coverage, diff_memory, rl_step
+from rlscape.catalogue import load_scale
+from rlscape.kernels.library import kernels_in_use
+from rlscape.models.build import build_model, save_model
 from tests.test_pipeline_benchmark import write_recording
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +45,7 @@ def test_rl_step_reports_every_contender_and_what_was_run(tmp_path: Path) -> Non
         "max_completion_length": 16,
         "parameters": sum(weights.numel() for weights in base.values()),
         "threads": 1,
+        "kernels": kernels_in_use(),
         "rounds": 2,
     }
     contenders = ["trl", "rlscape", "rlscape_filtered"]
@@ -51,6 +55,23 @@ def test_rl_step_reports_every_contender_and_what_was_run(tmp_path: Path) -> Non
     assert low <= ratio <= high
     first_words = [line.split()[0] for line in rl_step.format_summary(report).splitlines()]
     assert first_words == [*contenders, "ratio_to_trl", "ratio_to_trl_filtered", "generate", "train"]
+
+
+@pytest.mark.more
+def test_rl_step_takes_a_checkpoint_directory_of_any_supported_architecture(tmp_path: Path) -> None:
+    for architecture in ("llama", "qwen3_moe"):
+        experts = {"experts": 4, "experts_per_token": 2} if architecture == "qwen3_moe" else {}
+        settings = load_scale(SMOKE).bases["dense"].model.changed(architecture=architecture, **experts)
+        save_model(build_model(settings, seed=0), tmp_path / architecture)
+        arguments = ("--config", SMOKE, "--base", architecture, "--prompts", 2, "--rounds", 2)
+        report = report_of("rl_step.py", *arguments, directory=tmp_path)
+        assert report["setting"]["base"] == architecture and report["ratio_to_trl"] > 0
+    refused = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "rl_step.py"), "--config", str(SMOKE), "--base", "nowhere"],
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2 and "--base nowhere: no checkpoint directory, and" in refused.stderr
 
 
 def test_coverage_reports_verdicts_and_which_intervals_hold_the_truth(tmp_path: Path) -> None:

@@ -189,6 +189,16 @@ def test_what_a_row_computes_does_not_depend_on_its_batch(compiled):
             assert torch.equal(alone.decode(ids[row : row + 1], torch.zeros(1, dtype=torch.long))[0], hidden[row])
 
 
+def test_a_model_that_has_diverged_says_so(compiled):
+    for precision in ("fp32", "bf16"):
+        model = decoder()
+        with torch.no_grad():
+            model.model.layers[0].mlp.down_proj.weight[3, 5] = torch.nan
+            decoding = CompiledDecoding(model.weights(precision), 1, 40)
+            hidden = decoding.decode(torch.tensor([3]), torch.tensor([0]))
+        assert hidden.isnan().all()
+
+
 def test_a_cache_goes_on_from_its_state(compiled):
     with torch.no_grad():
         weights, position = decoder().weights(), torch.tensor([2, 2])

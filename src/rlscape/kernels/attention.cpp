@@ -10,8 +10,8 @@ namespace {
 
 constexpr int64_t BLOCK = 10 * TILE_ROWS;  // queries whose scores are held at a time
 
-thread_local std::vector<float> key_memory, value_memory, query_memory, score_memory, out_memory, slope_memory, key_slope_memory,
-    value_slope_memory, query_slope_memory;
+thread_local std::vector<float> key_memory, value_memory, query_memory, score_memory, out_memory;
+thread_local std::vector<float> slope_memory, key_slope_memory, value_slope_memory, query_slope_memory;
 
 struct Shape {
     int64_t heads, kv_heads, size;
@@ -42,7 +42,7 @@ void gather_columns(const Segment &segment, Shape shape, const float *from, int6
     for (int64_t i = 0; i < shape.size; i++, from += from_row, to += columns) {
         copy_over(from + segment.seen_start, segment.seen_length, to);
         copy_over(from + segment.start, segment.length, to + segment.seen_length);
-        for (int64_t i = segment.keys(); i < columns; i++) to[i] = 0.0f;
+        for (int64_t key = segment.keys(); key < columns; key++) to[key] = 0.0f;
     }
 }
 
@@ -68,8 +68,8 @@ void scatter_add(const Segment &segment, Shape shape, const float *from, float *
 extern "C" {
 
 // segments (n, 4): start, length, seen_start, seen_length. Rows of q and v lie q_row and v_row apart; k_columns
-// (kv_heads, size, rows); out (rows, heads, size); tops and shares (rows, heads), the greatest score
-// and one over the sum of exponentials, are kept for the gradient. Behind k_columns another LANES numbers are read.
+// (kv_heads, size, rows), behind which another LANES numbers are read; out (rows, heads, size); tops and shares (rows,
+// heads), the greatest score and one over the sum of exponentials, are kept for the gradient.
 void attention(int64_t n, const Segment *segments, int64_t total, int64_t heads, int64_t kv_heads, int64_t size,
                const float *q, int64_t q_row, const float *k_columns, const float *v, int64_t v_row, float *out,
                float *tops, float *shares) {
@@ -120,9 +120,9 @@ void attention(int64_t n, const Segment *segments, int64_t total, int64_t heads,
 // The gradients with respect to q, k and v, from that with respect to out; to_k and to_v are zero before.
 void attention_gradient(int64_t n, const Segment *segments, int64_t total, int64_t heads, int64_t kv_heads,
                         int64_t size, const float *q, int64_t q_row, const float *k, int64_t k_row,
-                        const float *k_columns, const float *v_columns, const float *out, const float *tops, const float *shares,
-                        const float *gradient, float *to_q, int64_t to_q_row,
-                        float *to_k, int64_t to_k_row, float *to_v, int64_t to_v_row) {
+                        const float *k_columns, const float *v_columns, const float *out, const float *tops,
+                        const float *shares, const float *gradient, float *to_q, int64_t to_q_row, float *to_k,
+                        int64_t to_k_row, float *to_v, int64_t to_v_row) {
     const Shape shape{heads, kv_heads, size};
     const int64_t shared = shape.shared(), width = shape.width();
     const float scale = 1.0f / std::sqrt(static_cast<float>(size));

@@ -92,7 +92,7 @@ def compiled_file() -> Path:
     """
     sources = sorted(Path(__file__).parent.glob("*.cpp"))
     headers = sorted(Path(__file__).parent.glob("*.h"))
-    digest = hashlib.sha256(" ".join((*FLAGS, _processor())).encode())
+    digest = hashlib.sha256(" ".join((os.environ.get("CXX", ""), *FLAGS, _processor())).encode())
     for source in (*headers, *sources):
         digest.update(source.read_bytes())
     file = _cache_directory() / f"kernels-{digest.hexdigest()[:16]}.so"

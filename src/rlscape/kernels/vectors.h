@@ -68,7 +68,7 @@ inline void tiles(int64_t rows, int64_t depth, Matrix left, const float *right, 
 }
 
 // out (rows, columns) = left (rows, depth) @ right (depth, columns), or += where `add`. The columns are a multiple of
-// LANES; of `right`, PANEL columns at a time lie `right_row` apart from row to row and `right_panel` from panel to panel.
+// LANES; of `right`, PANEL columns at a time lie `right_row` apart from row to row, `right_panel` from panel to panel.
 inline void product(int64_t rows, int64_t columns, int64_t depth, Matrix left, const float *right, int64_t right_row,
                     int64_t right_panel, float *out, int64_t out_row, bool add = false) {
     for (int64_t column = 0; column < columns; column += PANEL, right += right_panel)
@@ -127,8 +127,9 @@ inline float to_bf16(float x) {
     uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
     bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
-    std::memcpy(&x, &bits, sizeof x);
-    return x;
+    float rounded;
+    std::memcpy(&rounded, &bits, sizeof rounded);
+    return x != x ? x : rounded;
 }
 
 inline Vector load(const float *x) { return *reinterpret_cast<const Vector *>(x); }

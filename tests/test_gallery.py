@@ -56,7 +56,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Config:
     write_landscape(config)
     for run in runs_of(config, config.seeds):
         file = results_dir(config) / "runs" / run / "run.json"
-        values = {"provenance": {"commit": "c0ffee"}, "claims_sha256": "abc", "wall_seconds": 900.0}
+        values = {
+            "provenance": {"commit": "c0ffee"},
+            "kernels": "compiled",
+            "claims_sha256": "abc",
+            "wall_seconds": 900.0,
+        }
         write_json(file, (read_json(file) if file.exists() else {}) | values)
     for figure in figures_of(config):
         plot_figure(figure.target, config, figures_dir(config) / figure.paper / figure.stem)
@@ -123,6 +128,7 @@ def test_gallery_holds_figures_their_origin_and_verdicts(finished: Config, recor
             assert (recorded / "smoke" / copied).read_bytes() == (figures_dir(finished) / copied).read_bytes()
     summary = read_json(recorded / "smoke" / "off_principals" / "run.json")
     assert summary["scale"] == "smoke"
+    assert summary["kernels"] == ["compiled"]
     assert summary["provenance"] == [{"commit": "c0ffee"}] and summary["claims_sha256"] == ["abc"]
     runs = set(runs_of(finished, [arm for arm in finished.seeds if ARMS[arm].paper == "off_principals"]))
     assert set(summary["runs"]) == runs and {"rlvr-s1", "rlvr_intervened-s0"} <= runs

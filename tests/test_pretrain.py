@@ -190,7 +190,7 @@ def test_run_is_bitwise_reproducible_and_on_the_bf16_grid(tmp_path):
     start = build_model(BASE.model, SETTINGS.seed)
     assert not torch.equal(model.lm_head.weight, start.lm_head.weight)
     record = json.loads((tmp_path / "first" / "base.json").read_text())
-    assert record.keys() == {"settings", "provenance", "loss", "wall_seconds"}
+    assert record.keys() == {"settings", "kernels", "provenance", "loss", "wall_seconds"}
     assert BaseSettings.model_validate(record["settings"]["base"]) == BASE
     assert record["settings"]["tasks"].keys() == {"math"}
     assert 0 < record["loss"] < np.log(64)

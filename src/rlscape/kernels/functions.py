@@ -3,6 +3,9 @@
 What they compute is said in :mod:`rlscape.models.functions` and :mod:`rlscape.rl.packing`, which call them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -15,9 +18,26 @@ MOST_LANES = 16
 """No processor's vectors are wider."""
 
 
-def has_kernels(x: Tensor) -> bool:
-    """Whether the compiled functions take tensors such as ``x``."""
-    return x.dtype == torch.float32 and x.device.type == "cpu" and library() is not None
+_left_to_torch = ContextVar("_left_to_torch", default=False)
+
+
+@contextmanager
+def left_to_torch() -> Iterator[None]:
+    """Leave everything to torch's own operations, the only ones that :mod:`torch.func` sees through."""
+    token = _left_to_torch.set(True)
+    try:
+        yield
+    finally:
+        _left_to_torch.reset(token)
+
+
+def has_kernels(*arguments: Any) -> bool:
+    """Whether the compiled functions take such arguments: fp32 tensors on the CPU, and nothing that stands for one."""
+    return (
+        library() is not None
+        and not _left_to_torch.get()
+        and all(isinstance(x, Tensor) and x.dtype == torch.float32 and x.device.type == "cpu" for x in arguments)
+    )
 
 
 def fits_lanes(*sizes: int) -> bool:

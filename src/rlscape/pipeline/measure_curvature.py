@@ -15,6 +15,7 @@ from rlscape.geometry.checkpoints import stream_pair
 from rlscape.geometry.curvature import Logits
 from rlscape.geometry.curvature import measure_curvature as along_directions
 from rlscape.geometry.measure import BaseMatrix
+from rlscape.kernels.functions import left_to_torch
 from rlscape.models.build import load_decoder
 from rlscape.models.decoder import Decoder
 from rlscape.pipeline.entry import run
@@ -35,7 +36,8 @@ class _Policy(nn.Module):
         self.batch = Packing(prompts, completions, torch.arange(len(ordered)))
 
     def forward(self) -> Tensor:
-        hidden = self.decoder.weights().hidden_states(self.batch.ids, self.batch.positions, self.batch.attend)
+        with left_to_torch():
+            hidden = self.decoder.weights().hidden_states(self.batch.ids, self.batch.positions, self.batch.attend)
         return hidden[self.batch.sources] @ self.decoder.lm_head.weight.T
 
 

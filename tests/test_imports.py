@@ -1,10 +1,12 @@
 """The dependency lists of rules: everything that a module imports, and nothing else."""
 
+import gc
 from pathlib import Path
 
 import pytest
 
 from rlscape.imports import source_files
+from tests.entries import run_entry
 
 
 @pytest.fixture
@@ -55,3 +57,24 @@ def test_training_knows_nothing_of_figures_and_measurements(repository: Path) ->
     files = source_files(root, ["pipeline.train"], leave_out=["training.masks"])
     assert not {file.parent.name for file in files} & {"figures", "scaling"}
     assert {file.stem for file in files if file.parent.name == "geometry"} == {"__init__", "sparsity"}
+
+
+def test_what_is_compiled_counts_with_the_module_beside_it(package: Path) -> None:
+    for name in ("inner/fast.cpp", "inner/fast.h", "inner/notes.md"):
+        (package / name).write_text("")
+    assert names(package, "b", "inner.deep")[-3:] == ["inner/deep.py", "inner/fast.cpp", "inner/fast.h"]
+    assert "inner/fast.cpp" not in names(package, "unused", leave_out=("a",))
+
+
+def test_a_job_collects_garbage_once_its_modules_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    collecting = []
+
+    def rule() -> None:
+        collecting.append(gc.isenabled())
+
+    gc.disable()
+    try:
+        run_entry(rule, monkeypatch)
+    finally:
+        gc.enable()
+    assert collecting == [True]

@@ -4,6 +4,7 @@ A rule's module has one function whose parameters are its options, and ends in `
 """
 
 import argparse
+import gc
 import inspect
 import logging
 import sys
@@ -26,6 +27,9 @@ def run(rule: Callable[..., None]) -> None:
     A parameter of type ``Path``, ``str`` or ``int`` takes such a word, ``list[Path]`` several, any other type JSON. A
     parameter with a default may be left out.
     """
+    if not gc.isenabled():  # the package's __init__.py says why
+        gc.freeze()
+        gc.enable()
     parser = argparse.ArgumentParser(description=rule.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = get_type_hints(rule, include_extras=True)
     for name, parameter in inspect.signature(rule).parameters.items():

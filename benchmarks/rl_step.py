@@ -302,7 +302,7 @@ def main() -> None:
             "max_completion_length": settings.rl.thinking_tokens + settings.rl.answer_tokens,
             "parameters": sum(parameter.numel() for parameter in ours.model.parameters()),
             "threads": arguments.threads,
-            "kernels": kernels_in_use(),
+            "kernels": kernels_in_use("cpu"),
             "rounds": arguments.rounds,
         },
         "seconds": {name: [round(value, 4) for value in times] for name, times in seconds.items()},

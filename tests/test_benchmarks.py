@@ -45,7 +45,7 @@ def test_rl_step_reports_every_contender_and_what_was_run(tmp_path: Path) -> Non
         "max_completion_length": 16,
         "parameters": sum(weights.numel() for weights in base.values()),
         "threads": 1,
-        "kernels": kernels_in_use(),
+        "kernels": kernels_in_use("cpu"),
         "rounds": 2,
     }
     contenders = ["trl", "rlscape", "rlscape_filtered"]

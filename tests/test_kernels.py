@@ -199,6 +199,29 @@ def test_a_model_that_has_diverged_says_so(compiled):
         assert hidden.isnan().all()
 
 
+def test_nor_does_what_the_perceptron_makes_of_it(compiled):
+    torch.manual_seed(0)
+    hidden, size = 3 * compiled.lanes(), 5 * compiled.lanes()
+    x, gate_up, down = torch.randn(130, hidden), torch.randn(2 * size, hidden), torch.randn(hidden, size)
+    together = functions.GatedPerceptron.apply(x, gate_up, down)
+    for rows in (1, 2, 3, 4, 5, 7, 13):
+        assert torch.equal(functions.GatedPerceptron.apply(x[:rows], gate_up, down), together[:rows])
+
+
+@pytest.mark.parametrize(("token", "position", "slot"), [(64, 0, 0), (-1, 0, 0), (3, 64, 0), (3, 0, 2)])
+def test_what_is_out_of_range_is_refused(compiled, token, position, slot):
+    with torch.no_grad():
+        weights = decoder().weights()
+        assert weights.config.vocab_size == 64
+        decoding = CompiledDecoding(weights, 2, 40)
+        with pytest.raises(IndexError, match="out of range: the model has 64 tokens, the cache 2 rows of"):
+            decoding._forward(torch.tensor([token]), torch.tensor([position]), torch.tensor([slot]))
+
+
+def test_a_model_in_double_precision_is_left_to_torch(compiled):
+    assert isinstance(make_decoding(decoder().double().weights(), 2, 8), TorchDecoding)
+
+
 def test_a_cache_goes_on_from_its_state(compiled):
     with torch.no_grad():
         weights, position = decoder().weights(), torch.tensor([2, 2])
@@ -222,7 +245,7 @@ def test_more_positions_than_the_model_has_are_refused():
 
 
 def in_a_process(environment, cache: Path) -> subprocess.CompletedProcess:
-    code = "import logging; logging.basicConfig(); from rlscape.kernels.library import kernels_in_use as k; print(k())"
+    code = "from rlscape.kernels.library import kernels_in_use as used; print(used('cpu'))"
     variables = {"PATH": "", "HOME": str(cache), "XDG_CACHE_HOME": str(cache)} | environment
     return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
 
@@ -238,6 +261,12 @@ def test_without_a_compiler_torch_is_used_with_one_line_that_says_why(tmp_path):
         ({"RLSCAPE_KERNELS": "compiled"}, "RLSCAPE_KERNELS=compiled: no C.. compiler"),
         ({"RLSCAPE_KERNELS": "fast"}, "RLSCAPE_KERNELS=fast: use auto, compiled or torch"),
         ({"RLSCAPE_KERNELS": "compiled", "CXX": "/bin/false"}, "/bin/false.* failed"),
+        ({"RLSCAPE_KERNELS": "compiled", "CXX": "no-such-compiler -m64"}, "there is no no-such-compiler"),
+        ({"RLSCAPE_KERNELS": "compiled", "CXX": "g++ '"}, "CXX=g.. ': No closing quotation"),
+        (
+            {"RLSCAPE_KERNELS": "compiled", "CXX": "/bin/true", "XDG_CACHE_HOME": "/proc"},
+            "/proc/rlscape: .*set XDG_CACHE_HOME to a directory that can be written",
+        ),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_refused(environment, message, tmp_path):
@@ -248,8 +277,9 @@ def test_a_wish_that_cannot_be_met_is_refused(environment, message, tmp_path):
 
 def test_the_library_is_compiled_once_and_loaded_by_the_next_process(compiled, tmp_path):
     compiler = {"PATH": os.environ["PATH"]}
-    assert in_a_process(compiler, tmp_path).stdout == "compiled\n"
+    made = in_a_process(compiler, tmp_path).stdout
+    assert re.fullmatch("compiled-[0-9a-f]{12}\n", made)
     (file,) = tmp_path.rglob("*.so")
     stamp = file.stat().st_mtime_ns
-    assert in_a_process({"PATH": ""}, tmp_path).stdout == "compiled\n"
+    assert in_a_process({"PATH": ""}, tmp_path).stdout == made
     assert file.stat().st_mtime_ns == stamp

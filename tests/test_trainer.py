@@ -10,7 +10,6 @@ import torch
 
 from rlscape.catalogue import resolve_run
 from rlscape.errors import CheckpointError, KernelError
-from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import as_decoder, build_model, save_model
 from rlscape.rl import trainer as trainer_module
 from rlscape.rl.losses import policy_loss
@@ -121,10 +120,15 @@ def test_a_run_killed_at_twenty_random_points_equals_the_uninterrupted_one(base,
 def test_a_run_does_not_go_on_with_other_kernels(base, tmp_path, monkeypatch):
     checkpoint = tmp_path / "checkpoint.pt"
     trainer = make_trainer(settings_of("scalerl"), copy.deepcopy(base))
-    trainer.save_checkpoint(checkpoint)
-    monkeypatch.setattr(trainer, "kernels", "others")
-    with pytest.raises(KernelError, match=f"started with {kernels_in_use()} .*set RLSCAPE_KERNELS={kernels_in_use()}"):
-        trainer.load_checkpoint(checkpoint)
+    for started, now, remedy in (
+        ("torch", "compiled-1", "set RLSCAPE_KERNELS=torch to go on, or delete it"),
+        ("compiled-1", "compiled-2", "go on where it started, or delete it"),
+    ):
+        monkeypatch.setattr(trainer, "kernels", started)
+        trainer.save_checkpoint(checkpoint)
+        monkeypatch.setattr(trainer, "kernels", now)
+        with pytest.raises(KernelError, match=rf"other kernels \({started}\) than .* \({now}\); {remedy}"):
+            trainer.load_checkpoint(checkpoint)
 
 
 def test_a_run_does_not_go_on_from_the_checkpoint_of_another_base(tmp_path):

@@ -28,7 +28,7 @@ def describe_runs(config: Config, paper: Paper) -> dict[str, Any]:
         "scale": config.scale,
         "config": config.model_dump(mode="json"),
         "provenance": _distinct(record["provenance"] for record in records.values()),
-        "kernels": _distinct(record["kernels"] for record in records.values()),
+        "kernels": _distinct(record.get("kernels", "torch") for record in records.values()),
         "claims_sha256": _distinct(record["claims_sha256"] for record in records.values()),
         "core_hours": sum(record["wall_seconds"] for record in records.values()) / 3600,
         "runs": {run: {"wall_seconds": record["wall_seconds"]} for run, record in records.items()},

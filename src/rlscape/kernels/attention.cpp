@@ -77,6 +77,7 @@ void attention(int64_t n, const Segment *segments, int64_t total, int64_t heads,
     const int64_t shared = shape.shared(), width = shape.width();
     const float scale = 1.0f / std::sqrt(static_cast<float>(size));
     for (const Segment *segment = segments; segment < segments + n; segment++) {
+        if (!segment->length) continue;
         const int64_t columns = padded(segment->keys(), LANES);
         float *keys = scratch(key_memory, size * columns + LANES), *values = scratch(value_memory, columns * width);
         float *queries = scratch(query_memory, BLOCK * width), *scores = scratch(score_memory, BLOCK * columns);
@@ -127,6 +128,7 @@ void attention_gradient(int64_t n, const Segment *segments, int64_t total, int64
     const int64_t shared = shape.shared(), width = shape.width();
     const float scale = 1.0f / std::sqrt(static_cast<float>(size));
     for (const Segment *segment = segments; segment < segments + n; segment++) {
+        if (!segment->length) continue;
         const int64_t columns = padded(segment->keys(), LANES);
         float *key_columns = scratch(key_memory, (size + width) * columns + LANES);
         float *keys = key_columns + size * columns + LANES;

@@ -21,7 +21,8 @@ struct LayerWeights {
 
 struct DecoderWeights {
     int64_t layers, hidden, intermediate, heads, kv_heads, size;
-    int64_t pages;    // of a slot, each of PANEL positions
+    int64_t slots, pages;  // pages of a slot, each of PANEL positions
+    int64_t vocabulary;
     int64_t rounded;  // whether everything that a bf16 model would store is rounded
     float epsilon;
     const float *embedding, *norm, *cosine, *sine;
@@ -171,10 +172,17 @@ void forward(const DecoderWeights &model, int64_t rows, const int64_t *ids, cons
 extern "C" {
 
 // The head's inputs `out` (rows, hidden) of tokens `ids` at `positions` of `slots`, whose keys and values are written
-// first. Rows of one slot must not miss a position before theirs.
-void decode(const DecoderWeights *model, int64_t rows, const int64_t *ids, const int64_t *positions,
-            const int64_t *slots, float *out) {
+// first. Rows of one slot must not miss a position before theirs. Returns 1, and does nothing, where there is no such
+// token, position or slot.
+int64_t decode(const DecoderWeights *model, int64_t rows, const int64_t *ids, const int64_t *positions,
+               const int64_t *slots, float *out) {
+    const auto within = [](int64_t value, int64_t end) { return 0 <= value && value < end; };
+    for (int64_t row = 0; row < rows; row++)
+        if (!within(ids[row], model->vocabulary) || !within(positions[row], model->pages * PANEL) ||
+            !within(slots[row], model->slots))
+            return 1;
     (model->rounded ? forward<true> : forward<false>)(*model, rows, ids, positions, slots, out);
+    return 0;
 }
 
 // Overwrite the first `length` positions of slots `targets` (n,), each with those of its one of `sources`, in order.

@@ -21,7 +21,7 @@ class DecoderWeights(ctypes.Structure):
 
     _fields_ = [
         *((name, INTEGER) for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "size")),
-        *((name, INTEGER) for name in ("pages", "rounded")),
+        *((name, INTEGER) for name in ("slots", "pages", "vocabulary", "rounded")),
         ("epsilon", ctypes.c_float),
         *((name, POINTER) for name in ("embedding", "norm", "cosine", "sine")),
         ("layer", ctypes.POINTER(LayerWeights)),

@@ -14,10 +14,6 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from rlscape.kernels.library import library
 
-MOST_LANES = 16
-"""No processor's vectors are wider."""
-
-
 _left_to_torch = ContextVar("_left_to_torch", default=False)
 
 
@@ -54,7 +50,7 @@ def _call(name: str, *arguments: Any) -> None:
 class RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        x = x.contiguous()
+        x, weight = x.contiguous(), weight.contiguous()
         y, scales = torch.empty_like(x), x.new_empty(x.shape[:-1])
         _call("rms_norm", scales.numel(), x.shape[-1], x, weight, epsilon, y, scales)
         ctx.save_for_backward(x, weight, scales)
@@ -97,6 +93,7 @@ class NormRotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, cosine: Tensor, sine: Tensor, epsilon: float) -> Tensor:
         x, y, scales = _heads(x), x.new_empty(x.shape), x.new_empty(x.shape[:-1])
+        weight, cosine, sine = weight if weight is None else weight.contiguous(), cosine.contiguous(), sine.contiguous()
         _call("norm_rotate", *x.shape, x, x.stride(0), weight, cosine, sine, epsilon, y, scales)
         ctx.save_for_backward(x, weight, cosine, sine, scales)
         return y
@@ -151,7 +148,9 @@ def _rows(x: Tensor) -> tuple[Tensor, int]:
 
 def _columns(x: Tensor) -> Tensor:
     """``x`` (T, heads, d) as (heads * d, T), and room for a vector behind it."""
-    columns = x.new_empty(x.numel() + MOST_LANES)
+    compiled = library()
+    assert compiled is not None
+    columns = x.new_empty(x.numel() + compiled.lanes())
     columns[: x.numel()].view(-1, len(x)).copy_(x.flatten(1).T)
     return columns
 

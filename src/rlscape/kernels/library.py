@@ -1,7 +1,8 @@
 """Compiles the C++ files beside this module at first use, keeps the library for the next process, and loads it.
 
 ``RLSCAPE_KERNELS`` decides: ``compiled``, ``torch``, or ``auto`` (the default), which is compiled where there is a
-compiler. Both compute the same up to the order of sums, so a run records which one it used.
+compiler (the one that ``CXX`` names, or the first of :data:`COMPILERS`). All compute the same up to the order of sums,
+so a run records what it used. Libraries are kept in ``$XDG_CACHE_HOME/rlscape``, by default ``~/.cache/rlscape``.
 """
 
 import ctypes
@@ -14,20 +15,22 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
 
-from rlscape.errors import KernelError
-from rlscape.files import atomic
+from rlscape.errors import KernelError, fail_clearly
 
 log = logging.getLogger(__name__)
 
-Kernels = Literal["compiled", "torch"]
 SWITCH = "RLSCAPE_KERNELS"
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
-    *("-std=c++17", "-O3", "-fopenmp-simd", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC"),
-    "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native",
+    *("-std=c++17", "-O3", "-fopenmp-simd", "-fno-fast-math", "-fno-math-errno", "-ffp-contract=fast"),
+    *("-shared", "-fPIC"),
 )
+PROCESSOR_FLAG = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+GCC_FLAG = "--param=avoid-fma-max-bits=0"
+"""Tuned for some x86 processors, GCC multiplies and adds in two steps where a sum is alone and in one where there are
+several, so that a row's result would depend on its batch."""
 SIGNATURES = {
     "rms_norm": "nnppfpp",
     "rms_norm_gradient": "nnpppppp",
@@ -47,9 +50,11 @@ SIGNATURES = {
 TYPES = {"n": ctypes.c_int64, "f": ctypes.c_float, "p": ctypes.c_void_p}
 
 
-def kernels_in_use(device: str = "cpu") -> Kernels:
-    """Which of both this process computes with on a device."""
-    return "torch" if device != "cpu" or library() is None else "compiled"
+def kernels_in_use(device: str) -> str:
+    """What this process computes with on a device: ``torch``, or ``compiled-`` and a digest of the library."""
+    if device != "cpu" or library() is None:
+        return "torch"
+    return f"compiled-{hashlib.sha256(compiled_file().read_bytes()).hexdigest()[:12]}"
 
 
 @cache
@@ -66,7 +71,7 @@ def library() -> ctypes.CDLL | None:
         case "auto" | "compiled":
             try:
                 return _load(compiled_file())
-            except (KernelError, OSError, RuntimeError) as error:
+            except (KernelError, OSError) as error:
                 if wanted == "compiled":
                     raise KernelError(f"{SWITCH}=compiled: {error}") from None
                 log.warning("the engine's kernels are not compiled, torch is used instead: %s", error)
@@ -92,23 +97,45 @@ def compiled_file() -> Path:
     """
     sources = sorted(Path(__file__).parent.glob("*.cpp"))
     headers = sorted(Path(__file__).parent.glob("*.h"))
-    digest = hashlib.sha256(" ".join((os.environ.get("CXX", ""), *FLAGS, _processor())).encode())
+    digest = hashlib.sha256(
+        " ".join((os.environ.get("CXX", ""), *FLAGS, PROCESSOR_FLAG, GCC_FLAG, _processor())).encode()
+    )
     for source in (*headers, *sources):
         digest.update(source.read_bytes())
-    file = _cache_directory() / f"kernels-{digest.hexdigest()[:16]}.so"
+    directory = _cache_directory()
+    file = directory / f"kernels-{digest.hexdigest()[:16]}.so"
     if not file.exists():
-        compiler = _compiler()
-        with atomic(file) as temporary:
-            command = [*compiler, *FLAGS, "-o", str(temporary), *map(str, sources)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise KernelError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            # A directory of its own: processes of several machines may share the cache.
+            with TemporaryDirectory(dir=directory) as scratch:
+                os.replace(_compile(sources, Path(scratch) / file.name), file)
+        except OSError as error:
+            raise KernelError(f"{directory}: {error}; set XDG_CACHE_HOME to a directory that can be written") from None
     return file
 
 
+def _compile(sources: list[Path], output: Path) -> Path:
+    compiler = _compiler()
+    command = [*compiler, *FLAGS, PROCESSOR_FLAG, "-o", str(output), *map(str, sources)]
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True).stdout
+    if "Free Software Foundation" in version and platform.machine() == "x86_64":
+        command.append(GCC_FLAG)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise KernelError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
+    return output
+
+
 def _compiler() -> list[str]:
-    if given := os.environ.get("CXX"):
-        return shlex.split(given)
+    if given := os.environ.get("CXX", "").strip():
+        try:
+            words = shlex.split(given)
+        except ValueError as error:
+            raise KernelError(f"CXX={given}: {error}") from None
+        if not shutil.which(words[0]):
+            raise KernelError(f"CXX={given}: there is no {words[0]}")
+        return words
     for name in COMPILERS:
         if shutil.which(name):
             return [name]
@@ -116,7 +143,7 @@ def _compiler() -> list[str]:
 
 
 def _cache_directory() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlscape"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "rlscape"
 
 
 def _processor() -> str:
@@ -130,4 +157,4 @@ def _processor() -> str:
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(message)s")
-    print(f"kernels: {kernels_in_use()}")
+    fail_clearly(lambda: print(f"kernels: {kernels_in_use('cpu')}"))

@@ -78,7 +78,7 @@ inline void product(int64_t rows, int64_t columns, int64_t depth, Matrix left, c
             tiles<1>(rows, depth, left, right, right_row, out + column, out_row, add);
 }
 
-// Branch-free, for loops over vectors; within 2 units in the last place, finite, and 0 where it is less than 1e-37.
+// Branch-free, for loops over vectors; within a unit in the last place, at most 1e38, and 0 below -87.
 inline float exponential(float argument) {
     const float x = argument < -87.0f ? -87.0f : (argument > 88.0f ? 88.0f : argument);
     const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, in the low bits

@@ -13,7 +13,7 @@ from typing import Any, Literal, assert_never
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from rlscape.errors import CheckpointError
@@ -52,7 +52,7 @@ class DecoderConfig(BaseModel):
     num_hidden_layers: int
     num_attention_heads: int
     num_key_value_heads: int
-    head_dim: int
+    head_dim: int = Field(multiple_of=2)
     rms_norm_eps: float
     rope_parameters: RopeParameters
     max_position_embeddings: int
@@ -62,6 +62,14 @@ class DecoderConfig(BaseModel):
     tie_word_embeddings: Literal[False] = False
     sliding_window: int | None = None
     """Never reached: sequences are shorter."""
+
+    @field_validator("num_key_value_heads")
+    @classmethod
+    def _shared_evenly(cls, value: int, info: ValidationInfo) -> int:
+        heads = info.data.get("num_attention_heads", value)
+        if value < 1 or heads % value:
+            raise ValueError(f"num_attention_heads ({heads}) is not a multiple of it")
+        return value
 
     @property
     def qk_norms(self) -> bool:

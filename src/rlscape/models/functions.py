@@ -52,7 +52,7 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         x: (..., d).
         weight: (d,), or any shape that ``x``'s last dimensions have.
     """
-    if weight.dim() == 1 and kernels.has_kernels(x):
+    if weight.dim() == 1 and kernels.has_kernels(x, weight):
         return kernels.RMSNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
     if not torch.is_grad_enabled():
         return _normalised(x, epsilon)[0].mul_(weight)
@@ -87,7 +87,8 @@ def norm_rotate(
     x: Tensor, weight: Tensor | None, cosine: Tensor, sine: Tensor, epsilon: float, keep: Keep = unchanged
 ) -> Tensor:
     """:func:`rms_norm`, unless ``weight`` is None, and :func:`rotate` of ``x`` (T, heads, d); ``keep`` after either."""
-    if keep is unchanged and kernels.has_kernels(x):
+    given = (x, cosine, sine) if weight is None else (x, weight, cosine, sine)
+    if keep is unchanged and kernels.has_kernels(*given):
         return kernels.NormRotate.apply(x, weight, cosine, sine, epsilon)  # type: ignore[no-any-return]
     if weight is not None:
         x = keep(rms_norm(x, weight, epsilon))

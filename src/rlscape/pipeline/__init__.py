@@ -9,5 +9,5 @@ import sys
 
 if sys.argv[0] == "-m":
     # A job starts. What its modules make stays, and looking through it again and again takes a fifth of the start;
-    # entry.run turns collection on.
+    # entry.collect_garbage turns collection on.
     gc.disable()

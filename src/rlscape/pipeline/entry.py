@@ -27,9 +27,7 @@ def run(rule: Callable[..., None]) -> None:
     A parameter of type ``Path``, ``str`` or ``int`` takes such a word, ``list[Path]`` several, any other type JSON. A
     parameter with a default may be left out.
     """
-    if not gc.isenabled():  # the package's __init__.py says why
-        gc.freeze()
-        gc.enable()
+    collect_garbage()
     parser = argparse.ArgumentParser(description=rule.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = get_type_hints(rule, include_extras=True)
     for name, parameter in inspect.signature(rule).parameters.items():
@@ -59,6 +57,13 @@ def run(rule: Callable[..., None]) -> None:
         rule(**values)
 
     fail_clearly(call)
+
+
+def collect_garbage() -> None:
+    """From now on, but for what the modules of a job have made: the package's ``__init__.py`` says why."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _not_none(kind: Any) -> Any:

@@ -9,10 +9,12 @@ from rlscape.claims import load_register
 from rlscape.errors import fail_clearly
 from rlscape.gallery.recording import record
 from rlscape.gallery.replay import judge, redraw
+from rlscape.pipeline.entry import collect_garbage
 from rlscape.settings.scale import Paper
 
 
 def main() -> None:
+    collect_garbage()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gallery", default=Path("figures/gallery"), type=Path)
     parser.add_argument("--claims", default=Path("config/claims.yaml"), type=Path, help="the register")

@@ -124,7 +124,8 @@ def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output
         "arm": settings.arm,
         "seed": settings.seed,
         "method": settings.method,
-        "kernels": kernels_in_use(device),
+        # What trl trains is sampled and measured on the CPU.
+        "kernels": kernels_in_use(device if settings.method == "rl" else "cpu"),
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         "wall_seconds": time.monotonic() - started,
         "settings": settings.model_dump(mode="json"),

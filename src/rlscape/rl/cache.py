@@ -20,10 +20,7 @@ def untouched_zeros(*shape: int) -> Tensor:
 
 
 class SlotCache:
-    """Preallocated keys and values: (layers, 2, slots, kv_heads, max_length, head_dim).
-
-    Rows may have been written by older weights: after a weight swap the stale entries stay, as in PipelineRL.
-    """
+    """Preallocated keys and values: (layers, 2, slots, kv_heads, max_length, head_dim)."""
 
     def __init__(self, layers: int, slots: int, kv_heads: int, max_length: int, head_dim: int) -> None:
         self.data = untouched_zeros(layers, 2, slots, kv_heads, max_length, head_dim)

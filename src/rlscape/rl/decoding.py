@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rlscape.errors import CheckpointError
 from rlscape.kernels.decoding import DecoderWeights, LayerWeights, padded, panels
+from rlscape.kernels.functions import has_kernels
 from rlscape.kernels.library import library
 from rlscape.models.decoder import DecoderConfig, DenseWeights, MixtureConfig, Weights
 from rlscape.rl.cache import SlotCache, untouched_zeros
@@ -55,8 +56,7 @@ def make_decoding(weights: Weights, slots: int, longest: int) -> Decoding:
             f"sequences may have {longest} tokens, prompt included, but the base model has "
             f"max_position_embeddings: {weights.config.max_position_embeddings}; lower thinking_tokens or answer_tokens"
         )
-    on_cpu = torch.get_default_device().type == "cpu"
-    if on_cpu and library() is not None and not isinstance(weights.config, MixtureConfig):
+    if has_kernels(weights.embedding) and not isinstance(weights.config, MixtureConfig):
         return CompiledDecoding(weights, slots, longest)
     return TorchDecoding(weights, slots, longest)
 
@@ -104,17 +104,17 @@ class CompiledDecoding:
         config = weights.config
         self.pages = padded(longest, self.panel) // self.panel
         page = config.num_key_value_heads * compiled.floats_of_page(config.head_dim)
+        self.slots = slots
         self.cache = untouched_zeros(config.num_hidden_layers, slots, self.pages, page)
         self.load(weights)
 
     def load(self, weights: Weights) -> None:
         config: DecoderConfig = weights.config
-        self.tensors: list[Tensor] = []
-        """What the addresses below point to."""
+        tensors: list[Tensor] = []
 
         def address(x: Tensor) -> int:
-            self.tensors.append(x.contiguous())
-            return self.tensors[-1].data_ptr()
+            tensors.append(x.contiguous())
+            return tensors[-1].data_ptr()
 
         layers = (LayerWeights * config.num_hidden_layers)()
         for index, layer in enumerate(weights.layers):
@@ -129,14 +129,16 @@ class CompiledDecoding:
                 qk_norm=None if layer.qk_norm is None else address(layer.qk_norm),
                 cache=self.cache[index].data_ptr(),
             )
-        self.weights = DecoderWeights(
+        addresses = DecoderWeights(
             layers=config.num_hidden_layers,
             hidden=config.hidden_size,
             intermediate=config.intermediate_size,
             heads=config.num_attention_heads,
             kv_heads=config.num_key_value_heads,
             size=config.head_dim,
+            slots=self.slots,
             pages=self.pages,
+            vocabulary=config.vocab_size,
             rounded=weights.precision == "bf16",
             epsilon=config.rms_norm_eps,
             embedding=address(weights.embedding),
@@ -145,6 +147,7 @@ class CompiledDecoding:
             sine=address(weights.sine),
             layer=layers,
         )
+        self.weights, self.tensors = addresses, tensors  # the first points to the second
         self.hidden_size = config.hidden_size
 
     def prefill(self, contexts: Sequence[Sequence[int]], first_row: int) -> None:
@@ -158,8 +161,13 @@ class CompiledDecoding:
 
     def _forward(self, ids: Tensor, positions: Tensor, rows: Tensor) -> Tensor:
         hidden = torch.empty(len(ids), self.hidden_size)
-        addresses = (tensor.data_ptr() for tensor in (ids, positions, rows, hidden))
-        self.compiled.decode(ctypes.byref(self.weights), len(ids), *addresses)
+        numbers = [tensor.to(torch.int64).contiguous() for tensor in (ids, positions, rows)]
+        addresses = (tensor.data_ptr() for tensor in (*numbers, hidden))
+        if self.compiled.decode(ctypes.byref(self.weights), len(ids), *addresses):
+            raise IndexError(
+                f"a token, a position or a row out of range: the model has {self.weights.vocabulary} tokens, the cache "
+                f"{self.slots} rows of {self.pages * self.panel} positions"
+            )
         return hidden
 
     def move(self, sources: Tensor, targets: Tensor, length: int) -> None:

@@ -1,7 +1,7 @@
 """A training batch without padding and without repeated prompts: tokens end to end, each prompt there once.
 
 All that depends on a token alone (embedding, norms, projections, feed-forward, head) runs over the packed tokens.
-Only attention pads, and within blocks of completions of similar length.
+Only attention pads, and within blocks of completions of similar length; compiled, not even that.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ class Packing:
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Causal attention of every row to its own sequence; shapes as in :data:`rlscape.models.decoder.Attend`."""
-        if kernels.has_kernels(queries):
+        if kernels.has_kernels(queries, keys, values):
             return kernels.Attention.apply(queries, keys, values, self._all_segments)  # type: ignore[no-any-return]
         kv_heads, dimensions = keys.shape[1:]
         # Head-major, so that a gathered block is a batch of matrices as it stands; the queries that share a key
@@ -111,7 +111,8 @@ def _positions(lengths: Tensor) -> Tensor:
 
 def _block(starts: Tensor, lengths: Tensor, seen_starts: Tensor, seen_lengths: Tensor) -> _Block:
     """Segments of consecutive rows from ``starts``, each of which sees all of its ``seen`` rows and its own past."""
-    own, before = torch.arange(int(lengths.max())), torch.arange(int(seen_lengths.max()))
+    device = starts.device
+    own, before = (torch.arange(int(counted.max()), device=device) for counted in (lengths, seen_lengths))
     real, seen = own < lengths[:, None], before < seen_lengths[:, None]
     queries = torch.where(real, starts[:, None] + own, 0)
     keys = torch.cat((torch.where(seen, seen_starts[:, None] + before, 0), queries), 1)
@@ -125,6 +126,6 @@ def _block(starts: Tensor, lengths: Tensor, seen_starts: Tensor, seen_lengths: T
     return _Block(
         queries.flatten(),
         keys.flatten(),
-        torch.zeros(visible.shape).masked_fill_(~visible, -torch.inf),
+        torch.zeros(visible.shape, device=device).masked_fill_(~visible, -torch.inf),
         real.flatten().nonzero()[:, 0],
     )

@@ -343,9 +343,10 @@ class RLTrainer:
         if state["settings"] != self.settings.model_dump_json():
             raise CheckpointError(f"{path}: belongs to a run with other settings; delete it to start again")
         if state["kernels"] != self.kernels:
+            choice = f"set {SWITCH}=torch to go on" if state["kernels"] == "torch" else "go on where it started"
             raise KernelError(
-                f"{path}: the run started with {state['kernels']} kernels, and this process has {self.kernels} ones; "
-                f"set {SWITCH}={state['kernels']} to go on with it, or delete it to start again"
+                f"{path}: the run started with other kernels ({state['kernels']}) than this process has "
+                f"({self.kernels}); {choice}, or delete it to start again"
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

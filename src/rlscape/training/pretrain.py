@@ -161,7 +161,7 @@ def pretrain(base: BaseSettings, tasks: Mapping[str, TaskSettings], output: str 
                 "base": base.model_dump(mode="json"),
                 "tasks": {task: table.model_dump(mode="json") for task, table in tasks.items()},
             },
-            "kernels": kernels_in_use(),
+            "kernels": kernels_in_use(torch.get_default_device().type),
             "provenance": provenance(),
             "loss": float(np.mean(losses[-report_every:])),
             "wall_seconds": time.perf_counter() - started,

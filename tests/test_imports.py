@@ -77,4 +77,5 @@ def test_a_job_collects_garbage_once_its_modules_are_there(monkeypatch: pytest.M
         run_entry(rule, monkeypatch)
     finally:
         gc.enable()
+        gc.unfreeze()
     assert collecting == [True]

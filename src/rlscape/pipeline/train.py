@@ -36,6 +36,8 @@ class Trained:
     """Step -> weights."""
     extra: dict[str, float]
     """For ``run.json``."""
+    kernels: str
+    """What the engine computed with, see :func:`rlscape.kernels.library.kernels_in_use`."""
 
 
 def train_with_rl(settings: RunSettings, base: Path, scratch: Path) -> Trained:
@@ -43,7 +45,8 @@ def train_with_rl(settings: RunSettings, base: Path, scratch: Path) -> Trained:
     from rlscape.training.rl import train_rl
 
     done = train_rl(settings, base, scratch)
-    return Trained(done.model, done.trainer.metrics, done.trainer.updates, done.trainer.snapshots, done.summary)
+    trainer = done.trainer
+    return Trained(done.model, trainer.metrics, trainer.updates, trainer.snapshots, done.summary, trainer.kernels)
 
 
 def train_with_trl(train: Any, settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
@@ -78,7 +81,9 @@ def train_with_trl(train: Any, settings: RunSettings, base: Path, scratch: Path,
 
     done = train(settings, base, scratch, evaluate, device)
     identity = {"run": settings.run, "arm": settings.arm, "seed": settings.seed}
-    return Trained(done.model, [identity | row for row in done.metrics], done.updates, done.snapshots, {})
+    metrics = [identity | row for row in done.metrics]
+    # What is trained on is sampled, and what drifts measured, on the CPU.
+    return Trained(done.model, metrics, done.updates, done.snapshots, {}, kernels_in_use("cpu"))
 
 
 def train_by_method(settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
@@ -124,8 +129,7 @@ def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output
         "arm": settings.arm,
         "seed": settings.seed,
         "method": settings.method,
-        # What trl trains is sampled and measured on the CPU.
-        "kernels": kernels_in_use(device if settings.method == "rl" else "cpu"),
+        "kernels": trained.kernels,
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         "wall_seconds": time.monotonic() - started,
         "settings": settings.model_dump(mode="json"),

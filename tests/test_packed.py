@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from rlscape.models.build import build_model
+from rlscape.models.build import as_decoder, build_model
 from rlscape.settings.base_model import ModelSettings
-from rlscape.training.packed import compute_packed, share_parameters
+from rlscape.training.packed import compute_packed
 
 pytestmark = pytest.mark.training
 
@@ -68,7 +68,7 @@ def test_without_a_mask_nothing_is_padding(models):
 
 def test_parameters_keep_their_names_and_are_shared():
     model = build_model(SETTINGS, seed=0)
-    shared = dict(share_parameters(model).named_parameters())
+    shared = dict(as_decoder(model, shared=True).named_parameters())
     own = dict(model.named_parameters())
     assert own.keys() == shared.keys()
     assert all(own[name] is shared[name] for name in own)

@@ -46,15 +46,30 @@ void gather_columns(const Segment &segment, Shape shape, const float *from, int6
     }
 }
 
-// Queries `first` to `last` of one key head, counted over tokens and the heads that share it, as rows (width,).
-void gather_queries(const Segment &segment, Shape shape, const float *from, int64_t from_row, int64_t first,
-                    int64_t last, float *to) {
-    for (int64_t query = first; query < last; query++, to += shape.width()) {
-        const float *row = from + (segment.start + query / shape.shared()) * from_row;
-        std::copy_n(row + query % shape.shared() * shape.size, shape.size, to);
-        std::fill(to + shape.size, to + shape.width(), 0.0f);
+// Queries `first` to `last` of a segment's key head, counted over tokens and the heads that share it.
+struct Queries {
+    const Segment &segment;
+    Shape shape;
+    int64_t head, first, last;
+    int64_t rows() const { return last - first; }
+    int64_t token(int64_t row) const { return segment.start + (first + row) / shape.shared(); }
+    int64_t query_head(int64_t row) const { return head * shape.shared() + (first + row) % shape.shared(); }
+    int64_t visible(int64_t row) const { return segment.seen_length + token(row) - segment.start + 1; }
+    // Of (rows, heads) values, and of heads (size,) in rows that lie `stride` apart.
+    int64_t at(int64_t row) const { return token(row) * shape.heads + query_head(row); }
+    int64_t offset(int64_t row, int64_t stride) const { return token(row) * stride + query_head(row) * shape.size; }
+    // As rows (width,), the rest of the width zero.
+    void gather(const float *from, int64_t stride, float *to) const {
+        for (int64_t row = 0; row < rows(); row++, to += shape.width()) {
+            std::copy_n(from + offset(row, stride), shape.size, to);
+            std::fill(to + shape.size, to + shape.width(), 0.0f);
+        }
     }
-}
+    void scatter(const float *from, float *to, int64_t stride) const {
+        for (int64_t row = 0; row < rows(); row++)
+            std::copy_n(from + row * shape.width(), shape.size, to + offset(row, stride));
+    }
+};
 
 void scatter_add(const Segment &segment, Shape shape, const float *from, float *to, int64_t to_row) {
     for (int64_t key = 0; key < segment.keys(); key++, from += shape.width()) {
@@ -74,7 +89,7 @@ void attention(int64_t n, const Segment *segments, int64_t total, int64_t heads,
                const float *q, int64_t q_row, const float *k_columns, const float *v, int64_t v_row, float *out,
                float *tops, float *shares) {
     const Shape shape{heads, kv_heads, size};
-    const int64_t shared = shape.shared(), width = shape.width();
+    const int64_t width = shape.width();
     const float scale = 1.0f / std::sqrt(static_cast<float>(size));
     for (const Segment *segment = segments; segment < segments + n; segment++) {
         if (!segment->length) continue;
@@ -85,34 +100,29 @@ void attention(int64_t n, const Segment *segments, int64_t total, int64_t heads,
         for (int64_t head = 0; head < kv_heads; head++) {
             gather_columns(*segment, shape, k_columns + head * size * total, total, keys, columns);
             gather(*segment, shape, v + head * size, v_row, values);
-            const int64_t last_query = segment->length * shared;
+            const int64_t last_query = segment->length * shape.shared();
             for (int64_t first = 0; first < last_query; first += BLOCK) {
-                const int64_t last = std::min(first + BLOCK, last_query), rows = last - first;
-                const auto visible = [&](int64_t row) { return segment->seen_length + (first + row) / shared + 1; };
-                const auto at = [&](int64_t row) {
-                    const int64_t token = segment->start + (first + row) / shared;
-                    return token * heads + head * shared + (first + row) % shared;
-                };
-                const int64_t most = visible(rows - 1);
-                gather_queries(*segment, shape, q + head * shared * size, q_row, first, last, queries);
+                const Queries block{*segment, shape, head, first, std::min(first + BLOCK, last_query)};
+                const int64_t rows = block.rows();
+                const int64_t most = block.visible(rows - 1);
+                block.gather(q, q_row, queries);
                 product(rows, padded(most, LANES), size, {queries, width}, keys, columns, PANEL, scores, columns);
                 // A pass after the other over all rows: within a row, each would wait for the one before.
                 for (int64_t row = 0; row < rows; row++) {
                     float *terms = scores + row * columns;
-                    tops[at(row)] = greatest_of(terms, hide(terms, visible(row))) * scale;
+                    tops[block.at(row)] = greatest_of(terms, hide(terms, block.visible(row))) * scale;
                 }
                 for (int64_t row = 0; row < rows; row++)
-                    exponentials(scores + row * columns, padded(visible(row), LANES), scale, tops[at(row)]);
+                    exponentials(scores + row * columns, padded(block.visible(row), LANES), scale, tops[block.at(row)]);
                 for (int64_t row = 0; row < rows; row++) {
                     float *terms = scores + row * columns;
-                    const int64_t filled = padded(visible(row), LANES);
-                    const float share = shares[at(row)] = 1.0f / sum_of(terms, filled);
+                    const int64_t filled = padded(block.visible(row), LANES);
+                    const float share = shares[block.at(row)] = 1.0f / sum_of(terms, filled);
                     for (int64_t i = 0; i < filled; i++) terms[i] *= share;
                     for (int64_t i = filled; i < most; i++) terms[i] = 0.0f;
                 }
                 product(rows, width, most, {scores, columns}, values, width, PANEL, attended, width);
-                for (int64_t row = 0; row < rows; row++)
-                    std::copy_n(attended + row * width, size, out + at(row) * size);
+                block.scatter(attended, out, heads * size);
             }
         }
     }
@@ -125,7 +135,7 @@ void attention_gradient(int64_t n, const Segment *segments, int64_t total, int64
                         const float *shares, const float *gradient, float *to_q, int64_t to_q_row, float *to_k,
                         int64_t to_k_row, float *to_v, int64_t to_v_row) {
     const Shape shape{heads, kv_heads, size};
-    const int64_t shared = shape.shared(), width = shape.width();
+    const int64_t width = shape.width();
     const float scale = 1.0f / std::sqrt(static_cast<float>(size));
     for (const Segment *segment = segments; segment < segments + n; segment++) {
         if (!segment->length) continue;
@@ -145,26 +155,22 @@ void attention_gradient(int64_t n, const Segment *segments, int64_t total, int64
             gather_columns(*segment, shape, v_columns + head * size * total, total, value_columns, columns);
             std::fill_n(key_slopes, columns * width, 0.0f);
             std::fill_n(value_slopes, columns * width, 0.0f);
-            const int64_t last_query = segment->length * shared;
+            const int64_t last_query = segment->length * shape.shared();
             for (int64_t first = 0; first < last_query; first += BLOCK) {
-                const int64_t last = std::min(first + BLOCK, last_query), rows = last - first;
-                const auto visible = [&](int64_t row) { return segment->seen_length + (first + row) / shared + 1; };
-                const auto at = [&](int64_t row) {
-                    const int64_t token = segment->start + (first + row) / shared;
-                    return token * heads + head * shared + (first + row) % shared;
-                };
-                const int64_t most = visible(rows - 1), seen = padded(most, LANES);
-                gather_queries(*segment, shape, q + head * shared * size, q_row, first, last, queries);
-                gather_queries(*segment, shape, gradient + head * shared * size, heads * size, first, last, outward);
+                const Queries block{*segment, shape, head, first, std::min(first + BLOCK, last_query)};
+                const int64_t rows = block.rows();
+                const int64_t most = block.visible(rows - 1), seen = padded(most, LANES);
+                block.gather(q, q_row, queries);
+                block.gather(gradient, heads * size, outward);
                 product(rows, seen, size, {queries, width}, key_columns, columns, PANEL, terms, columns);
                 product(rows, seen, size, {outward, width}, value_columns, columns, PANEL, slopes, columns);
                 for (int64_t row = 0; row < rows; row++) {
-                    hide(terms + row * columns, visible(row));
-                    along[row] = dot(gradient + at(row) * size, out + at(row) * size, size);
+                    hide(terms + row * columns, block.visible(row));
+                    along[row] = dot(gradient + block.at(row) * size, out + block.at(row) * size, size);
                 }
                 for (int64_t row = 0; row < rows; row++) {
-                    const float top = tops[at(row)], share = shares[at(row)], mean = along[row];
-                    const int64_t filled = padded(visible(row), LANES);
+                    const float top = tops[block.at(row)], share = shares[block.at(row)], mean = along[row];
+                    const int64_t filled = padded(block.visible(row), LANES);
                     float *term = terms + row * columns, *slope = slopes + row * columns;
 #pragma omp simd
                     for (int64_t i = 0; i < filled; i++) {
@@ -176,11 +182,7 @@ void attention_gradient(int64_t n, const Segment *segments, int64_t total, int64
                 product(rows, width, most, {slopes, columns}, keys, width, PANEL, query_slopes, width);
                 product(most, width, rows, {slopes, 1, columns}, queries, width, PANEL, key_slopes, width, true);
                 product(most, width, rows, {terms, 1, columns}, outward, width, PANEL, value_slopes, width, true);
-                for (int64_t row = 0; row < rows; row++) {
-                    const int64_t token = segment->start + (first + row) / shared;
-                    float *to = to_q + token * to_q_row + (head * shared + (first + row) % shared) * size;
-                    std::copy_n(query_slopes + row * width, size, to);
-                }
+                block.scatter(query_slopes, to_q, to_q_row);
             }
             scatter_add(*segment, shape, key_slopes, to_k + head * size, to_k_row);
             scatter_add(*segment, shape, value_slopes, to_v + head * size, to_v_row);

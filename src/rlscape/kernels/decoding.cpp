@@ -1,4 +1,4 @@
-// A dense decoder's forward pass over a cache, as in decoding and prefill: rlscape.rl.cache.
+// A dense decoder's forward pass over a cache, as in decoding and prefill: rlscape.rl.decoding.
 #include <algorithm>
 
 #include "vectors.h"
@@ -38,15 +38,9 @@ int64_t floats_of_page(int64_t size) { return PANEL * (size + padded(size, LANES
 
 namespace {
 
-template <bool ROUNDED> inline float keep(float x) { return ROUNDED ? to_bf16(x) : x; }
-
 template <bool ROUNDED>
-void normalise(int64_t rows, int64_t size, const float *x, const float *weight, float epsilon, float *y) {
-    for (int64_t row = 0; row < rows; row++, x += size, y += size) {
-        const float scale = rms_scale(x, size, epsilon);
-#pragma omp simd
-        for (int64_t i = 0; i < size; i++) y[i] = keep<ROUNDED>(x[i] * scale * weight[i]);
-    }
+void normalise_rows(int64_t rows, int64_t size, const float *x, const float *weight, float epsilon, float *y) {
+    for (int64_t row = 0; row < rows; row++, x += size, y += size) normalise<ROUNDED>(size, x, weight, epsilon, y);
 }
 
 // stream += x (rows, x_row)
@@ -60,17 +54,10 @@ void add(int64_t rows, int64_t size, const float *x, int64_t x_row, float *strea
 // Queries and keys of one token, in place: (heads + kv_heads, size).
 template <bool ROUNDED>
 void norm_rotate(const DecoderWeights &model, const LayerWeights &layer, int64_t position, float *x) {
-    const int64_t size = model.size, half = size / 2;
-    const float *cosine = model.cosine + position * size, *sine = model.sine + position * size;
+    const int64_t size = model.size;
     for (int64_t head = 0; head < model.heads + model.kv_heads; head++, x += size) {
-        if (layer.qk_norm)
-            normalise<ROUNDED>(1, size, x, layer.qk_norm + head * size, model.epsilon, x);
-#pragma omp simd
-        for (int64_t i = 0; i < half; i++) {
-            const float low = x[i], high = x[i + half];
-            x[i] = keep<ROUNDED>(low * cosine[i] + high * sine[i]);
-            x[i + half] = keep<ROUNDED>(high * cosine[i + half] + low * sine[i + half]);
-        }
+        if (layer.qk_norm) normalise<ROUNDED>(size, x, layer.qk_norm + head * size, model.epsilon, x);
+        rotate<ROUNDED>(size, model.cosine + position * size, model.sine + position * size, x);
     }
 }
 
@@ -135,7 +122,7 @@ void forward(const DecoderWeights &model, int64_t rows, const int64_t *ids, cons
     for (int64_t row = 0; row < rows; row++)
         std::copy_n(model.embedding + ids[row] * hidden, hidden, stream + row * hidden);
     for (const LayerWeights *layer = model.layer; layer < model.layer + model.layers; layer++) {
-        normalise<ROUNDED>(rows, hidden, stream, layer->attention_norm, model.epsilon, normed);
+        normalise_rows<ROUNDED>(rows, hidden, stream, layer->attention_norm, model.epsilon, normed);
         product(rows, qkv_row, hidden, {normed, hidden}, layer->qkv, PANEL, hidden * PANEL, wide, qkv_row);
         for (int64_t row = 0; row < rows; row++) {
             float *x = wide + row * qkv_row;
@@ -149,22 +136,15 @@ void forward(const DecoderWeights &model, int64_t rows, const int64_t *ids, cons
         }
         product(rows, hidden_row, queries, {attended, queries}, layer->o, PANEL, queries * PANEL, wide, hidden_row);
         add<ROUNDED>(rows, hidden, wide, hidden_row, stream);
-        normalise<ROUNDED>(rows, hidden, stream, layer->mlp_norm, model.epsilon, normed);
+        normalise_rows<ROUNDED>(rows, hidden, stream, layer->mlp_norm, model.epsilon, normed);
         product(rows, gate_up_row, hidden, {normed, hidden}, layer->gate_up, PANEL, hidden * PANEL, wide, gate_up_row);
-        for (int64_t row = 0; row < rows; row++) {
-            const float *gate = wide + row * gate_up_row, *up = gate + model.intermediate;
-            float *activated = attended + row * model.intermediate;
-#pragma omp simd
-            for (int64_t i = 0; i < model.intermediate; i++) {
-                const float g = keep<ROUNDED>(gate[i]);
-                activated[i] = keep<ROUNDED>(g * sigmoid(g) * keep<ROUNDED>(up[i]));
-            }
-        }
+        for (int64_t row = 0; row < rows; row++)
+            swiglu<ROUNDED>(model.intermediate, wide + row * gate_up_row, attended + row * model.intermediate);
         product(rows, hidden_row, model.intermediate, {attended, model.intermediate}, layer->down, PANEL,
                 model.intermediate * PANEL, wide, hidden_row);
         add<ROUNDED>(rows, hidden, wide, hidden_row, stream);
     }
-    normalise<ROUNDED>(rows, hidden, stream, model.norm, model.epsilon, out);
+    normalise_rows<ROUNDED>(rows, hidden, stream, model.norm, model.epsilon, out);
 }
 
 }  // namespace

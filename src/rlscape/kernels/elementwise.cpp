@@ -6,11 +6,8 @@ extern "C" {
 // y = x / rms(x) * weight for `rows` rows; `scales` (rows,) are kept for the gradient.
 void rms_norm(int64_t rows, int64_t size, const float *x, const float *weight, float epsilon, float *y,
               float *scales) {
-    for (int64_t row = 0; row < rows; row++, x += size, y += size) {
-        const float scale = scales[row] = rms_scale(x, size, epsilon);
-#pragma omp simd
-        for (int64_t i = 0; i < size; i++) y[i] = x[i] * scale * weight[i];
-    }
+    for (int64_t row = 0; row < rows; row++, x += size, y += size)
+        scales[row] = normalise<false>(size, x, weight, epsilon, y);
 }
 
 // The gradients with respect to x, and, added up in `to_weight`, the weight.
@@ -33,22 +30,13 @@ void rms_norm_gradient(int64_t rows, int64_t size, const float *x, const float *
 // is null, and rotated by its token's row of `cosine` and `sine` (tokens, size). y (tokens, heads, size).
 void norm_rotate(int64_t tokens, int64_t heads, int64_t size, const float *x, int64_t x_token, const float *weight,
                  const float *cosine, const float *sine, float epsilon, float *y, float *scales) {
-    const int64_t half = size / 2;
-    std::vector<float> normed(size);
     for (int64_t token = 0; token < tokens; token++, x += x_token, cosine += size, sine += size)
         for (int64_t head = 0; head < heads; head++, y += size) {
-            const float *from = x + head * size;
-            if (weight) {
-                const float scale = *scales++ = rms_scale(from, size, epsilon), *w = weight + head * size;
-#pragma omp simd
-                for (int64_t i = 0; i < size; i++) normed[i] = from[i] * scale * w[i];
-                from = normed.data();
-            }
-#pragma omp simd
-            for (int64_t i = 0; i < half; i++) {
-                y[i] = from[i] * cosine[i] + from[i + half] * sine[i];
-                y[i + half] = from[i + half] * cosine[i + half] + from[i] * sine[i + half];
-            }
+            if (weight)
+                *scales++ = normalise<false>(size, x + head * size, weight + head * size, epsilon, y);
+            else
+                std::copy_n(x + head * size, size, y);
+            rotate<false>(size, cosine, sine, y);
         }
 }
 

@@ -21,7 +21,7 @@ void perceptron(int64_t rows, int64_t hidden, int64_t size, const float *x, cons
     for (int64_t first = 0; first < rows; first += BLOCK) {
         const int64_t count = std::min(BLOCK, rows - first);
         product(count, 2 * size, hidden, {x + first * hidden, hidden}, gate_up, 2 * size, PANEL, gate, 2 * size);
-        for (int64_t row = 0; row < count; row++) swiglu(size, gate + row * 2 * size, activations + row * size);
+        for (int64_t row = 0; row < count; row++) swiglu<false>(size, gate + row * 2 * size, activations + row * size);
         std::copy_n(gate, count * 2 * size, gates + first * 2 * size);  // in order, as memory likes it
         product(count, hidden, size, {activations, size}, down, hidden, PANEL, y + first * hidden, hidden);
     }

@@ -102,11 +102,28 @@ inline float exponential(float argument) {
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
+// To the nearest bf16, ties to even, kept in fp32.
+inline float to_bf16(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+    float rounded;
+    std::memcpy(&rounded, &bits, sizeof rounded);
+    return x != x ? x : rounded;
+}
+
+// What becomes of a value that a model would store: rounded to bf16 if the model is ROUNDED, else unchanged.
+template <bool ROUNDED> inline float keep(float x) { return ROUNDED ? to_bf16(x) : x; }
+
 // silu(gate) * up of (gate, up), both (size,).
+template <bool ROUNDED>
 inline void swiglu(int64_t size, const float *gate, float *y) {
     const float *up = gate + size;
 #pragma omp simd
-    for (int64_t i = 0; i < size; i++) y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+    for (int64_t i = 0; i < size; i++) {
+        const float g = keep<ROUNDED>(gate[i]);
+        y[i] = keep<ROUNDED>(g * sigmoid(g) * keep<ROUNDED>(up[i]));
+    }
 }
 
 // The same `y`, and the gradient with respect to (gate, up) from that with respect to y.
@@ -120,16 +137,6 @@ inline void swiglu_gradient(int64_t size, const float *gate, const float *gradie
         to_up[i] = gradient[i] * silu;
         to_gate[i] = gradient[i] * up[i] * (s + silu * (1.0f - s));
     }
-}
-
-// To the nearest bf16, ties to even, kept in fp32.
-inline float to_bf16(float x) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
-    float rounded;
-    std::memcpy(&rounded, &bits, sizeof rounded);
-    return x != x ? x : rounded;
 }
 
 inline Vector load(const float *x) { return *reinterpret_cast<const Vector *>(x); }
@@ -168,8 +175,25 @@ inline float dot(const float *left, const float *right, int64_t size) {
     return sum;
 }
 
-inline float rms_scale(const float *x, int64_t size, float epsilon) {
-    return 1.0f / std::sqrt(dot(x, x, size) / static_cast<float>(size) + epsilon);
+// y = x / rms(x) * weight, all (size,); returns 1 / rms(x).
+template <bool ROUNDED>
+inline float normalise(int64_t size, const float *x, const float *weight, float epsilon, float *y) {
+    const float scale = 1.0f / std::sqrt(dot(x, x, size) / static_cast<float>(size) + epsilon);
+#pragma omp simd
+    for (int64_t i = 0; i < size; i++) y[i] = keep<ROUNDED>(x[i] * scale * weight[i]);
+    return scale;
+}
+
+// Rotary position embedding of one head (size,) in place, by its position's cosines and signed sines.
+template <bool ROUNDED>
+inline void rotate(int64_t size, const float *cosine, const float *sine, float *x) {
+    const int64_t half = size / 2;
+#pragma omp simd
+    for (int64_t i = 0; i < half; i++) {
+        const float low = x[i], high = x[i + half];
+        x[i] = keep<ROUNDED>(low * cosine[i] + high * sine[i]);
+        x[i + half] = keep<ROUNDED>(high * cosine[i + half] + low * sine[i + half]);
+    }
 }
 
 // Whole vectors, up to LANES - 1 numbers more than `size`.

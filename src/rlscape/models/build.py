@@ -162,10 +162,10 @@ def load_decoder(directory: str | Path) -> Decoder:
     return decoder
 
 
-def as_decoder(model: "PreTrainedModel") -> Decoder:
-    """A copy of a ``transformers`` model as the engine runs it."""
+def as_decoder(model: "PreTrainedModel", shared: bool = False) -> Decoder:
+    """A ``transformers`` model as the engine runs it: a copy, or ``shared``, on the same parameters."""
     decoder = Decoder(DecoderConfig.parse(model.config.to_dict()))
-    decoder.load_state_dict(model.state_dict())
+    decoder.load_state_dict(model.state_dict(keep_vars=shared), assign=shared)
     return decoder
 
 

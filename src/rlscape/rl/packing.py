@@ -64,24 +64,24 @@ class Packing:
         )
         """(T,) the row from which each target is predicted."""
         none = torch.zeros_like(prompt_starts)
-        prompt_segments = torch.stack((prompt_starts, prompt_lengths, none, none), 1)
-        segments = torch.stack((starts, lengths, prompt_starts[prompt_of], prompt_lengths[prompt_of]), 1)
-        self._segments = prompt_segments, segments
-        """Of the prompts and of the completions, (n, 4): first row, length, and the same of the rows that all see."""
-        self._all_segments = torch.cat(self._segments)
+        of_prompts = torch.stack((prompt_starts, prompt_lengths, none, none), 1)
+        of_completions = torch.stack((starts, lengths, prompt_starts[prompt_of], prompt_lengths[prompt_of]), 1)
+        self._segments = torch.cat((of_prompts, of_completions))
+        """(n, 4), the prompts first: first row, length, and the same of the rows that all of a segment sees."""
+        self._prompts = len(of_prompts)
         self._biases: list[Tensor] = []
         """Those of ``_blocks`` for every key head and each of the queries that share it."""
 
     @cached_property
     def _blocks(self) -> list[_Block]:
-        prompts, completions = self._segments
+        prompts, completions = self._segments[: self._prompts], self._segments[self._prompts :]
         parts = [part for part in completions.split(BLOCK) if part[:, 1].any()]
         return [_block(*part.unbind(1)) for part in (prompts, *parts)]
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Causal attention of every row to its own sequence; shapes as in :data:`rlscape.models.decoder.Attend`."""
         if kernels.has_kernels(queries, keys, values):
-            return kernels.Attention.apply(queries, keys, values, self._all_segments)  # type: ignore[no-any-return]
+            return kernels.Attention.apply(queries, keys, values, self._segments)  # type: ignore[no-any-return]
         kv_heads, dimensions = keys.shape[1:]
         # Head-major, so that a gathered block is a batch of matrices as it stands; the queries that share a key
         # head are rows of one product.

@@ -10,19 +10,12 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
-from rlscape.models.decoder import Decoder, DecoderConfig
+from rlscape.models.build import as_decoder
+from rlscape.models.decoder import Decoder
 from rlscape.rl.packing import Packing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-def share_parameters(model: "PreTrainedModel") -> Decoder:
-    """A stock model as the engine runs it, on the same parameters: training one trains the other."""
-    with model.device:
-        decoder = Decoder(DecoderConfig.parse(model.config.to_dict()))
-    decoder.load_state_dict(model.state_dict(keep_vars=True), assign=True)
-    return decoder
 
 
 def packed_hidden_states(decoder: Decoder, ids: Tensor, mask: Tensor) -> Tensor:
@@ -56,7 +49,8 @@ def compute_packed(model: "PreTrainedModel") -> None:
     It takes whole sequences, padded on the right, and nothing else that a backbone may be given: no cache, no
     positions, no embeddings.
     """
-    decoder = share_parameters(model)
+    with model.device:  # where the tables of rotations are made
+        decoder = as_decoder(model, shared=True)
 
     def forward(input_ids: Tensor, attention_mask: Tensor | None = None, **others: Any) -> MoeModelOutputWithPast:
         given = [name for name, value in others.items() if value is not None and value is not False]

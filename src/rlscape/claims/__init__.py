@@ -5,7 +5,7 @@ What the data do not decide is "inconclusive", and one seed decides nothing.
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from math import nan
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, FIGURES
 from rlscape.claims.off_principals import adapters, bias, footprint, generality, sparsity
-from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, ClaimEvaluator, Conventions, Register
+from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, ClaimEvaluator, Conventions, Outcome, Register
 from rlscape.claims.register import outcome as of_interval
 from rlscape.claims.scalerl import ablations, forecasts, recipes, scale, stability
 from rlscape.errors import ConfigError
@@ -115,6 +115,23 @@ def lacking_at(config: Config, claim: Claim, conventions: Conventions) -> list[s
     return [*lacking, *sorted(arms - config.seeds.keys())]
 
 
+def evaluate_claim(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+    """A claim's outcome at a scale; what one seed or none shows is inconclusive.
+
+    Raises:
+        ResultError: a result file that the claim needs is missing.
+    """
+    lacking = lacking_at(config, claim, conventions)
+    if lacking:
+        nothing = Interval(nan, nan, nan, 0)
+        return of_interval(NOT_TESTABLE, "", nothing, f"the scale does not run {', '.join(lacking)}")
+    outcome = EVALUATORS[claim.evaluator](claim, conventions, config)
+    if outcome.seeds < 2 and outcome.verdict != NOT_TESTABLE:
+        lack = "one seed" if outcome.seeds else "no usable seed"
+        outcome = replace(outcome, verdict=INCONCLUSIVE, reason=f"{lack}; {outcome.reason}")
+    return outcome
+
+
 def evaluate_register(register: Register, config: Config) -> pd.DataFrame:
     """A row per claim: id, claim, verdict, measure, effect, low, high, seeds, reason, figure.
 
@@ -123,14 +140,7 @@ def evaluate_register(register: Register, config: Config) -> pd.DataFrame:
     """
     rows = []
     for claim in register.claims:
-        lacking = lacking_at(config, claim, register.conventions)
-        if lacking:
-            nothing = Interval(nan, nan, nan, 0)
-            outcome = of_interval(NOT_TESTABLE, "", nothing, f"the scale does not run {', '.join(lacking)}")
-        else:
-            outcome = EVALUATORS[claim.evaluator](claim, register.conventions, config)
-        if outcome.seeds < 2 and outcome.verdict != NOT_TESTABLE:
-            lack = "one seed" if outcome.seeds else "no usable seed"
-            outcome = replace(outcome, verdict=INCONCLUSIVE, reason=f"{lack}; {outcome.reason}")
-        rows.append({"id": claim.id, "claim": claim.text, **asdict(outcome), "figure": " ".join(claim.figures)})
+        outcome = evaluate_claim(claim, register.conventions, config)
+        row = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "parts"}
+        rows.append({"id": claim.id, "claim": claim.text, **row, "figure": " ".join(claim.figures)})
     return pd.DataFrame(rows)

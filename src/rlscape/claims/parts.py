@@ -1,7 +1,7 @@
 """Criteria of several parts: each part is judged on its own, and together they give the verdict."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -9,26 +9,12 @@ from rlscape.claims.register import (
     NOT_TESTABLE,
     REPLICATED,
     Outcome,
+    Part,
     Verdict,
     outcome,
-    span,
 )
 from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import Interval
-
-WORDS = {REPLICATED: "holds", NOT_REPLICATED: "refuted", INCONCLUSIVE: "open"}
-
-
-@dataclass(frozen=True)
-class Part:
-    """One condition of a criterion: its effect and whether it holds."""
-
-    measure: str
-    interval: Interval
-    verdict: Verdict
-
-    def __str__(self) -> str:
-        return f"{self.measure} {span(self.interval)} {WORDS[self.verdict]}"
 
 
 def conclude(parts: Sequence[Part], note: str, lack: str = "") -> Outcome:
@@ -46,7 +32,8 @@ def conclude(parts: Sequence[Part], note: str, lack: str = "") -> Outcome:
             break
     assert deciding is not None, "a criterion has at least one part"
     reason = "; ".join([*([lack] if lack else []), note, *map(str, parts)])
-    return outcome(NOT_TESTABLE if lack else deciding.verdict, deciding.measure, deciding.interval, reason)
+    found = outcome(NOT_TESTABLE if lack else deciding.verdict, deciding.measure, deciding.interval, reason)
+    return replace(found, parts=tuple(parts))
 
 
 # Judging an interval

@@ -17,6 +17,8 @@ REPLICATED: Verdict = "replicated"
 NOT_REPLICATED: Verdict = "not replicated"
 INCONCLUSIVE: Verdict = "inconclusive"
 NOT_TESTABLE: Verdict = "not testable at this scale"
+WORDS = {REPLICATED: "holds", NOT_REPLICATED: "refuted", INCONCLUSIVE: "open"}
+"""Of parts of a criterion."""
 
 Side = Literal["above", "below"]
 
@@ -68,6 +70,18 @@ class Register(Settings):
 
 
 @dataclass(frozen=True)
+class Part:
+    """One condition of a criterion: its effect and whether it holds."""
+
+    measure: str
+    interval: Interval
+    verdict: Verdict
+
+    def __str__(self) -> str:
+        return f"{self.measure} {span(self.interval)} {WORDS[self.verdict]}"
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What an evaluator found; ``effect`` is what ``measure`` names."""
 
@@ -78,6 +92,8 @@ class Outcome:
     high: float
     seeds: int
     reason: str
+    parts: tuple[Part, ...] = ()
+    """Of a criterion of several."""
 
 
 ClaimEvaluator = Callable[[Claim, Conventions, Config], Outcome]

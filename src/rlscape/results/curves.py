@@ -8,8 +8,8 @@ import pandas as pd
 
 from rlscape.catalogue import runs_of, tasks_of
 from rlscape.paths import curve_name, results_dir
-from rlscape.results.files import read_record, records_of_runs, require, tables_of_runs
-from rlscape.scaling.arms import RunFit, read_fit
+from rlscape.results.files import read_record, records_of_runs, tables_of_runs
+from rlscape.scaling.arms import RunFit
 from rlscape.scaling.forecast import Forecast
 from rlscape.scaling.windows import WindowFit
 from rlscape.settings.scale import Config
@@ -56,8 +56,7 @@ def forecasts(config: Config, arms: Iterable[str], task: str = "math") -> dict[s
 
 def fits(config: Config, arms: Iterable[str], task: str = "math") -> list[RunFit]:
     """The fit to all of every run of the arms that have the task (``fits/<run>.json``)."""
-    directory = results_dir(config) / "fits"
-    return [read_fit(require(directory / f"{name}.json")) for name in curve_names(config, arms, task).values()]
+    return [RunFit.from_record(record) for record in _records(config, arms, "fits", task).values()]
 
 
 def forecast_scores(config: Config, arms: Iterable[str], task: str = "math") -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Result files: where they are and how they are read, with errors that name the file and the remedy."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -14,7 +14,15 @@ from rlscape.files import read_json
 from rlscape.paths import parse_run_name, results_dir
 from rlscape.settings.scale import Config
 
+Source = Callable[[Path], Any]
+"""Stands for the files: a path below the results -> the table or record there.
+
+Raises:
+    ResultError: there is none.
+"""
+
 _READS: ContextVar[set[Path] | None] = ContextVar("reads", default=None)
+_SOURCE: ContextVar[Source | None] = ContextVar("source", default=None)
 
 
 @contextmanager
@@ -26,6 +34,16 @@ def recorded_reads() -> Iterator[set[Path]]:
         yield reads
     finally:
         _READS.reset(token)
+
+
+@contextmanager
+def read_from(source: Source) -> Iterator[None]:
+    """Inside the block, results are what ``source`` says; no file is read."""
+    token = _SOURCE.set(source)
+    try:
+        yield
+    finally:
+        _SOURCE.reset(token)
 
 
 def require(path: Path) -> Path:
@@ -47,6 +65,8 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         ResultError: the file is missing, damaged or empty.
     """
+    if (source := _SOURCE.get()) is not None:
+        return source(path)
     require(path)
     try:
         frame = pd.read_parquet(path)
@@ -63,6 +83,8 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         ResultError: the file is missing or damaged.
     """
+    if (source := _SOURCE.get()) is not None:
+        return source(path)
     require(path)
     try:
         return read_json(path)

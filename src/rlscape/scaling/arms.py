@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from rlscape.files import read_json
 from rlscape.scaling.arm_comparison import Reached, common_level, reach_level, summarise_reached
 from rlscape.scaling.curves import Initial, MetricsError, read_table
 from rlscape.scaling.sigmoid_fit import SigmoidFit
@@ -25,17 +25,16 @@ class RunFit:
     initial: Initial
     total_compute: float
 
-
-def read_fit(path: str | Path) -> RunFit:
-    """The reference fit in a file written by ``rlscape.pipeline.fit_curve``."""
-    values = read_json(path)
-    return RunFit(
-        values["arm"],
-        values["seed"],
-        SigmoidFit.from_dict(values["fitted"]["fits"]["least_squares"]),
-        Initial(**values["initial"]),
-        values["total_compute"],
-    )
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> Self:
+        """The reference fit among the values that ``rlscape.pipeline.fit_curve`` writes."""
+        return cls(
+            values["arm"],
+            values["seed"],
+            SigmoidFit.from_dict(values["fitted"]["fits"]["least_squares"]),
+            Initial(**values["initial"]),
+            values["total_compute"],
+        )
 
 
 def read_ends(paths: Sequence[str | Path]) -> pd.DataFrame:

@@ -39,6 +39,7 @@ include: "workflow/rules/fit.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/claims.smk"
+include: "workflow/rules/power.smk"
 include: "workflow/rules/notebooks.smk"
 
 

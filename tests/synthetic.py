@@ -32,7 +32,7 @@ STEPS_PER_EVALUATION = 6
 
 
 class Run(NamedTuple):
-    """The true curve of a run and what the pipeline made of it."""
+    """The true curve of a run and what the pipeline made of it; an A of 1 is on its bound."""
 
     A: float = 0.70
     B: float = 1.9
@@ -115,7 +115,8 @@ def write_run(config: Config, arm: str, seed: int, run: Run, evaluations: int = 
     rng = np.random.default_rng([seed, sorted(ARMS).index(arm)])
     name = f"{arm}-s{seed}"
     compute = np.linspace(0, TOTAL_COMPUTE, evaluations + 1) * rng.uniform(0.98, 1.02)
-    truths = {"": SigmoidFit(run.A, run.B, run.C_mid, R_0, 1.0, evaluations, "least_squares")}
+    edge = ("A",) if run.A >= 1 else ()
+    truths = {"": SigmoidFit(min(run.A, 1.0), run.B, run.C_mid, R_0, 1.0, evaluations, "least_squares", edge)}
     if "code" in resolve_run(config, name).tasks:
         truths["code_"] = SigmoidFit(run.code_A, run.B, run.C_mid, CODE_R_0, 1.0, evaluations, "least_squares")
 
@@ -241,7 +242,12 @@ def write_scalerl_results(config: Config, runs: Mapping[str, Run] | None = None,
             continue
         run = runs.get(arm, Run())
         for seed, offset in zip(range(count), np.linspace(-spread, spread, count), strict=True):
-            write_run(config, arm, seed, run._replace(A=run.A + offset, code_A=run.code_A + offset))
+            write_run(
+                config,
+                arm,
+                seed,
+                run._replace(A=run.A + offset, code_A=run.code_A + offset),
+            )
 
 
 def write_geometry_results(config: Config, layers: int = 3, size: int = 32) -> None:

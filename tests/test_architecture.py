@@ -13,7 +13,7 @@ from rlscape.schema import Settings
 ROOMS = (
     *("errors", "files", "imports", "machine", "random_matrices", "schema", "tasks", "settings", "paths", "catalogue"),
     *("kernels", "models", "geometry", "rl", "training", "scaling", "results", "claims", "figures"),
-    *("gallery", "tools", "pipeline", "cli"),
+    *("power", "gallery", "tools", "pipeline", "cli"),
 )
 """From the ground up: a room may import from those before it."""
 VALIDATORS = {"field_validator", "model_validator"}

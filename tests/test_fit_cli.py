@@ -152,7 +152,9 @@ def test_C_tau_is_not_given_for_another_base(base: Path, monkeypatch: pytest.Mon
     fits = [make_fit(metrics("scalerl", 0, 0.61), base, monkeypatch, "scalerl-s0")]
     write_json(base, {"pass_rate": 0.41, "standard_error": 0.004, "samples": 4000})
     fits.append(make_fit(metrics("moe", 0, 0.61), base, monkeypatch, "moe-s0"))
-    rows = summarise_arms([RunFit.from_record(read_json(path)) for path in fits], read_ends([]), "scalerl").set_index(["arm", "quantity"])
+    rows = summarise_arms([RunFit.from_record(read_json(path)) for path in fits], read_ends([]), "scalerl").set_index(
+        ["arm", "quantity"]
+    )
     assert rows.loc[("scalerl", "C_tau"), "seeds"] == 1
     other = rows.loc[("moe", "C_tau")]
     assert np.isnan(other["estimate"]) and other["seeds"] == 0 and "another base" in other["method"]

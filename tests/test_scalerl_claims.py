@@ -20,11 +20,11 @@ from tests.synthetic import Run, small_config, write_scalerl_results
 pytestmark = pytest.mark.usefixtures("precise_evaluations")
 
 HIGH, LOW = Run(A=0.70), Run(A=0.55)
-LATE, CLIMBS = Run(A=0.80, C_mid=40), Run(A=0.95, C_mid=60)
+LATE, CLIMBS = Run(A=0.85, C_mid=22), Run(A=0.95, C_mid=60)
 FITTED = ("scalerl", "deepseek_grpo", "qwen_dapo", "magistral", "minimax", "large_batch")
-LESS_EFFICIENT = {arm: Run(C_mid=30) for arm in ARMS if arm.startswith("loo_")}
+LESS_EFFICIENT = {arm: Run(C_mid=20) for arm in ARMS if arm.startswith("loo_")}
 PEAK = {"dapo_clip_020": LOW, "baseline": Run(A=0.66), "dapo_clip_028": Run(A=0.66), "dapo_clip_040": Run(A=0.60)}
-SELECTION = {"baseline": LOW, "loo_batch": Run(C_mid=30), "loo_uniform": Run(C_mid=30)}
+SELECTION = {"baseline": LOW, "loo_batch": Run(C_mid=20), "loo_uniform": Run(C_mid=20)}
 SCALERL_CASES = [
     # claim, seeds, runs that differ from HIGH, half-spread of A over seeds, verdict
     ("S1", 5, {}, 0.004, YES),
@@ -40,19 +40,22 @@ SCALERL_CASES = [
     ("S3", 5, {}, 0.004, YES),
     ("S3", 5, dict.fromkeys(FITTED, Run(window_spread=0.1)), 0.004, NO),
     ("S3", 5, dict.fromkeys(FITTED, Run(granted=False)), 0.004, OPEN),
-    ("S3", 5, dict.fromkeys(FITTED[1:3], Run(window_spread=0.1)), 0.004, NO),
+    ("S3", 5, dict.fromkeys(FITTED[1:4], Run(window_spread=0.1)), 0.004, NO),
+    ("S3", 5, dict.fromkeys(FITTED[1:3], Run(window_spread=0.1)), 0.004, OPEN),
     ("S3", 5, dict.fromkeys(FITTED[1:3], Run(window_spread=0.1, collapse_at=60)), 0.004, YES),  # left out
     ("S3", 1, {}, 0.004, OPEN),
     ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW, "magistral": LOW}, 0.004, YES),
     ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW}, 0.004, NO),
-    ("S5", 5, {"minimax": Run(A=0.70, C_mid=30)}, 0.004, YES),
+    ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW, "magistral": Run(A=1.0)}, 0.004, OPEN),  # a bound
+    ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW, "magistral": Run(A=0.55, C_mid=40)}, 0.004, OPEN),
+    ("S5", 5, {"minimax": Run(A=0.70, C_mid=20)}, 0.004, YES),
     ("S5", 5, {"minimax": LOW}, 0.004, NO),
     ("S5", 5, {"minimax": Run(A=0.70, C_mid=8)}, 0.004, NO),
-    ("S5", 4, {"minimax": Run(A=0.70, C_mid=30)}, 0.004, OPEN),
+    ("S5", 4, {"minimax": Run(A=0.70, C_mid=20)}, 0.004, OPEN),
     ("S6", 5, {"deepseek_grpo": Run(collapse_at=60)}, 0.004, YES),
     ("S6", 5, {}, 0.004, NO),
     ("S6", 2, {"deepseek_grpo": Run(collapse_at=60)}, 0.004, OPEN),
-    ("S7", 5, {"ppo8": Run(C_mid=30)}, 0.004, NO),  # as many updates per compute
+    ("S7", 5, {"ppo8": Run(C_mid=20)}, 0.004, NO),  # as many updates per compute
     ("S7", 5, {"ppo8": LOW}, 0.004, NO),
     ("S7", 5, {}, 0.004, OPEN),
     ("S7", 1, {}, 0.004, OPEN),
@@ -79,7 +82,7 @@ SCALERL_CASES = [
     ("S13", 5, {"token_average": Run(A=0.75)}, 0.004, NO),
     ("S13", 4, {}, 0.004, OPEN),
     ("S14", 5, LESS_EFFICIENT, 0.004, YES),
-    ("S14", 5, LESS_EFFICIENT | {"loo_dapo": Run(A=0.60, C_mid=30)}, 0.004, NO),
+    ("S14", 5, LESS_EFFICIENT | {"loo_dapo": Run(A=0.60, C_mid=20)}, 0.004, NO),
     ("S14", 5, LESS_EFFICIENT | {"loo_dapo": Run(C_mid=8)}, 0.004, NO),
     ("S14", 5, LESS_EFFICIENT | {"loo_dapo": Run()}, 0.004, OPEN),
     ("S14", 1, LESS_EFFICIENT, 0.004, OPEN),
@@ -96,9 +99,9 @@ SCALERL_CASES = [
     ("S18", 5, {"scalerl": Run(truncation=0.1)}, 0.004, NO),
     ("S18", 5, {"scalerl": Run(truncation=0.0)}, 0.004, BLOCKED),
     ("S18", 1, {"scalerl": Run(truncation=0.1)}, 0.004, OPEN),
-    ("S19", 5, {"loo_length_penalty": Run(C_mid=30)}, 0.004, YES),
+    ("S19", 5, {"loo_length_penalty": Run(C_mid=20)}, 0.004, YES),
     ("S19", 5, {"loo_length_penalty": LOW}, 0.004, NO),
-    ("S19", 1, {"loo_length_penalty": Run(C_mid=30)}, 0.004, OPEN),
+    ("S19", 1, {"loo_length_penalty": Run(C_mid=20)}, 0.004, OPEN),
     ("S20", 5, {"long_budget": LATE}, 0.004, YES),
     ("S20", 5, {}, 0.004, NO),
     ("S20", 5, {"long_budget": Run(A=0.80, C_mid=8)}, 0.004, NO),
@@ -160,7 +163,7 @@ def edit(config: Config, arm: str, table: str, change: Callable[[pd.DataFrame], 
 
 
 def with_fewer_steps(metrics: pd.DataFrame) -> pd.DataFrame:
-    return metrics.assign(step=metrics["step"] / 2)
+    return metrics.assign(step=metrics["step"] * 3 / 4)
 
 
 def with_smaller_pool(updates: pd.DataFrame) -> pd.DataFrame:
@@ -185,7 +188,7 @@ POOL: list[Edit] = [("no_positive_resampling", "updates", with_smaller_pool)]
 SPIKE = Run(truncation=0.01, truncates_at=95)
 EDITED_CASES = [
     # claim, runs that differ from HIGH, edits, verdict
-    ("S7", {"ppo8": Run(C_mid=30)}, [("ppo8", "metrics", with_fewer_steps)], YES),
+    ("S7", {"ppo8": Run(C_mid=20)}, [("ppo8", "metrics", with_fewer_steps)], YES),
     ("S12", SELECTION, POOL, YES),
     ("S12", SELECTION | {"no_positive_resampling": LOW}, POOL, NO),
     ("S12", SELECTION | {"loo_batch": Run(A=0.60)}, POOL, NO),
@@ -270,8 +273,9 @@ def test_unreached_level_is_censored_and_still_counts(tmp_path: Path) -> None:
     config = small_config(tmp_path, seeds={"scalerl": 5, "minimax": 5})
     write_scalerl_results(config, {"minimax": Run(A=0.70, C_mid=200.0)})
     row = verdict(config, "S5")
-    assert row["verdict"] == YES
-    assert row["high"] == np.inf
+    assert row["verdict"] == OPEN
+    assert "R(scalerl) - R(minimax) at equal compute, as A(minimax) is a bound" in row["reason"]
+    assert "inf] holds" in row["reason"]
 
 
 def test_collapse_needs_a_lasting_drop() -> None:

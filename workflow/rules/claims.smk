@@ -5,6 +5,8 @@ rule evaluate_claims:
     input:
         claims=CLAIMS,
         results=results_of_scale(),
+        # What cannot be decided at this scale, if `make power` recorded it.
+        power=[POWER] if os.path.exists(POWER) else [],
     output:
         report(
             "<results>/claims.csv",
@@ -25,11 +27,12 @@ rule evaluate_claims:
         arms=lambda wildcards: describe_arms(CONFIG.seeds),
         figures=lambda wildcards: describe_figures(),
         settings=lambda wildcards: CONFIG.model_dump_json(),
+        power=lambda wildcards, input: f"--power {shlex.quote(str(input.power))}" if input.power else "",
     message:
         "Evaluate the claims"
     shell:
         "python -m rlscape.pipeline.evaluate_claims --claims {input.claims:q} --settings {params.settings:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        " {params.power} --output {output:q} > {log:q} 2>&1"
 
 
 rule plot_scoreboard:

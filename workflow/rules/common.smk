@@ -85,6 +85,7 @@ def in_repository(*parts):
 
 
 CLAIMS = in_repository("config", "claims.yaml")
+POWER = in_repository("figures", "gallery", CONFIG.scale, "power.csv")
 
 
 @functools.cache

@@ -4,6 +4,7 @@
 What the data do not decide is "inconclusive", and one seed decides nothing.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import fields, replace
 from math import nan
@@ -15,7 +16,17 @@ from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, FIGURES
 from rlscape.claims.off_principals import adapters, bias, footprint, generality, sparsity
-from rlscape.claims.register import INCONCLUSIVE, NOT_TESTABLE, Claim, ClaimEvaluator, Conventions, Outcome, Register
+from rlscape.claims.power import Power, lack_of_power, power_of
+from rlscape.claims.register import (
+    INCONCLUSIVE,
+    NOT_TESTABLE,
+    WORDS,
+    Claim,
+    ClaimEvaluator,
+    Conventions,
+    Outcome,
+    Register,
+)
 from rlscape.claims.register import outcome as of_interval
 from rlscape.claims.scalerl import ablations, forecasts, recipes, scale, stability
 from rlscape.errors import ConfigError
@@ -126,14 +137,22 @@ def evaluate_claim(claim: Claim, conventions: Conventions, config: Config) -> Ou
         nothing = Interval(nan, nan, nan, 0)
         return of_interval(NOT_TESTABLE, "", nothing, f"the scale does not run {', '.join(lacking)}")
     outcome = EVALUATORS[claim.evaluator](claim, conventions, config)
+    if claim.by_part:
+        verdicts = Counter(part.verdict for part in outcome.parts)
+        counts = ", ".join(f"{verdicts[verdict]} {word}" for verdict, word in WORDS.items())
+        outcome = replace(outcome, reason=f"parts: {counts}; {outcome.reason}")
     if outcome.seeds < 2 and outcome.verdict != NOT_TESTABLE:
         lack = "one seed" if outcome.seeds else "no usable seed"
         outcome = replace(outcome, verdict=INCONCLUSIVE, reason=f"{lack}; {outcome.reason}")
     return outcome
 
 
-def evaluate_register(register: Register, config: Config) -> pd.DataFrame:
-    """A row per claim: id, claim, verdict, measure, effect, low, high, seeds, reason, figure.
+def evaluate_register(register: Register, config: Config, power: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A row per claim: id, claim, verdict, measure, effect, low, high, seeds, reason, figure, power, error.
+
+    Args:
+        power: as :func:`rlscape.claims.power.read_power` returns it. A criterion that cannot decide at this scale is
+            not testable, whatever the results say.
 
     Raises:
         ResultError: a result file that a claim needs is missing.
@@ -141,6 +160,10 @@ def evaluate_register(register: Register, config: Config) -> pd.DataFrame:
     rows = []
     for claim in register.claims:
         outcome = evaluate_claim(claim, register.conventions, config)
+        found = None if power is None else power_of(power, claim)
+        if (lack := lack_of_power(found, register.conventions)) and outcome.verdict != NOT_TESTABLE:
+            outcome = replace(outcome, verdict=NOT_TESTABLE, reason=f"{lack}; {outcome.verdict}: {outcome.reason}")
         row = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "parts"}
-        rows.append({"id": claim.id, "claim": claim.text, **row, "figure": " ".join(claim.figures)})
-    return pd.DataFrame(rows)
+        figure = {"figure": " ".join(claim.figures)}
+        rows.append({"id": claim.id, "claim": claim.text} | row | figure | (found or Power(nan, nan))._asdict())
+    return pd.DataFrame(rows).rename(columns={"found": "power"})

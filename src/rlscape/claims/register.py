@@ -31,6 +31,10 @@ class Conventions(Settings):
     level_share: float
     seeds_for_neutral: int
     collapse_evaluations: int = Field(ge=1)
+    min_power: float = Field(gt=0, lt=1)
+    """A criterion finds its claim in at least this share of the worlds in which it holds, or does not decide."""
+    max_error: float = Field(gt=0, lt=1)
+    """And errs in at most this share of either world."""
 
 
 class Claim(Settings):
@@ -50,6 +54,8 @@ class Claim(Settings):
     directions: dict[str, Side] = {}
     """Mask -> side of chance that is claimed."""
     thresholds: dict[str, float] = {}
+    by_part: bool = False
+    """Whether the criterion is a list of equivalences, of which each is of interest on its own."""
 
     def threshold(self, name: str) -> float:
         """A threshold.

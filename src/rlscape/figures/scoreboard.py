@@ -11,9 +11,9 @@ from rlscape.figures.style import INK, VERDICT_COLOURS, add_note, new_figure
 from rlscape.results.files import claim_verdicts
 from rlscape.settings.scale import Config
 
-LEFT = {"id": 0.0, "claim": 0.035, "verdict": 0.31, "effect": 0.45, "seeds": 0.6, "reason": 0.64}
+LEFT = {"id": 0.0, "claim": 0.035, "verdict": 0.31, "effect": 0.45, "seeds": 0.6, "power": 0.635, "reason": 0.68}
 """Left edge of every column, as a share of the width."""
-WRAP = {"claim": 50, "effect": 26, "reason": 64}
+WRAP = {"claim": 50, "effect": 26, "reason": 58}
 """Characters per line."""
 LONGEST = {"measure": 60, "reason": 125}
 """Characters; the table that goes with the figure has the rest."""
@@ -32,7 +32,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """A table: claim, verdict, effect with interval, seeds, reason; of several scales, side by side without reasons."""
+    """A table: claim, verdict, effect with interval, seeds, power, reason; several scales without reasons."""
     return _draw_scale(frame) if frame["scale"].nunique() == 1 else _draw_scales(frame)
 
 
@@ -138,9 +138,14 @@ def _effect(row: pd.Series) -> str:
 
 
 def _found(row: pd.Series, characters: int) -> str:
-    """A scale's cell: verdict and seeds, and the effect below."""
+    """A scale's cell: verdict, seeds and power, and the effect below."""
     seeds = f", {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}" if row["seeds"] else ""
-    return "\n".join([f"{row['verdict']}{seeds}", *textwrap.wrap(_effect(row), characters)])
+    power = f", power {_power(row)}" if _power(row) else ""
+    return "\n".join([f"{row['verdict']}{seeds}{power}", *textwrap.wrap(_effect(row), characters)])
+
+
+def _power(row: pd.Series) -> str:
+    return "" if pd.isna(row["power"]) else f"{row['power']:.2f}"
 
 
 def _cells(row: pd.Series) -> dict[str, str]:
@@ -150,6 +155,7 @@ def _cells(row: pd.Series) -> dict[str, str]:
         "verdict": row["verdict"],
         "effect": _effect(row),
         "seeds": f"{row['seeds']}",
+        "power": _power(row),
         "reason": _shortened(row, "reason"),
     }
     return {name: textwrap.fill(text, WRAP[name]) if name in WRAP else text for name, text in cells.items()}

@@ -1,18 +1,24 @@
 """The verdicts of every recorded scale, ``<scale>/claims.csv``, and their scoreboard."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 
+from rlscape.claims.power import read_power
 from rlscape.claims.register import Register
 from rlscape.errors import ResultError
 from rlscape.figures import scoreboard
 from rlscape.figures.style import write_figure
 from rlscape.files import atomic
+from rlscape.results.files import require
 from rlscape.settings.scale import Paper
 
 CLAIMS = "claims.csv"
-COLUMNS = ["id", "claim", "verdict", "measure", "effect", "low", "high", "seeds", "reason", "figure"]
+POWER = "power.csv"
+OF_POWER = ["power", "error"]
+"""Columns that verdicts lack where they were recorded before there was a :data:`POWER` file."""
+COLUMNS = ["id", "claim", "verdict", "measure", "effect", "low", "high", "seeds", "reason", "figure", *OF_POWER]
 
 
 def of_paper(register: Register, paper: Paper) -> Register:
@@ -30,9 +36,26 @@ def read_claims(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise ResultError(f"{path}: not a readable table ({error}); restore it from git") from None
-    if list(frame.columns) != COLUMNS:
+    if list(frame.reindex(columns=list(dict.fromkeys([*frame.columns, *OF_POWER]))).columns) != COLUMNS:
         raise ResultError(f"{path}: its columns are not {', '.join(COLUMNS)}; restore it from git")
-    return frame
+    return frame.reindex(columns=COLUMNS)
+
+
+def recorded_power(scale: Path) -> pd.DataFrame | None:
+    """What the criteria can decide at a recorded scale; None if that is not recorded (``make power``)."""
+    return read_power(scale / POWER) if (scale / POWER).exists() else None
+
+
+def record_power(table: Path, scale: Path) -> None:
+    """Put a scale's ``power.csv`` into the gallery.
+
+    Raises:
+        ResultError: the file is missing or lacks a column.
+    """
+    read_power(require(table))
+    scale.mkdir(parents=True, exist_ok=True)
+    with atomic(scale / POWER) as temporary:
+        shutil.copyfile(table, temporary)
 
 
 def write_claims(path: Path, frame: pd.DataFrame) -> None:

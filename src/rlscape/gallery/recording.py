@@ -11,7 +11,15 @@ from rlscape.claims.register import Register
 from rlscape.errors import ConfigError
 from rlscape.figures.registry import find_target
 from rlscape.files import write_json
-from rlscape.gallery.claims import CLAIMS, of_paper, read_claims, updated, write_claims, write_scoreboard
+from rlscape.gallery.claims import (
+    CLAIMS,
+    of_paper,
+    read_claims,
+    recorded_power,
+    updated,
+    write_claims,
+    write_scoreboard,
+)
 from rlscape.gallery.tables import RUN, TABLES, write_tables
 from rlscape.paths import figures_dir, results_dir
 from rlscape.results.curves import run_records
@@ -58,7 +66,7 @@ def record(config: Config, paper: Paper, register: Register, gallery: Path) -> N
     ]
     summary = describe_runs(config, paper)
     with recorded_reads() as files:
-        evaluated = evaluate_register(of_paper(register, paper), config)
+        evaluated = evaluate_register(of_paper(register, paper), config, recorded_power(gallery / config.scale))
         for figure in figures:
             find_target(figure.target).assemble(with_figure(config, figure))
     scale = gallery / config.scale

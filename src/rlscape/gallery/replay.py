@@ -16,6 +16,7 @@ from rlscape.gallery.claims import (
     CLAIMS,
     of_paper,
     read_claims,
+    recorded_power,
     recorded_scales,
     updated,
     write_claims,
@@ -41,7 +42,7 @@ def judge(register: Register, gallery: Path) -> list[str]:
         for paper in get_args(Paper):
             if (scale / paper / TABLES).exists():
                 with recorded_results(scale / paper) as config:
-                    evaluated.append(evaluate_register(of_paper(register, paper), config))
+                    evaluated.append(evaluate_register(of_paper(register, paper), config, recorded_power(scale)))
             elif (scale / paper / RUN).exists():
                 kept.append(paper)
         now = updated(recorded, pd.concat(evaluated, ignore_index=True), register) if evaluated else recorded

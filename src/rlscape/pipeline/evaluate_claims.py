@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from rlscape.claims import evaluate_register, load_register
+from rlscape.claims.power import read_power
 from rlscape.files import atomic
 from rlscape.pipeline.entry import run
 from rlscape.settings.scale import Config
 
 
-def evaluate_claims(claims: Path, settings: Config, output: Path) -> None:
-    """Write a CSV file, a row per claim."""
-    verdicts = evaluate_register(load_register(claims), settings)
+def evaluate_claims(claims: Path, settings: Config, output: Path, power: Path | None = None) -> None:
+    """Write a CSV file, a row per claim; with ``power``, what cannot decide is not testable."""
+    verdicts = evaluate_register(load_register(claims), settings, read_power(power) if power else None)
     with atomic(output) as path:
         verdicts.to_csv(path, index=False)
 

@@ -37,7 +37,7 @@ class Truth(NamedTuple):
     B: float | None = None
     """None: as recorded."""
     C_mid: float | None = None
-    """In those of the reference arm; None: as recorded."""
+    """In those of the reference arm, whose B is then the arm's own unless it is given; None: as recorded."""
     late: float = 0.0
     """What the second half of the compute adds to the pass rate, linearly, in rises of the reference arm."""
     power_law: bool = False
@@ -147,9 +147,11 @@ class Draw:
         recorded, shape = self.recorded, self._shape(parse_run_name(run)[0])
         normal = {name: truth.spread * rng.normal(0, deviation) for name, deviation in recorded.spread.items()}
         A = min(recorded.R_0 + truth.A * recorded.rise + normal["A"], 1.0)
+        if truth.C_mid is not None:
+            reference = self._shape(self.reference_arm)
+            shape = reference._replace(C_mid=truth.C_mid * reference.C_mid)
         B = float((truth.B or shape.B) * np.exp(normal["log_B"]))
-        midpoint = shape.C_mid if truth.C_mid is None else truth.C_mid * self._shape(self.reference_arm).C_mid
-        C_mid = float(midpoint * np.exp(normal["log_C_mid"]))
+        C_mid = float(shape.C_mid * np.exp(normal["log_C_mid"]))
         half = compute[-1] / 2
         if truth.power_law:
             with np.errstate(divide="ignore"):
@@ -170,7 +172,8 @@ class Draw:
         compute = design.steps * self._shape(arm).compute_per_step
         rates = self._curve(run, truth, compute, rng)
         start, end = self.recorded.entropy
-        entropy = start + (end - start) * np.sqrt(design.steps / design.steps[-1]) + truth.entropy
+        shared = design.steps / self.designs[self.reference_arm].steps[-1]
+        entropy = start + (end - start) * np.sqrt(shared) + truth.entropy
         columns: dict[str, Any] = {"step": design.steps, "compute": compute, "flops": compute}
         columns["entropy"] = entropy + rng.normal(0, self.recorded.entropy_spread, len(compute))
         columns |= self._sampled(rates, design.samples, "", rng)

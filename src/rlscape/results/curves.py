@@ -68,13 +68,14 @@ def windows(config: Config, arms: Iterable[str]) -> pd.DataFrame:
     """A row per run, form and window (``windows`` in ``fits/<run>.json``), on math problems.
 
     Columns: run, arm, seed and the fields of :class:`rlscape.scaling.windows.WindowFit` (form, low, high, points,
-    A, B, C_mid, D, sse, at_edge, reason).
+    A, B, C_mid, D, sse, at_edge, reason) and ``end``, what the form says of the end of the run.
     """
-    rows = [
-        {"run": run, "arm": record["arm"], "seed": record["seed"]} | asdict(WindowFit.from_dict(fit))
-        for run, record in _records(config, arms, "fits", "math").items()
-        for fit in record["windows"]
-    ]
+    rows = []
+    for run, record in _records(config, arms, "fits", "math").items():
+        identity = {"run": run, "arm": record["arm"], "seed": record["seed"]}
+        for fit in map(WindowFit.from_dict, record["windows"]):
+            end = fit.predict(record["total_compute"], record["initial"]["pass_rate"])
+            rows.append(identity | asdict(fit) | {"end": end})
     return pd.DataFrame(rows)
 
 

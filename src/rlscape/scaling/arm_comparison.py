@@ -18,6 +18,8 @@ from rlscape.scaling.uncertainty import Interval, log_t_interval, paired_differe
 MARGIN_SHARE = 0.1
 LEVEL_SHARE = 0.7
 SEEDS_FOR_NEUTRAL = 5
+CEILING_REACH = 4.5
+"""Fitted C_mid that a run must have seen for its A to be compared with another's."""
 
 Verdict = Literal["above", "below", "neutral", "inconclusive"]
 

@@ -16,7 +16,8 @@ import numpy as np
 from rlscape.scaling.curves import Curve, Initial
 from rlscape.scaling.records import plain, restored
 from rlscape.scaling.rivals import RivalFit, fit_power_law
-from rlscape.scaling.sigmoid_fit import SigmoidFit, fit_least_squares
+from rlscape.scaling.sigmoid import power_law, sigmoid
+from rlscape.scaling.sigmoid_fit import EDGE, SigmoidFit, fit_least_squares
 
 HALF_WINDOW = (0.0, 0.5)
 SIGMOID_WINDOWS = (HALF_WINDOW, (0.0, 1.0), (0.1, 0.5), (0.2, 0.5))
@@ -43,7 +44,7 @@ class WindowFit:
     D: float = np.nan
     sse: float = np.nan
     at_edge: tuple[str, ...] = ()
-    """The parameters of the sigmoid whose estimate lies on the limit of its range."""
+    """The parameters whose estimate lies on the limit of its range: bounds, no values."""
     reason: str = ""
     """Why parameters of the form are NaN; empty if they are not."""
 
@@ -66,7 +67,16 @@ class WindowFit:
     def of_power_law(cls, window: tuple[float, float], fit: RivalFit) -> Self:
         """From a fit of the power law."""
         A, B, D = (fit.parameters.get(name, np.nan) for name in ("A", "B", "D"))
-        return cls("power_law", *window, fit.points, A, B, D=D, sse=fit.sse, reason=fit.reason)
+        at_edge = ("A",) if A > 1 - EDGE else ()
+        return cls("power_law", *window, fit.points, A, B, D=D, sse=fit.sse, at_edge=at_edge, reason=fit.reason)
+
+    def predict(self, compute: float, initial: float) -> float:
+        """The form's pass rate at some compute, R_0 being ``initial``; NaN if the fit failed."""
+        match self.form:
+            case "sigmoid":
+                return float(sigmoid(compute, self.A, self.B, self.C_mid, initial))
+            case "power_law":
+                return float(power_law(compute, self.A, self.B, self.D))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, null for NaN."""

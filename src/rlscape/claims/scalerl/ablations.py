@@ -25,6 +25,7 @@ from rlscape.claims.scalerl.shared import (
     ceilings_equal,
     compute_ratio,
     margin_of,
+    unknown_ceilings,
 )
 from rlscape.claims.scalerl.stability import more_collapses
 from rlscape.paths import run_name
@@ -102,9 +103,10 @@ def clip_matters_for_one_loss(claim: Claim, conventions: Conventions, config: Co
     means = {arm: np.nan_to_num(t_interval(ceilings(runs, arm).values()).estimate) for arm in dapo}
     highest, lowest = max(dapo, key=lambda arm: means[arm]), min(dapo, key=lambda arm: means[arm])
     curvature = t_interval(_curvatures(runs, dapo, config))
+    bends = INCONCLUSIVE if unknown_ceilings(runs, dapo) else below(curvature)
     parts = [
         ceiling_above(runs, highest, lowest, claim.threshold("range_share") * margin),
-        Part("quadratic coefficient of A in log clip", curvature, below(curvature)),
+        Part("quadratic coefficient of A in log clip", curvature, bends),
         *ceilings_equal(runs, combinations(cispo, 2), margin),
     ]
     return conclude(parts, f"delta {margin:.3f}")

@@ -1,6 +1,7 @@
 """What a fit to part of a run says about the rest, and how much it varies."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -83,19 +84,24 @@ def _forecasts_of(
 def sigmoid_more_robust(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S2. Arms: those whose stable runs are fitted."""
     windows = curves.windows(config, claim.arms)
-    windows = windows[windows["high"] == claim.threshold("window_end")].copy()
+    windows = _without_bounds(windows[windows["high"] == claim.threshold("window_end")])
     metrics = curves.metrics(config, claim.arms).sort_values("compute").groupby("run")
     ends = metrics["pass_rate"].last()
-    windows["error"] = (windows["A"] - windows["run"].map(ends)).abs()
+    windows["error"] = (windows["end"] - windows["run"].map(ends)).abs()
     by_form = windows.fillna({"error": np.inf}).groupby(["run", "form"])
     errors = by_form["error"].mean().unstack()
     ranges = by_form["A"].agg(_range).unstack()
     better = (errors["sigmoid"] < errors["power_law"]) & (ranges["sigmoid"] < ranges["power_law"])
     note = ", ".join(
-        f"median {name} of A {table['sigmoid'].median():.3f}, power law {table['power_law'].median():.3f}"
-        for name, table in {"error": errors, "range": ranges}.items()
+        f"median {name} {table['sigmoid'].median():.3f}, power law {table['power_law'].median():.3f}"
+        for name, table in {"error at the end": errors, "range of A": ranges}.items()
     )
     return _share_of_curves(better, claim, conventions, config, note)
+
+
+def _without_bounds(windows: pd.DataFrame) -> pd.DataFrame:
+    """With NaN in place of an A that lies on its bound: a fit that puts it there has not found one."""
+    return windows.assign(A=windows["A"].where(["A" not in edge for edge in windows["at_edge"]]))
 
 
 def window_hardly_matters(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
@@ -105,7 +111,7 @@ def window_hardly_matters(claim: Claim, conventions: Conventions, config: Config
     windows = curves.windows(config, claim.arms)
     granted = [run for run, forecast in forecasts.items() if forecast.verdict == "forecast"]
     wanted = pd.MultiIndex.from_frame(windows[["low", "high"]]).isin(SIGMOID_WINDOWS)
-    windows = windows[wanted & (windows["form"] == "sigmoid") & windows["run"].isin(granted)]
+    windows = _without_bounds(windows[wanted & (windows["form"] == "sigmoid") & windows["run"].isin(granted)])
     ranges = windows.groupby("run")[["A", "B"]].agg(_range)
     note = f"delta {margin:.3f}; median range of A {ranges['A'].median():.3f}, of B {ranges['B'].median():.2g}"
     return _share_of_curves(ranges["A"] <= margin, claim, conventions, config, note)
@@ -119,12 +125,12 @@ def _range(values: pd.Series) -> float:
 def _share_of_curves(
     good: "pd.Series[bool]", claim: Claim, conventions: Conventions, config: Config, note: str
 ) -> Outcome:
-    """Judges the share of runs that are good, without collapsed ones; the interval is over the seeds' shares."""
+    """Judges the share of runs that are good, without collapsed ones; the interval is Wilson's."""
     unstable = collapsed_runs(config, claim.arms, margin_of(conventions, config), conventions)
     good = good[~good.index.isin(unstable)]
-    by_seed = good.astype(float).groupby(good.index.map(lambda run: parse_run_name(run)[1])).mean()
-    share = t_interval(by_seed)
-    verdict = by_share(int(good.sum()), len(good), len(by_seed), claim)
+    seeds = len({parse_run_name(run)[1] for run in good.index})
+    share = replace(proportion(int(good.sum()), len(good)), seeds=seeds)
+    verdict = by_share(int(good.sum()), len(good), seeds, claim)
     reason = f"{good.sum()} of {len(good)} stable runs; {note}"
     return outcome(verdict, "share of runs", share, reason)
 

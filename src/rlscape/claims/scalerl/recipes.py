@@ -1,7 +1,5 @@
 """Recipes and what sets them apart: losses, the head's precision, schedules, and which prompts are trained on."""
 
-from collections.abc import Mapping
-
 from rlscape.claims.parts import Part, beyond_nothing, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -20,6 +18,7 @@ from rlscape.claims.scalerl.shared import (
     compute_saved,
     margin_of,
     no_mismatch,
+    unknown_ceilings,
 )
 from rlscape.results import curves
 from rlscape.scaling.arm_comparison import SEEDS_FOR_NEUTRAL, compare_reached
@@ -105,14 +104,17 @@ def head_precision_by_loss(claim: Claim, conventions: Conventions, config: Confi
     margin = margin_of(conventions, config)
     cispo_fp32, cispo, dapo_fp32, dapo, large_fp32, large = claim.arms
     runs = curves.fits(config, claim.arms)
-    by_seed: Mapping[str, dict[int, float]] = {arm: ceilings(runs, arm) for arm in claim.arms}
-    shared = set.intersection(*(set(by_seed[arm]) for arm in (cispo_fp32, cispo, dapo_fp32, dapo)))
+    crossed = (cispo_fp32, cispo, dapo_fp32, dapo)
+    by_seed = {arm: ceilings(runs, arm) for arm in crossed}
+    shared = set.intersection(*(set(by_seed[arm]) for arm in crossed))
     interaction = t_interval(
         by_seed[dapo_fp32][seed] - by_seed[dapo][seed] - by_seed[cispo_fp32][seed] + by_seed[cispo][seed]
         for seed in sorted(shared)
     )
+    known = not unknown_ceilings(runs, crossed)
+    differs = beyond_nothing(interaction, margin) if known else INCONCLUSIVE
     parts = [
-        Part("interaction of loss and precision in A", interaction, beyond_nothing(interaction, margin)),
+        Part("interaction of loss and precision in A", interaction, differs),
         *ceilings_equal(runs, [(cispo_fp32, cispo)], margin),
         ceiling_raised(runs, large_fp32, large, margin),
     ]

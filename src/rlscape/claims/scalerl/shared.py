@@ -1,6 +1,6 @@
 """What the evaluators of P1's claims share: the margin, and paired comparisons of arms."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
@@ -15,7 +15,7 @@ from rlscape.claims.register import (
     Verdict,
 )
 from rlscape.results import curves
-from rlscape.scaling.arm_comparison import PairedComparison, compare_reached, equivalence_margin
+from rlscape.scaling.arm_comparison import CEILING_REACH, PairedComparison, compare_reached, equivalence_margin
 from rlscape.scaling.arms import RunFit, reached_by_seed
 from rlscape.scaling.stability import collapsed
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
@@ -24,10 +24,22 @@ from rlscape.tasks.base import column_prefix
 
 
 def by_share(good: int, total: int, seeds: int, claim: Claim) -> Verdict:
-    """Whether at least ``min_share`` are good, given ``min_seeds`` seeds or more."""
+    """Whether at least ``min_share`` are good, given ``min_seeds`` seeds or more.
+
+    Refuted where Wilson's interval lies below: one run more or less of five that fails by chance is no refutation.
+    """
+    least = claim.threshold("min_share")
     if seeds < claim.threshold("min_seeds"):
         return INCONCLUSIVE
-    return REPLICATED if good / total >= claim.threshold("min_share") else NOT_REPLICATED
+    if good / total >= least:
+        return REPLICATED
+    return NOT_REPLICATED if proportion(good, total).high < least else INCONCLUSIVE
+
+
+def within_unit(share: Interval) -> Interval:
+    """The interval of a share, as far as it lies in [0, 1]."""
+    low, high = (float(np.clip(limit, 0, 1)) for limit in (share.low, share.high))
+    return Interval(share.estimate, low, high, share.seeds)
 
 
 def proportion(count: int, total: int) -> Interval:
@@ -52,30 +64,65 @@ def ceilings(runs: Iterable[RunFit], arm: str) -> dict[int, float]:
     return {run.seed: run.fit.A for run in runs if run.arm == arm}
 
 
+def unknown_ceilings(runs: Sequence[RunFit], arms: Iterable[str]) -> list[str]:
+    """The arms whose A is not known, of which it can be only a bound.
+
+    A run's A on the limit of its range is a bound. The others know their ceiling if they reached ``CEILING_REACH``
+    midpoints, by the geometric mean of C_mid over seeds: a chance fit of one seed does not decide.
+    """
+    unknown = []
+    for arm in arms:
+        fits = [run for run in runs if run.arm == arm and np.isfinite(run.fit.B)]
+        if not all("A" not in run.fit.at_edge for run in fits) or reach(fits) < CEILING_REACH:
+            unknown.append(arm)
+    return unknown
+
+
+def reach(fits: Sequence[RunFit]) -> float:
+    """Compute of the shortest of an arm's runs over the geometric mean of their midpoints; NaN without a fit."""
+    if not fits:
+        return np.nan
+    return min(run.total_compute for run in fits) / float(np.exp(np.mean([np.log(run.fit.C_mid) for run in fits])))
+
+
 def ceiling_difference(runs: Sequence[RunFit], first: str, second: str) -> Interval:
     """A(first) - A(second), paired by seed."""
     return t_interval(paired_differences(ceilings(runs, first), ceilings(runs, second)))
 
 
+def ceiling_part(runs: Sequence[RunFit], first: str, second: str, verdict_of: Callable[[Interval], Verdict]) -> Part:
+    """A(first) - A(second) and its verdict.
+
+    Where one of the two is not known, the difference of the fitted curves at the compute that both spent is reported
+    and decides nothing: a slower arm is lower there though its ceiling may be as high.
+    """
+    unknown = unknown_ceilings(runs, (first, second))
+    if not unknown:
+        difference = ceiling_difference(runs, first, second)
+        return Part(f"A({first}) - A({second})", difference, verdict_of(difference))
+    fits = [run for run in runs if run.arm in (first, second) and np.isfinite(run.fit.A)]
+    spent = min((run.total_compute for run in fits), default=np.nan)
+    values = {
+        arm: {run.seed: float(run.fit.predict(spent)) for run in fits if run.arm == arm} for arm in (first, second)
+    }
+    difference = t_interval(paired_differences(values[first], values[second]))
+    note = f"R({first}) - R({second}) at equal compute, as A({', '.join(unknown)}) is a bound"
+    return Part(note, difference, INCONCLUSIVE)
+
+
 def ceiling_above(runs: Sequence[RunFit], first: str, second: str, margin: float) -> Part:
     """A(first) - A(second) above the margin."""
-    difference = ceiling_difference(runs, first, second)
-    return Part(f"A({first}) - A({second})", difference, above(difference, margin))
+    return ceiling_part(runs, first, second, lambda difference: above(difference, margin))
 
 
 def ceiling_raised(runs: Sequence[RunFit], first: str, second: str, margin: float) -> Part:
     """A(first) - A(second) above zero."""
-    difference = ceiling_difference(runs, first, second)
-    return Part(f"A({first}) - A({second})", difference, beyond_nothing(difference, margin))
+    return ceiling_part(runs, first, second, lambda difference: beyond_nothing(difference, margin))
 
 
 def ceilings_equal(runs: Sequence[RunFit], pairs: Iterable[tuple[str, str]], margin: float) -> list[Part]:
     """A neutral within every pair."""
-    parts = []
-    for first, second in pairs:
-        difference = ceiling_difference(runs, first, second)
-        parts.append(Part(f"A({first}) - A({second})", difference, neutral(difference, margin)))
-    return parts
+    return [ceiling_part(runs, *pair, lambda difference: neutral(difference, margin)) for pair in pairs]
 
 
 def compute_ratio(runs: Sequence[RunFit], slow: str, fast: str, level: float) -> PairedComparison:

@@ -20,7 +20,7 @@ from rlscape.claims.register import (
     outcome,
     span,
 )
-from rlscape.claims.scalerl.shared import collapsed_runs, margin_of, proportion
+from rlscape.claims.scalerl.shared import collapsed_runs, margin_of, proportion, within_unit
 from rlscape.paths import parse_run_name
 from rlscape.results import curves
 from rlscape.scaling.stability import collapsed
@@ -115,7 +115,7 @@ def truncation_stays_low(claim: Claim, conventions: Conventions, config: Config)
     scalerl, longer = claim.arms
     updates = curves.updates(config, claim.arms)
     updates["low"] = updates["truncation_rate"] < claim.threshold("max_truncation")
-    shares = {arm: t_interval(rows.groupby("seed")["low"].mean()) for arm, rows in updates.groupby("arm")}
+    shares = {arm: within_unit(t_interval(rows.groupby("seed")["low"].mean())) for arm, rows in updates.groupby("arm")}
     reference = updates[updates["arm"] == scalerl]
     growth = t_interval(
         rows[["mean_length", "truncation_rate"]].corr(method="spearman").iloc[0, 1]

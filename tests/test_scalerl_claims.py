@@ -20,7 +20,7 @@ from tests.synthetic import Run, small_config, write_scalerl_results
 pytestmark = pytest.mark.usefixtures("precise_evaluations")
 
 HIGH, LOW = Run(A=0.70), Run(A=0.55)
-LATE, CLIMBS = Run(A=0.85, C_mid=22), Run(A=0.95, C_mid=60)
+LATE, CLIMBS = Run(A=0.85, C_mid=21), Run(A=0.95, C_mid=60)
 FITTED = ("scalerl", "deepseek_grpo", "qwen_dapo", "magistral", "minimax", "large_batch")
 LESS_EFFICIENT = {arm: Run(C_mid=20) for arm in ARMS if arm.startswith("loo_")}
 PEAK = {"dapo_clip_020": LOW, "baseline": Run(A=0.66), "dapo_clip_028": Run(A=0.66), "dapo_clip_040": Run(A=0.60)}

@@ -174,7 +174,8 @@ class Draw:
         start, end = self.recorded.entropy
         shared = design.steps / self.designs[self.reference_arm].steps[-1]
         entropy = start + (end - start) * np.sqrt(shared) + truth.entropy
-        columns: dict[str, Any] = {"step": design.steps, "compute": compute, "flops": compute}
+        columns: dict[str, Any] = {"step": design.steps, "compute": compute}
+        columns |= {"flops": compute, "tokens_generated": compute}
         columns["entropy"] = entropy + rng.normal(0, self.recorded.entropy_spread, len(compute))
         columns |= self._sampled(rates, design.samples, "", rng)
         if truth.code:

@@ -18,11 +18,13 @@ from rlscape.claims.scalerl.shared import (
     compute_saved,
     margin_of,
     no_mismatch,
+    ratio_in,
     unknown_ceilings,
+    without_clock,
 )
 from rlscape.results import curves
-from rlscape.scaling.arm_comparison import SEEDS_FOR_NEUTRAL, compare_reached
-from rlscape.scaling.arms import reached_by_seed, reached_in, reference_level
+from rlscape.scaling.arm_comparison import SEEDS_FOR_NEUTRAL
+from rlscape.scaling.arms import reference_level
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.settings.scale import Config
 
@@ -40,11 +42,9 @@ def same_ceiling_less_compute(claim: Claim, conventions: Conventions, config: Co
     margin = margin_of(conventions, config)
     fast, slow = claim.arms
     runs = curves.fits(config, claim.arms)
-    parts = [
-        compute_saved(runs, slow, fast, reference_level(runs, fast)),
-        *ceilings_equal(runs, [(fast, slow)], margin),
-    ]
-    return conclude(parts, f"delta {margin:.3f}")
+    level = reference_level(runs, fast)
+    parts = [compute_saved(runs, slow, fast, level), *ceilings_equal(runs, [(fast, slow)], margin)]
+    return conclude(parts, f"delta {margin:.3f}; {without_clock(config, runs, slow, fast, level)}")
 
 
 def faster_by_throughput(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
@@ -53,17 +53,15 @@ def faster_by_throughput(claim: Claim, conventions: Conventions, config: Config)
     fast, slow = claim.arms
     runs = curves.fits(config, claim.arms)
     level = reference_level(runs, fast)
-    slow_updates, fast_updates = (
-        reached_in("step", reached_by_seed(runs, arm, level), curves.metrics(config, [arm])) for arm in (slow, fast)
-    )
-    ratio = compare_reached(slow_updates, fast_updates).interval
+    ratio = ratio_in("step", config, runs, slow, fast, level).interval
     low, high = claim.threshold("min_ratio"), claim.threshold("max_ratio")
     parts = [
         compute_saved(runs, slow, fast, level),
         *ceilings_equal(runs, [(fast, slow)], margin),
         Part("ratio of updates at C_tau", ratio, _within(ratio, low, high)),
     ]
-    return conclude(parts, f"delta {margin:.3f}, tau {level:.3f}")
+    apart = without_clock(config, runs, slow, fast, level)
+    return conclude(parts, f"delta {margin:.3f}, tau {level:.3f}; {apart}")
 
 
 def _within(interval: Interval, low: float, high: float) -> Verdict:

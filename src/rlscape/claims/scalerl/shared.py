@@ -16,7 +16,7 @@ from rlscape.claims.register import (
 )
 from rlscape.results import curves
 from rlscape.scaling.arm_comparison import CEILING_REACH, PairedComparison, compare_reached, equivalence_margin
-from rlscape.scaling.arms import RunFit, reached_by_seed
+from rlscape.scaling.arms import RunFit, reached_by_seed, reached_in
 from rlscape.scaling.stability import collapsed
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
 from rlscape.settings.scale import Config
@@ -136,6 +136,30 @@ def compute_saved(runs: Sequence[RunFit], slow: str, fast: str, level: float) ->
     verdicts: Mapping[str, Verdict] = {"above": REPLICATED, "below": NOT_REPLICATED}
     verdict = verdicts.get(comparison.verdict, INCONCLUSIVE)
     return Part(f"C_tau({slow}) / C_tau({fast})", comparison.interval, verdict)
+
+
+UNITS = {"step": "updates", "tokens_generated": "generated tokens", "flops": "FLOPs"}
+"""Column of the metrics -> what it counts: the clock's share of a ratio of compute is what these do not have."""
+
+
+def ratio_in(unit: str, config: Config, runs: Sequence[RunFit], slow: str, fast: str, level: float) -> PairedComparison:
+    """:func:`compute_ratio` in another unit: a column of the metrics."""
+    reached = (
+        reached_in(unit, reached_by_seed(runs, arm, level), curves.metrics(config, [arm])) for arm in (slow, fast)
+    )
+    return compare_reached(*reached)
+
+
+def without_clock(config: Config, runs: Sequence[RunFit], slow: str, fast: str, level: float) -> str:
+    """The ratio of compute in units that no virtual clock enters, as words.
+
+    P1's pools of 64 generators and 16 trainers idle in alternating phases: this factor is in every ratio of compute
+    between schedules, whatever is learned.
+    """
+    ratios = (
+        f"{ratio_in(unit, config, runs, slow, fast, level).interval.estimate:.3g} in {UNITS[unit]}" for unit in UNITS
+    )
+    return "the ratio is " + ", ".join(ratios)
 
 
 def no_mismatch(claim: Claim, config: Config, arm: str) -> str:

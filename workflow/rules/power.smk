@@ -2,16 +2,22 @@
 
 # The recorded curves whose scatter the simulated ones have.
 SCATTER_FROM = in_repository("figures", "gallery", "default")
-# Draws from either world of a claim: a share of 5% is then known to within 2%.
+# Draws from each world of a claim: a share of 5% is then known to within 2%.
 DRAWS = 400
 
 
 @functools.cache
-def entries_of_register():
-    """Claim -> its entry in the register, and what all of them share."""
+def register():
+    """The register, as the file has it."""
     with open(CLAIMS) as file:
-        register = yaml.safe_load(file)
-    return register["conventions"], {claim["id"]: claim for claim in register["claims"]}
+        return yaml.safe_load(file)
+
+
+def criterion_of(claim):
+    """What of the register decides how a claim's simulations end; no text does."""
+    entry = next(entry for entry in register()["claims"] if entry["id"] == claim)
+    shared = {key: value for key, value in register()["conventions"].items() if key not in ("min_power", "max_error")}
+    return str(({key: entry.get(key) for key in ("evaluator", "arms", "directions", "thresholds")}, shared))
 
 
 def simulated_claims(wildcards):
@@ -24,6 +30,7 @@ def simulated_claims(wildcards):
 rule measure_scatter:
     input:
         f"{SCATTER_FROM}/scalerl/run.json",
+        sorted(map(str, Path(SCATTER_FROM, "scalerl").glob("*.csv"))),
     output:
         "<results>/power/scatter.json",
     log:
@@ -37,7 +44,7 @@ rule measure_scatter:
     params:
         code=code("pipeline.measure_scatter"),
         gallery=SCATTER_FROM,
-        reference=lambda wildcards: entries_of_register()[0]["reference_arm"],
+        reference=lambda wildcards: register()["conventions"]["reference_arm"],
     message:
         "Measure the scatter of recorded curves"
     shell:
@@ -63,7 +70,8 @@ rule estimate_power:
     params:
         code=code("pipeline.estimate_power"),
         claims=CLAIMS,
-        entry=lambda wildcards: str((entries_of_register()[0], entries_of_register()[1][wildcards.claim])),
+        criterion=lambda wildcards: criterion_of(wildcards.claim),
+        arms=lambda wildcards: describe_arms(CONFIG.seeds),
         settings=lambda wildcards: CONFIG.model_dump_json(),
         draws=DRAWS,
     message:

@@ -1,21 +1,17 @@
-"""Two worlds of every claim: one in which it holds, one in which it does not."""
+"""The worlds of a claim, and what its results are made from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from rlscape.claims.register import Claim, Conventions
 from rlscape.power.recorded import Recorded
 from rlscape.results.files import Source
 from rlscape.settings.scale import Config
 
-World = Literal["holds", "fails"]
-WORLDS: tuple[World, ...] = get_args(World)
-
 
 @dataclass(frozen=True)
 class Simulation:
-    """What a world's results are made from."""
+    """What a claim's results are made from."""
 
     claim: Claim
     conventions: Conventions
@@ -23,5 +19,6 @@ class Simulation:
     recorded: Recorded
 
 
-Simulator = Callable[[Simulation, World], Callable[[int], Source]]
-"""Of a claim: the results of the n-th draw from one of its worlds."""
+Worlds = dict[str, Callable[[int], Source]]
+"""``holds``, ``fails``, and any number of ``edge ...``, the claim's worlds -> the results of the n-th draw from it."""
+Simulator = Callable[[Simulation], Worlds]

@@ -56,11 +56,11 @@ def long_runs() -> Config:
 
 @pytest.fixture(scope="module")
 def precise_runs(long_runs: Config) -> Config:
-    """The same with so many samples that an evaluation is the truth, and twice as many evaluations."""
+    """The same with so many samples that an evaluation is the truth; twice as many seeds of losses that diverge."""
     scalerl = long_runs.scalerl.model_dump()
     scalerl["rl"] |= {"steps": 990}
     scalerl["evaluation"] |= {"evaluations": 40, "samples_per_prompt": 10_000, "downstream_samples_per_prompt": 10_000}
-    return long_runs.changed(scalerl=scalerl)
+    return long_runs.changed(seeds={arm: 16 if "spo" in arm else 8 for arm in long_runs.seeds}, scalerl=scalerl)
 
 
 def claim_of(register: Register, name: str) -> Claim:
@@ -102,9 +102,9 @@ def test_without_noise_a_claim_is_found_where_it_holds_and_nowhere_else(
         entropy_spread=(1e-4, 1e-4),
     )
     simulated = simulation(register, claim, precise_runs, precise)
-    verdicts = {}
-    for world, results in SIMULATORS[claim](simulated).items():
-        with read_from(results(0)):
+    verdicts, worlds = {}, SIMULATORS[claim](simulated)
+    for world in ("holds", "fails"):
+        with read_from(worlds[world](0)):
             outcome = evaluate_claim(simulated.claim, register.conventions, precise_runs)
         verdicts[world] = outcome.verdict, outcome.reason
     assert verdicts["fails"][0] != YES, verdicts["fails"]

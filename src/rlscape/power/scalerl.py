@@ -10,9 +10,10 @@ fails by as little as can be: a difference of exactly the margin, a ratio of 1, 
 
 from collections.abc import Mapping
 from functools import partial
-from math import isnan
+from math import isnan, log
 
 from rlscape.catalogue import ARMS
+from rlscape.catalogue.recipes import RECIPES
 from rlscape.figures.scalerl.paper_values import (
     FIG2,
     FIG4,
@@ -99,7 +100,9 @@ def _ceilings() -> dict[str, dict[str, Truths]]:
     # Paper: no values; a range above 2 delta and a peak inside, by the text. Here: 3 delta, at the second clip.
     peak = {"dapo_clip_020": Truth(A=0.8), "baseline": Truth(), "dapo_clip_028": Truth(A=0.95)}
     peak["dapo_clip_040"] = Truth(A=0.7)
-    slope = {arm: Truth(A=0.7 + 0.1 * index) for index, arm in enumerate(peak)}
+    clips = {arm: log(RECIPES["baseline"].changed(**ARMS[arm].changes).clip_high) for arm in peak}
+    widest, tightest = max(clips.values()), min(clips.values())
+    slope = {arm: Truth(A=0.7 + 0.3 * (clip - tightest) / (widest - tightest)) for arm, clip in clips.items()}
     return {
         "S4": {"holds": recipes, "fails": {}} | {f"edge {arm}": recipes | {arm: Truth(A=1 - DELTA)} for arm in recipes},
         "S8": {
@@ -196,7 +199,7 @@ def _equal_ceilings() -> dict[str, dict[str, Truths]]:
 def _shapes() -> dict[str, dict[str, Truths]]:
     """Claims of forecasts, of collapse and of what else a run records."""
     power_law = Truth(power_law=True, B=0.8)
-    two_stages = Truth(A=1 - 2 * DELTA, late=2 * DELTA)
+    two_stages = dict.fromkeys(FITTED[1:], Truth(A=1 - 1.5 * DELTA, late=1.5 * DELTA))
     falls = Truth(collapse=OFTEN)
     truncated = falls._replace(truncation_before_collapse=0.15)
     long_budget = paper(TABLE_1["long_budget", "math"], C_mid=midpoint(TABLE_1["long_budget", "math"]))
@@ -228,8 +231,8 @@ def _shapes() -> dict[str, dict[str, Truths]]:
         },
         "S3": {
             "holds": {},
-            "fails": dict.fromkeys(FITTED, two_stages),
-            "edge": dict.fromkeys(FITTED, Truth(instead=two_stages, chance=0.5)),
+            "fails": two_stages,
+            "edge": {arm: Truth(instead=truth, chance=0.5) for arm, truth in two_stages.items()},
         },
         "S6": {
             "holds": {"deepseek_grpo": falls},

@@ -132,6 +132,8 @@ def window_hardly_matters(claim: Claim, conventions: Conventions, config: Config
     windows = _settled(curves.windows(config, claim.arms), claim, conventions, config)
     if windows.empty:
         return _too_short()
+    if np.isnan(margin):
+        return outcome(INCONCLUSIVE, "share of runs", proportion(0, 0), "delta is not known")
     wanted = pd.MultiIndex.from_frame(windows[["low", "high"]]).isin(SIGMOID_WINDOWS)
     windows = _without_bounds(windows[wanted & (windows["form"] == "sigmoid")])
     ranges = windows.groupby("run")[["A", "B"]].agg(_range)

@@ -19,9 +19,11 @@ from rlscape.catalogue import (
     arms_of,
     base_of,
     figures_of,
+    first_run,
     measured_arms,
     resolve_run,
     runs_of,
+    seeds_of,
     start_of,
     tasks_of,
     with_figure,
@@ -154,7 +156,7 @@ def runs_of_group(group):
     """The runs whose updates are compared with each other."""
     arms = measured_arms(CONFIG, f"pairs_{group}")
     # Data differ between the arms of the footprint; those of other groups differ between seeds, too.
-    return [f"{arm}-s0" for arm in arms] if group == "footprint" else runs_of(CONFIG, arms)
+    return [first_run(CONFIG, arm) for arm in arms] if group == "footprint" else runs_of(CONFIG, arms)
 
 
 def models_of_group(wildcards):
@@ -210,8 +212,8 @@ def results_of_measurements(measurements, arms):
         elif measurement == "operators":
             names = [f"{run}/{name}" for run in runs_of(CONFIG, arms) for name in ("operators", "mantissa")]
         elif measurement == "matching":
-            seeds = min(CONFIG.seeds[arm] for arm in measured_arms(CONFIG, measurement))
-            names = [f"matching-s{seed}" for seed in range(seeds)]
+            seeds = seeds_of(CONFIG, *measured_arms(CONFIG, measurement))
+            names = [f"matching-s{seed}" for seed in seeds]
         elif measurement.startswith("pairs_"):
             names = [measurement, measurement.replace("pairs", "stripes")]
         else:

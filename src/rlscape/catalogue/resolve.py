@@ -160,9 +160,19 @@ def measured_arms(config: Config, measurement: Measurement) -> tuple[str, ...]:
     return off_principals.MEASURED[measurement] + tuple(arm for arm in too if arm in config.seeds)
 
 
+def seeds_of(config: Config, *arms: str) -> range:
+    """The recorded seeds of an arm; of several, those that all of them have."""
+    return range(config.first_seed, config.first_seed + min(config.seeds[arm] for arm in arms))
+
+
 def runs_of(config: Config, arms: Iterable[str]) -> list[str]:
     """The recorded runs of some arms, in order."""
-    return [run_name(arm, seed) for arm in arms for seed in range(config.seeds[arm])]
+    return [run_name(arm, seed) for arm in arms for seed in seeds_of(config, arm)]
+
+
+def first_run(config: Config, arm: str) -> str:
+    """The run of an arm's first seed, which stands for the arm where one run is shown."""
+    return run_name(arm, config.first_seed)
 
 
 # Runs

@@ -202,6 +202,18 @@ def test_prompts_without_signal_shrink_the_average_unless_filtered(base):
     torch.testing.assert_close(2 * diluted, alone, rtol=1e-5, atol=1e-8)
 
 
+def test_a_pass_rate_does_not_depend_on_what_the_generator_computes_in(base):
+    """Bit for bit: whatever a coarse head or body costs is what training on its samples cost."""
+    rows = []
+    for head, body in (("fp32", "fp32"), ("bf16", "bf16"), ("m1", "bf16")):
+        settings = settings_of("qwen_dapo", generator_head=head)
+        trainer = make_trainer(settings.changed(rl=settings.rl.changed(generator_precision=body)), copy.deepcopy(base))
+        trainer.evaluate()
+        rows += trainer.metrics
+    assert "downstream_pass_rate" in rows[0]
+    assert rows[0] == rows[1] == rows[2]
+
+
 def test_weights_stored_in_bf16_are_bf16_values_after_every_step(base):
     settings = settings_of("rlvr_bf16_weights")
     trainer = train(settings, base)

@@ -103,7 +103,7 @@ class RLTrainer:
         """Step -> weights at the evaluations after the first, if the run keeps them."""
         self.tracker = tracker
         by_prefix = {column_prefix(task) if index else "": made for index, (task, made) in enumerate(sets.items())}
-        self.evaluator = Evaluator(model, by_prefix, settings.evaluation, rl, recipe.generator_head, recipe.temperature)
+        self.evaluator = Evaluator(model, by_prefix, settings.evaluation, rl, recipe.temperature)
         self.evaluation_steps = evaluation_steps(settings.evaluation, rl.steps)
 
     def _make_optimizer(self) -> Optimizer:

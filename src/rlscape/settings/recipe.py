@@ -48,7 +48,7 @@ class Recipe(Settings):
     aggregation: Aggregation
     advantage_normalisation: AdvantageNormalisation
     generator_head: HeadPrecision
-    """Precision of the language-model head while sampling."""
+    """Precision of the language-model head while sampling for training; evaluations have an fp32 one."""
     trainer_head: Precision
     """Precision of the language-model head while training."""
     zero_variance_filter: bool

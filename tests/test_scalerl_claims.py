@@ -25,6 +25,9 @@ FITTED = ("scalerl", "deepseek_grpo", "qwen_dapo", "magistral", "minimax", "larg
 LESS_EFFICIENT = {arm: Run(C_mid=30) for arm in ARMS if arm.startswith("loo_")}
 PEAK = {"dapo_clip_020": LOW, "baseline": Run(A=0.66), "dapo_clip_028": Run(A=0.66), "dapo_clip_040": Run(A=0.60)}
 SELECTION = {"baseline": LOW, "loo_batch": Run(C_mid=30), "loo_uniform": Run(C_mid=30)}
+NOISY_DAPO, NOISY_MOE = ({f"{arm}_m{bits}": LOW for bits in (2, 1)} for arm in ("head", "moe_head"))
+EXACT = LOW._replace(mismatch=0.001)
+EARLY = dict.fromkeys(NOISY_DAPO, Run(A=0.55, C_mid=4, B=4))
 SCALERL_CASES = [
     # claim, seeds, runs that differ from HIGH, half-spread of A over seeds, verdict
     ("S1", 5, {}, 0.004, YES),
@@ -64,16 +67,18 @@ SCALERL_CASES = [
     ("S9", 5, {"baseline": LOW, "gspo": Run(A=0.62)}, 0.004, NO),
     ("S9", 5, {}, 0.004, NO),
     ("S9", 4, {"baseline": LOW}, 0.004, OPEN),
-    ("S10", 5, {"baseline": LOW}, 0.004, YES),
+    ("S10", 5, NOISY_DAPO, 0.004, YES),
     ("S10", 5, {}, 0.004, NO),
-    ("S10", 5, {"baseline": Run(A=0.55, mismatch=0.001)}, 0.004, BLOCKED),
-    ("S10", 1, {"baseline": LOW}, 0.004, OPEN),
-    ("S11", 5, {"baseline": LOW, "moe_bf16_head": LOW}, 0.004, YES),
-    ("S11", 5, {"baseline": LOW, "moe_bf16_head": LOW, "cispo": LOW}, 0.004, NO),
-    ("S11", 5, {"moe_bf16_head": LOW}, 0.004, NO),
-    ("S11", 5, {"baseline": LOW, "moe_bf16_head": Run(A=0.55, mismatch=0.001)}, 0.004, BLOCKED),
-    ("S11", 5, {"baseline": Run(A=0.55, mismatch=0.001), "moe_bf16_head": LOW}, 0.004, BLOCKED),
-    ("S11", 1, {"baseline": LOW, "moe_bf16_head": LOW}, 0.004, OPEN),
+    ("S10", 5, {"head_m1": LOW}, 0.004, NO),  # one dose only
+    ("S10", 5, NOISY_DAPO | {"head_m2": EXACT}, 0.004, BLOCKED),
+    ("S10", 1, NOISY_DAPO, 0.004, OPEN),
+    ("S11", 5, NOISY_DAPO | NOISY_MOE, 0.004, YES),
+    ("S11", 5, NOISY_DAPO | NOISY_MOE | {"cispo_head_m1": LOW}, 0.004, NO),
+    ("S11", 5, NOISY_DAPO, 0.004, NO),
+    ("S11", 5, NOISY_MOE, 0.004, NO),
+    ("S11", 5, NOISY_DAPO | NOISY_MOE | {"moe_head_m2": EXACT}, 0.004, BLOCKED),
+    ("S11", 5, NOISY_DAPO | NOISY_MOE | {"head_m1": EXACT}, 0.004, BLOCKED),
+    ("S11", 1, NOISY_DAPO | NOISY_MOE, 0.004, OPEN),
     ("S12", 5, SELECTION, 0.004, BLOCKED),
     ("S13", 5, {}, 0.004, YES),
     ("S13", 5, {"token_average": Run(A=0.75)}, 0.004, NO),
@@ -125,10 +130,11 @@ SCALERL_CASES = [
     ("S25", 5, {}, 0.004, NO),
     ("S25", 5, {"moe": Run(A=0.90), "large_batch": Run(A=0.38)}, 0.004, BLOCKED),
     ("S25", 1, {"moe": Run(A=0.90, C_mid=5)}, 0.004, OPEN),
-    ("S27", 5, {"baseline": Run(A=0.55, C_mid=4, B=4)}, 0.004, YES),
+    ("S27", 5, EARLY, 0.004, YES),
     ("S27", 5, {}, 0.004, NO),
-    ("S27", 5, {"baseline": Run(A=0.55, C_mid=4, B=4, mismatch=0.001)}, 0.004, BLOCKED),
-    ("S27", 2, {"baseline": Run(A=0.55, C_mid=4, B=4)}, 0.004, OPEN),
+    ("S27", 5, {"head_m1": EARLY["head_m1"]}, 0.004, NO),  # one dose only
+    ("S27", 5, EARLY | {"head_m2": EXACT}, 0.004, BLOCKED),
+    ("S27", 2, EARLY, 0.004, OPEN),
     ("S28", 5, {}, 0.004, YES),
     ("S28", 5, {}, 0.2, NO),
     ("S28", 2, {}, 0.02, OPEN),

@@ -224,6 +224,16 @@ def test_weights_stored_in_bf16_are_bf16_values_after_every_step(base):
     assert moved
 
 
+def test_random_rewards_train_on_coins_and_report_what_the_verifier_says(base):
+    verified = train(settings_of("scalerl"), base)
+    settings = settings_of("scalerl", rewards="random")
+    random = train(settings, base)
+    assert_same_run(random, train(settings, base))
+    first, other = (pd.DataFrame(trainer.updates).iloc[0] for trainer in (verified, random))
+    assert first.pass_rate == other.pass_rate and first.reward_mean == pytest.approx(2 * first.pass_rate - 1)
+    assert other.reward_mean != first.reward_mean
+
+
 def test_zero_variance_filter_drops_prompts_before_training(base):
     """With the filter the useless prompts cost no trained tokens; without it they do."""
     filtered = train(settings_of("scalerl"), base)

@@ -15,9 +15,11 @@ from snakemake.exceptions import WorkflowError
 
 from rlscape.catalogue import (
     ARMS,
+    CHOICE_REFERENCE,
     FIGURES,
     arms_of,
     base_of,
+    choices_of,
     figures_of,
     first_run,
     measured_arms,
@@ -220,6 +222,18 @@ def results_of_measurements(measurements, arms):
             names = [measurement]
         files += [f"<results>/geometry/{name}.parquet" for name in names]
     return files
+
+
+def results_of_choices():
+    """What the choices of pilots read."""
+    files = []
+    for choice in choices_of(CONFIG):
+        names = (*choice.candidates, *choice.against, CHOICE_REFERENCE)
+        arms = [name for name in names if name in CONFIG.seeds]
+        for run in runs_of(CONFIG, arms):
+            files += [f"<results>/runs/{run}/{table}.parquet" for table in ("metrics", "updates")]
+            files += [f"<results>/forecasts/{run}.json"] if choice.quantity == "forecast_rise" else []
+    return list(dict.fromkeys(files))
 
 
 def results_of_scale():

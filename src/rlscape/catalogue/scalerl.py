@@ -4,7 +4,14 @@ from functools import partial
 from typing import Any
 
 from rlscape.catalogue.arms import Arm, Figure, arm
-from rlscape.catalogue.grids import LEARNING_RATE_CORE, LEARNING_RATE_EXTRA, LEARNING_RATES, learning_rate_arm
+from rlscape.catalogue.grids import (
+    FAIR_FAMILIES,
+    FURTHER_RATES,
+    LEARNING_RATE_CORE,
+    LEARNING_RATE_EXTRA,
+    LEARNING_RATES,
+    learning_rate_arm,
+)
 
 rl = partial(arm, paper="scalerl", method="rl")
 
@@ -177,7 +184,10 @@ _FIGURES: tuple[Figure, ...] = (
             for name in LEARNING_RATE_CORE
             for shown in (name, *(learning_rate_arm(name, rate) for rate in LEARNING_RATES))
         ),
-        optional=tuple(learning_rate_arm(name, rate) for name in LEARNING_RATE_EXTRA for rate in LEARNING_RATES),
+        optional=(
+            *(learning_rate_arm(name, rate) for name in LEARNING_RATE_EXTRA for rate in LEARNING_RATES),
+            *(learning_rate_arm(name, rate) for name in FAIR_FAMILIES for rate in FURTHER_RATES),
+        ),
     ),
     Figure(paper="scalerl", stem="control_head_precision", arms=_HEADS),
 )

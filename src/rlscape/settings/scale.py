@@ -51,7 +51,8 @@ class Config(Settings):
     geometry: GeometrySettings
     seeds: dict[str, int]
     """Recorded seeds per arm of the catalogue: how many. ``others``: every arm that is not named, by default 0, which
-    leaves them out; ``extras``: those of the arms that no figure of the papers needs, by default 0."""
+    leaves them out; ``extras``: those of the arms that no figure of the papers needs, by default 0; ``pilots``:
+    those of every arm that pilots choose among, by default 0; see :mod:`rlscape.catalogue.pilots`."""
     first_seed: int = Field(0, ge=0)
     """Where the seeds of every arm start: 5 seeds from 10 on are 10-14. Seeds that were seen while criteria were made
     decide nothing."""

@@ -18,6 +18,8 @@ from rlscape.settings.scale import Config
 from tests.synthetic import Run, small_config, write_scalerl_results
 from tests.test_adapter_figures import Restricted, write_runs
 
+pytestmark = pytest.mark.usefixtures("precise_evaluations")
+
 LOW, HIGH = Run(A=0.60), Run(A=0.78)
 FALLS = Run(collapse_at=60)
 

@@ -232,7 +232,7 @@ def results_of_choices():
         arms = [name for name in names if name in CONFIG.seeds]
         for run in runs_of(CONFIG, arms):
             files += [f"<results>/runs/{run}/{table}.parquet" for table in ("metrics", "updates")]
-            files += [f"<results>/forecasts/{run}.json"] if choice.quantity == "forecast_rise" else []
+            files += [f"<results>/forecasts/{run}.json"] if choice.quantity == "promises" else []
     return list(dict.fromkeys(files))
 
 

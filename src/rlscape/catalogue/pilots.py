@@ -14,7 +14,7 @@ from rlscape.catalogue.arms import Arm, arm
 from rlscape.catalogue.grids import FAIR_FAMILIES, FURTHER_RATES, LEARNING_RATES, learning_rate_arm
 from rlscape.schema import Settings
 
-Quantity = Literal["collapsed", "falls", "cut_at_start", "clipped", "forecast_rise"]
+Quantity = Literal["collapsed", "falls", "cut_at_start", "clipped", "promises"]
 """What an arm must show; each is measured in :mod:`rlscape.results.pilots`."""
 Preference = Literal["first", "highest_end", "all"]
 """Which of the arms that show it are chosen; an arm's end is its mean validation pass rate over the last three
@@ -50,7 +50,7 @@ NO_CLIP = 1e6
 STRESS = (4.0, 8.0)
 BUDGETS = {"half": 0.5, "60": 0.6, "70": 0.7}
 DAPO_CLIPS = {"dapo_clip_002": 0.02, "dapo_clip_005": 0.05, "dapo_clip_010": 0.1, "dapo_clip_100": 1.0}
-# At a staleness of 8 almost every ratio lies between 0.8 and 1.26, whence 1.1.
+# DAPO's clips, 0.2 and 0.26, touch 0.8% of the tokens, whence 1.1.
 CISPO_CAPS = {"cispo_cap_0_5": 0.5, "cispo_cap_1": 1.0, "cispo_cap_1_1": 1.1, "cispo_cap_2": 2.0}
 ADAPTER_STRESS = (200.0, 500.0, 1000.0)
 SFT_BASES = {"dense_sft": "dense", "moe_sft": "moe"}
@@ -178,12 +178,12 @@ CHOICES: tuple[Choice, ...] = (
     _stable(name="minimax_batch", candidates=("minimax_equal_batch",), against=("minimax",)),
     _stable(name="minimax_equal_k_and_batch", candidates=("minimax_equal_batch",), against=("scalerl",)),
     _stable(name="moe_ceiling", candidates=("rate_moe_sft",), against=("rate_dense_sft",)),
-    # In units of ScaleRL's rise: the forecasts are refused, or flat within the margin of the claims.
+    # No seed's forecast is granted and other than flat.
     _choose(
         name="forecast_of_random_rewards",
         candidates=("random_rewards",),
-        quantity="forecast_rise",
-        window=(-0.1, 0.1),
+        quantity="promises",
+        window=(0.0, 0.0),
         against=("scalerl",),
     ),
 )

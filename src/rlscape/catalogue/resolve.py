@@ -24,7 +24,7 @@ FIGURES: tuple[Figure, ...] = scalerl.FIGURES + off_principals.FIGURES
 CHOICES: dict[str, Choice] = {choice.name: choice for choice in pilots.CHOICES}
 """What pilots choose, in the order in which choices may refer to each other."""
 CHOICE_REFERENCE = "scalerl"
-"""The arm whose rise is the unit of every choice."""
+"""The arm whose rise makes the margins of all choices."""
 
 SHOWN = {arm for figure in FIGURES for arm in (*figure.arms, *figure.optional)}
 """Arms that some figure shows."""

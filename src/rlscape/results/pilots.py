@@ -115,16 +115,15 @@ def ends(metrics: pd.DataFrame) -> pd.Series:
 # Quantities, by run
 
 
-def _rise(config: Config) -> tuple[float, float]:
-    """Pass rate of the reference arm at the start, and at its end."""
+def _margin(config: Config) -> float:
+    """What counts as no difference, as in the claims, with the reference arm's end in place of its ceiling."""
     metrics = curves.metrics(config, [CHOICE_REFERENCE])
-    return float(metrics.loc[metrics["step"] == 0, "pass_rate"].mean()), float(ends(metrics).mean())
+    return equivalence_margin(float(ends(metrics).mean()), float(metrics.loc[metrics["step"] == 0, "pass_rate"].mean()))
 
 
 def collapses(config: Config, arms: Sequence[str]) -> pd.Series:
     """Whether the validation curve falls by the margin below its running best and stays there, as in the claims."""
-    start, end = _rise(config)
-    margin = equivalence_margin(end, start)
+    margin = _margin(config)
     curves_of_runs = curves.metrics(config, arms).sort_values("step").groupby("run")["pass_rate"]
     return curves_of_runs.apply(lambda rates: collapsed(rates, margin))
 
@@ -146,15 +145,15 @@ def clipped(config: Config, arms: Sequence[str]) -> pd.Series:
     return curves.updates(config, arms).groupby("run")["clip_fraction"].mean()
 
 
-def forecast_rise(config: Config, arms: Sequence[str]) -> pd.Series:
-    """What the forecast promises at the end of the run less R_0, over the reference's rise; 0 if it is refused."""
-    start, end = _rise(config)
-    rises = {}
+def promises(config: Config, arms: Sequence[str]) -> pd.Series:
+    """Whether a forecast is granted and puts the end of the run beyond the margin from R_0."""
+    margin = _margin(config)
+    found = {}
     for run, forecast in curves.forecasts(config, arms).items():
         fit = forecast.fitted.fits["least_squares"]
-        promised = float(fit.predict(forecast.total_compute)) - fit.R_0
-        rises[run] = promised / (end - start) if forecast.verdict == "forecast" else 0.0
-    return pd.Series(rises)
+        rise = float(fit.predict(forecast.total_compute)) - fit.R_0
+        found[run] = forecast.verdict == "forecast" and abs(rise) > margin
+    return pd.Series(found)
 
 
 QUANTITIES: dict[Quantity, Callable[[Config, Sequence[str]], pd.Series]] = {
@@ -162,5 +161,5 @@ QUANTITIES: dict[Quantity, Callable[[Config, Sequence[str]], pd.Series]] = {
     "falls": falls,
     "cut_at_start": cut_at_start,
     "clipped": clipped,
-    "forecast_rise": forecast_rise,
+    "promises": promises,
 }

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from rlscape.catalogue import ARMS, FIGURES, resolve_run, runs_of, with_catalogue
+from rlscape.catalogue import ARMS, FIGURES, resolve_run, runs_of, seeds_of, with_catalogue
 from rlscape.catalogue.resolve import DOWNSTREAM
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_update
@@ -241,13 +241,8 @@ def write_scalerl_results(config: Config, runs: Mapping[str, Run] | None = None,
         if ARMS[arm].paper != "scalerl":
             continue
         run = runs.get(arm, Run())
-        for seed, offset in zip(range(count), np.linspace(-spread, spread, count), strict=True):
-            write_run(
-                config,
-                arm,
-                seed,
-                run._replace(A=run.A + offset, code_A=run.code_A + offset),
-            )
+        for seed, offset in zip(seeds_of(config, arm), np.linspace(-spread, spread, count), strict=True):
+            write_run(config, arm, seed, run._replace(A=run.A + offset, code_A=run.code_A + offset))
 
 
 def write_geometry_results(config: Config, layers: int = 3, size: int = 32) -> None:

@@ -11,12 +11,12 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, runs_of
+from rlscape.catalogue import ARMS, runs_of, seeds_of
 from rlscape.figures import adapters as looks
 from rlscape.figures.off_principals import control_adapters, fig09, fig10, fig11, table4, table5
 from rlscape.figures.off_principals.paper_tables import TABLE_4, TABLE_5
 from rlscape.files import write_json, write_parquet
-from rlscape.paths import results_dir
+from rlscape.paths import parse_run_name, results_dir
 from rlscape.results import curves
 from rlscape.results.restricted import (
     adapter_arms,
@@ -49,14 +49,15 @@ class Restricted(NamedTuple):
 
 
 def write_runs(config: Config, arms: Iterable[str], run_of: Callable[[str, int], Restricted]) -> None:
-    """metrics.parquet, updates.parquet and run.json of every seed of some arms."""
+    """metrics.parquet, updates.parquet and run.json of every seed of some arms; seeds count from 0 in ``run_of``."""
     for run in runs_of(config, arms):
-        arm, seed = run.rsplit("-s", 1)
-        made = run_of(arm, int(seed))
-        rng = np.random.default_rng([int(seed), sorted(ARMS).index(arm)])
+        arm, seed = parse_run_name(run)
+        number = seed - config.first_seed
+        made = run_of(arm, number)
+        rng = np.random.default_rng([number, sorted(ARMS).index(arm)])
         steps = np.arange(0, STEPS + 1, 10)
         rates = np.linspace(0.4, made.end, len(steps))
-        metrics = pd.DataFrame({"run": run, "arm": arm, "seed": int(seed), "step": steps, "compute": steps * 1.0})
+        metrics = pd.DataFrame({"run": run, "arm": arm, "seed": seed, "step": steps, "compute": steps * 1.0})
         metrics["pass_rate"], metrics["downstream_pass_rate"] = rates, rates / 2
         metrics["pass_rate_se"], metrics["downstream_pass_rate_se"] = 0.008, 0.016
         metrics["relative_norm"] = made.step_size * steps
@@ -161,17 +162,18 @@ def test_a_fall_counts_as_far_as_it_lasts_a_tenth_of_the_run() -> None:
 
 def test_stability_of_runs(config: Config) -> None:
     runs = stability(config, ["lora_r4_high", "pissa_r4_high", "pissa_r4_low"]).set_index(["arm", "seed"])
+    first, second = seeds_of(config, "pissa_r4_low")
     assert runs["collapsed"].to_dict() == {
-        ("lora_r4_high", 0): False,
-        ("lora_r4_high", 1): False,
-        ("pissa_r4_high", 0): True,
-        ("pissa_r4_high", 1): True,
-        ("pissa_r4_low", 0): False,
-        ("pissa_r4_low", 1): False,
+        ("lora_r4_high", first): False,
+        ("lora_r4_high", second): False,
+        ("pissa_r4_high", first): True,
+        ("pissa_r4_high", second): True,
+        ("pissa_r4_low", first): False,
+        ("pissa_r4_low", second): False,
     }
-    assert runs.loc[("pissa_r4_low", 0), "step_size"] == pytest.approx(2e-3)
-    assert runs.loc[("pissa_r4_low", 0), "relative_norm"] == pytest.approx(2e-3 * STEPS)
-    assert runs.loc[("pissa_r4_low", 1), "pass_rate"] == pytest.approx(0.61)
+    assert runs.loc[("pissa_r4_low", first), "step_size"] == pytest.approx(2e-3)
+    assert runs.loc[("pissa_r4_low", first), "relative_norm"] == pytest.approx(2e-3 * STEPS)
+    assert runs.loc[("pissa_r4_low", second), "pass_rate"] == pytest.approx(0.61)
     rates = runs["learning_rate"].groupby("arm").first()
     assert rates["pissa_r4_high"] == rates["lora_r4_high"] == pytest.approx(10 * rates["pissa_r4_low"])
     assert rates["pissa_r4_low"] == pytest.approx(10 * learning_rate(config, "rlvr"))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import figure_of, resolve_run, runs_of
+from rlscape.catalogue import figure_of, resolve_run, runs_of, seeds_of
 from rlscape.claims import BESIDE, load_register
 from rlscape.claims.off_principals import bias as evaluators
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
@@ -126,7 +126,7 @@ def write_curve(config: Config, run: str, updates: pd.DataFrame, pass_rates: tup
 def write_matching(config: Config, changes: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
     """Statistics of RL and SFT per matching; those not named are equal."""
     names = {*evaluators.AT_EQUAL_NORM, "kl"}
-    for seed in range(config.seeds["sft_lr_thirtieth"]):
+    for seed in seeds_of(config, "sft_lr_thirtieth"):
         rng = np.random.default_rng(seed)
         rows = []
         for matching in bias.MATCHINGS:

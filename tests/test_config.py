@@ -50,9 +50,10 @@ def test_every_yaml_file_parses(file: Path) -> None:
 def test_llama_and_mistral_differ_in_more_than_the_name(file: Path) -> None:
     """Mistral without a sliding window is Llama: bases of one shape and seed would be one model."""
     bases = load_config(file).bases
-    llama, mistral = bases["llama"], bases["mistral"]
-    assert llama.model.intermediate_size != mistral.model.intermediate_size
-    assert llama.pretraining.seed != mistral.pretraining.seed
+    if "llama" in bases:
+        llama, mistral = bases["llama"], bases["mistral"]
+        assert llama.model.intermediate_size != mistral.model.intermediate_size
+        assert llama.pretraining.seed != mistral.pretraining.seed
 
 
 @pytest.mark.parametrize("file", SCALES, ids=relative)
@@ -228,14 +229,6 @@ def test_an_arm_without_seeds_is_named() -> None:
     values["targets"] = ["scalerl_fig2"]
     with pytest.raises(ConfigError, match=r"seeds\.deepseek_grpo: needs at least one seed; add it, or seeds\.others"):
         with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
-
-
-def test_others_and_extras_are_spelled_out() -> None:
-    seeds = {"others": 2, "extras": 1, "scalerl": 5}
-    config = with_catalogue(parse_config(edited_smoke("seeds", seeds), "my.yaml"), "my.yaml")
-    assert config.seeds == {arm: 1 if spec.extra else 2 for arm, spec in ARMS.items()} | {"scalerl": 5}
-    without = with_catalogue(parse_config(edited_smoke("seeds", {"others": 1}), "my.yaml"), "my.yaml")
-    assert set(without.seeds) == {arm for arm, spec in ARMS.items() if not spec.extra}
 
 
 def test_figures_have_their_own_targets_and_known_arms() -> None:

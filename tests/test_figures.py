@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from rlscape.catalogue import ARMS, FIGURES, with_figure
+from rlscape.catalogue import ARMS, FIGURES, first_run, runs_of, with_figure
 from rlscape.catalogue.styles import FREE_STYLES
 from rlscape.claims import evaluate_register, load_register
 from rlscape.errors import ConfigError, ResultError
@@ -140,7 +140,7 @@ def test_missing_result_is_one_clear_error(name: str, tmp_path: Path) -> None:
 def test_damaged_result_is_one_clear_error(tmp_path: Path) -> None:
     config = small_config(tmp_path, seeds=1)
     write_scalerl_results(config)
-    metrics = results_dir(config) / "runs" / "scalerl-s0" / "metrics.parquet"
+    metrics = results_dir(config) / "runs" / first_run(config, "scalerl") / "metrics.parquet"
     metrics.write_bytes(b"PAR1")
     with pytest.raises(ResultError, match=f"^{metrics}: not a readable parquet file"):
         find_target("scalerl_fig2").assemble(config)
@@ -290,8 +290,8 @@ def test_updates_are_those_at_the_compute_of_the_level(tmp_path: Path) -> None:
     config = small_config(tmp_path, seeds=dict.fromkeys(FIG4_ARMS, 2))
     runs = {arm: Run(C_mid=10 if arm.startswith("pipeline8") or arm == "baseline" else 20) for arm in FIG4_ARMS}
     write_scalerl_results(config, runs, spread=0)
-    for seed in range(2):  # as many updates, in twice the compute
-        file = results_dir(config) / "runs" / f"ppo8-s{seed}" / "metrics.parquet"
+    for run in runs_of(config, ["ppo8"]):  # as many updates, in twice the compute
+        file = results_dir(config) / "runs" / run / "metrics.parquet"
         table = pd.read_parquet(file)
         write_parquet(file, table.assign(step=table["step"] / 2))
     frame = find_target("scalerl_fig4").assemble(config)
@@ -350,9 +350,9 @@ def test_mean_forecast_leaves_out_refused_seeds(tmp_path: Path) -> None:
 def test_mask_panel_agrees_with_the_measured_overlap(config: Config) -> None:
     frame = find_target("off_principals_fig1").assemble(config)
     for arm in ("rlvr", "sft"):
-        seed_0 = frame[(frame["arm"] == arm) & (frame["seed"] == 0)]
-        category = seed_0.loc[seed_0["kind"] == "mask", "category"]
-        overlap = seed_0.loc[seed_0["quantity"] == "overlap", "value"].item()
+        first = frame[(frame["arm"] == arm) & (frame["seed"] == config.first_seed)]
+        category = first.loc[first["kind"] == "mask", "category"]
+        overlap = first.loc[first["quantity"] == "overlap", "value"].item()
         assert (category == 3).sum() / (category >= 2).sum() == pytest.approx(overlap)
 
 

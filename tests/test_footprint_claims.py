@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlscape.catalogue import first_run, runs_of
 from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.claims.off_principals import footprint
 from rlscape.claims.register import Claim, Conventions
@@ -88,7 +89,13 @@ def write_footprint(config, phi=0.6, binned=0.25, spectrum=0.26, phi_sft=0.08, p
         for matrix in matrices():
             excess = 0.4 * ((phi_sft if b == "sft" else phi) - 0.0)
             rows.append(
-                {"run_a": f"{a}-s0", "run_b": f"{b}-s0", "view": "stored", "edit": "none", "size": 64}
+                {
+                    "run_a": first_run(config, a),
+                    "run_b": first_run(config, b),
+                    "view": "stored",
+                    "edit": "none",
+                    "size": 64,
+                }
                 | matrix
                 | {"density_a": 0.3, "density_b": 0.3, "overlap": 0.5, "overlap_chance": 0.3, "overlap_binned": 0.4}
                 | {"jaccard": 0.2 + excess + jitter(), "jaccard_chance": 0.2}
@@ -125,7 +132,7 @@ def write_stripes(config, row=None, column=None, binned=1.2, spectrum=2.0):
     """Dispersions by kind; the other kinds have 4 along the claimed axis, 3 across."""
     jitter = noise(2)
     rows = []
-    for seed in range(SEEDS):
+    for run in runs_of(config, ["rlvr"]):
         for matrix in matrices():
             along = {"row": 3.0, "column": 4.0} if matrix["kind"] == "o" else {"row": 4.0, "column": 3.0}
             along |= {"row": (row or {}).get(matrix["kind"], along["row"])}
@@ -137,7 +144,7 @@ def write_stripes(config, row=None, column=None, binned=1.2, spectrum=2.0):
                 columns |= {f"{axis}_dispersion_binned": binned, f"{axis}_dispersion_spectrum": spectrum}
             for view in ("stored", "undone"):  # the second is not looked at
                 bad = {name: 1.0 for name in columns} if view == "undone" else columns
-                rows.append({"run": f"rlvr-s{seed}", "view": view, "edit": "none"} | matrix | bad)
+                rows.append({"run": run, "view": view, "edit": "none"} | matrix | bad)
     write_parquet(results_dir(config) / "geometry/stripes_intervened.parquet", pd.DataFrame(rows))
 
 
@@ -165,7 +172,8 @@ def test_stripes(config, planted, verdict, measure):
 def write_intervened(config, repeat=0.2, edited=0.0, elsewhere=0.2, undone=0.2, seeds=SEEDS, changed=SEEDS):
     """Overlap less random; layer 1 is changed in q, k, v and o, layer 2 in v and o. Returns ``config`` so."""
     jitter = noise(3)
-    runs = [f"rlvr-s{seed}" for seed in range(seeds)] + [f"rlvr_intervened-s{seed}" for seed in range(changed)]
+    config = config.changed(seeds=config.seeds | {"rlvr": seeds, "rlvr_intervened": changed})
+    runs = runs_of(config, ["rlvr", "rlvr_intervened"])
     rows = []
     for a, b in combinations(runs, 2):
         crossed = a.startswith("rlvr-s") and b.startswith("rlvr_intervened")
@@ -183,7 +191,7 @@ def write_intervened(config, repeat=0.2, edited=0.0, elsewhere=0.2, undone=0.2, 
                     | {"density_b": 0.3, "overlap": 0.3 + excess + jitter(0.002), "overlap_chance": 0.3}
                 )
     write_parquet(results_dir(config) / "geometry/pairs_intervened.parquet", pd.DataFrame(rows))
-    return config.changed(seeds=config.seeds | {"rlvr": seeds, "rlvr_intervened": changed})
+    return config
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlscape.catalogue import runs_of
 from rlscape.claims.off_principals import generality
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -87,7 +88,7 @@ def write_settings(
     rng = np.random.default_rng(0)
     for arm in SETTINGS:
         sign = -1 if arm == odd else 1
-        for seed in range(config.seeds[arm]):
+        for run in runs_of(config, [arm]):
             rows = []
             for layer in range(2):
                 noise = 1 + 0.1 * rng.standard_normal()
@@ -102,7 +103,7 @@ def write_settings(
                     row |= {column: 1 + sign * rotation * noise, f"{column}_spectrum": 1.0}
                 rows.append(row)
             table = pd.DataFrame(rows).astype({"layer": "Int64"})
-            write_parquet(results_dir(config) / "geometry" / f"{arm}-s{seed}" / "matrices.parquet", table)
+            write_parquet(results_dir(config) / "geometry" / run / "matrices.parquet", table)
 
 
 def generic(config: Config) -> Outcome:

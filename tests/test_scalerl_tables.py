@@ -170,7 +170,7 @@ def test_learning_rates_of_other_families_are_shown_where_they_run(config: Confi
 def test_head_precision_crosses_sides_with_loss_and_orders_doses(config: Config) -> None:
     frame = assembled(config, "scalerl_control_head_precision").set_index("arm")
     assert len(frame.dropna(subset="sides")) == 8
-    assert frame.loc[["baseline", "head_m5", "head_m3", "head_m1"], "bits"].tolist() == [7, 5, 3, 1]
+    assert frame.loc[["baseline", "head_m5", "head_m3", "head_m2", "head_m1"], "bits"].tolist() == [7, 5, 3, 2, 1]
     assert frame.loc["head_m1", "mismatch"] == pytest.approx(0.2)
     assert frame.loc["head_m1", "A"] == pytest.approx(0.50, abs=0.005)
     for arm in frame.index:  # what the catalogue says of the arm

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import runs_of
+from rlscape.catalogue import runs_of, seeds_of
 from rlscape.claims.off_principals import sparsity
 from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim, Conventions
 from rlscape.files import write_json, write_parquet
@@ -59,7 +59,7 @@ def o1(tmp_path, matched, excess=0.1, seeds=SEEDS):
 
     write_summaries(config, O1.arms, summary)
     rng = np.random.default_rng(1)
-    for seed in range(seeds):
+    for seed in seeds_of(config, *O1.arms):
         rows = [
             {"matching": matching, "method": method, "seed": seed, "sparsity": value + rng.normal(0, SPREAD)}
             for matching, difference in matched.items()

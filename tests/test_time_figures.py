@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, FIGURES, resolve_run
+from rlscape.catalogue import ARMS, FIGURES, resolve_run, seeds_of
 from rlscape.errors import ResultError
 from rlscape.figures.off_principals import (
     control_bounds,
@@ -121,13 +121,13 @@ def tree(root: Path, seeds: dict[str, int]) -> Config:
     measured = {*BOUND_ARMS, *control_nulls.METHODS, "rlvr_long"}
     names = dict.fromkeys([*moving, *measured, *bias.MATCHED_ARMS])
     config = small_config(root, seeds={arm: seeds.get(arm, 1) for arm in names})
-    for arm, count in config.seeds.items():
-        for seed in range(count):
+    for arm in config.seeds:
+        for seed in seeds_of(config, arm):
             if arm in measured:
                 for name, table in tables_of(SIZES.get(arm, 1e-4), seed).items():
                     write_parquet(results_dir(config) / "geometry" / run_name(arm, seed) / f"{name}.parquet", table)
             write_updates(config, arm, seed)
-    for seed in range(min(config.seeds[arm] for arm in bias.MATCHED_ARMS)):
+    for seed in seeds_of(config, *bias.MATCHED_ARMS):
         write_matching(config, seed)
     return config
 

@@ -15,13 +15,17 @@ from snakemake.exceptions import WorkflowError
 
 from rlscape.catalogue import (
     ARMS,
+    CHOICE_REFERENCE,
     FIGURES,
     arms_of,
     base_of,
+    choices_of,
     figures_of,
+    first_run,
     measured_arms,
     resolve_run,
     runs_of,
+    seeds_of,
     start_of,
     tasks_of,
     with_figure,
@@ -155,7 +159,7 @@ def runs_of_group(group):
     """The runs whose updates are compared with each other."""
     arms = measured_arms(CONFIG, f"pairs_{group}")
     # Data differ between the arms of the footprint; those of other groups differ between seeds, too.
-    return [f"{arm}-s0" for arm in arms] if group == "footprint" else runs_of(CONFIG, arms)
+    return [first_run(CONFIG, arm) for arm in arms] if group == "footprint" else runs_of(CONFIG, arms)
 
 
 def models_of_group(wildcards):
@@ -211,14 +215,26 @@ def results_of_measurements(measurements, arms):
         elif measurement == "operators":
             names = [f"{run}/{name}" for run in runs_of(CONFIG, arms) for name in ("operators", "mantissa")]
         elif measurement == "matching":
-            seeds = min(CONFIG.seeds[arm] for arm in measured_arms(CONFIG, measurement))
-            names = [f"matching-s{seed}" for seed in range(seeds)]
+            seeds = seeds_of(CONFIG, *measured_arms(CONFIG, measurement))
+            names = [f"matching-s{seed}" for seed in seeds]
         elif measurement.startswith("pairs_"):
             names = [measurement, measurement.replace("pairs", "stripes")]
         else:
             names = [measurement]
         files += [f"<results>/geometry/{name}.parquet" for name in names]
     return files
+
+
+def results_of_choices():
+    """What the choices of pilots read."""
+    files = []
+    for choice in choices_of(CONFIG):
+        names = (*choice.candidates, *choice.against, CHOICE_REFERENCE)
+        arms = [name for name in names if name in CONFIG.seeds]
+        for run in runs_of(CONFIG, arms):
+            files += [f"<results>/runs/{run}/{table}.parquet" for table in ("metrics", "updates")]
+            files += [f"<results>/forecasts/{run}.json"] if choice.quantity == "promises" else []
+    return list(dict.fromkeys(files))
 
 
 def results_of_scale():

@@ -147,9 +147,9 @@ rule measure_pairs:
 
 rule measure_landscape:
     input:
-        base=lambda wildcards: start_of_run(wildcards, "rlvr-s0"),
-        rl=trained_files("rlvr-s0", snapshots=True),
-        sft=trained_files("sft-s0", snapshots=True),
+        base=lambda wildcards: start_of_run(wildcards, first_run(CONFIG, "rlvr")),
+        rl=trained_files(first_run(CONFIG, "rlvr"), snapshots=True),
+        sft=trained_files(first_run(CONFIG, "sft"), snapshots=True),
     output:
         "<results>/geometry/landscape.parquet",
     log:
@@ -165,7 +165,7 @@ rule measure_landscape:
         base=input_directory_of("base"),
         rl=input_directory_of("rl"),
         sft=input_directory_of("sft"),
-        settings=lambda wildcards: resolve_run(CONFIG, "rlvr-s0").model_dump_json(),
+        settings=lambda wildcards: resolve_run(CONFIG, first_run(CONFIG, "rlvr")).model_dump_json(),
         geometry=CONFIG.geometry.model_dump_json(),
     message:
         "Measure the loss in the plane of an RL and an SFT update"
@@ -176,9 +176,9 @@ rule measure_landscape:
 
 rule measure_curvature:
     input:
-        base=lambda wildcards: start_of_run(wildcards, "size_1-s0"),
-        rl=model_files("<results>/runs/size_1-s0/model"),
-        sft=model_files("<results>/runs/size_1_sft-s0/model"),
+        base=lambda wildcards: start_of_run(wildcards, first_run(CONFIG, "size_1")),
+        rl=model_files(f"<results>/runs/{first_run(CONFIG, 'size_1')}/model"),
+        sft=model_files(f"<results>/runs/{first_run(CONFIG, 'size_1_sft')}/model"),
     output:
         "<results>/geometry/curvature.parquet",
     log:
@@ -194,7 +194,7 @@ rule measure_curvature:
         base=input_directory_of("base"),
         rl=input_directory_of("rl"),
         sft=input_directory_of("sft"),
-        settings=lambda wildcards: resolve_run(CONFIG, "size_1-s0").model_dump_json(),
+        settings=lambda wildcards: resolve_run(CONFIG, first_run(CONFIG, "size_1")).model_dump_json(),
         geometry=CONFIG.geometry.model_dump_json(),
     message:
         "Measure the curvature of the smallest model along principal directions and along its updates"

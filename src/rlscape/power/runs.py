@@ -60,6 +60,8 @@ class Truth(NamedTuple):
     """Whether the downstream pass rate stays where it was after half of the compute."""
     entropy_gap: float = 0.0
     """By how much entropy is lower than the reference arm's, in what that has fallen by."""
+    mismatch: float | None = None
+    """Mean |log rho| at equal weights; None: as recorded."""
     grows: float = 0.0
     """Correlation of the share of truncated completions with their length."""
     truncation_before_collapse: float = 0.0
@@ -140,7 +142,8 @@ class Draw:
             case ("runs", run, "updates.parquet"):
                 return self._updates(run)
             case ("runs", run, "run.json"):
-                return {"run": run, "mismatch": self._design(run).shape.mismatch}
+                injected = self._truth(run).mismatch
+                return {"run": run, "mismatch": self._design(run).shape.mismatch if injected is None else injected}
             case ("forecasts", name):
                 return self._forecast(*_of_curve(name))
             case ("fits", name):

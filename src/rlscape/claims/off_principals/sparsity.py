@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from rlscape.catalogue import resolve_run
+from rlscape.catalogue import first_run, resolve_run
 from rlscape.claims.parts import Part, below, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -14,7 +14,6 @@ from rlscape.claims.register import (
     Verdict,
     span,
 )
-from rlscape.paths import run_name
 from rlscape.results import bias, origin
 from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
@@ -59,7 +58,7 @@ def _difference(matched: pd.DataFrame, matching: str) -> Interval:
 def rounding_effect(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """O2. Arms: one method at several learning rates. Units are the seeds that all of them have."""
     sizes = origin.sizes(config, claim.arms)
-    rates = {arm: resolve_run(config, run_name(arm, 0)).rl.learning_rate for arm in claim.arms}
+    rates = {arm: resolve_run(config, first_run(config, arm)).rl.learning_rate for arm in claim.arms}
     sizes["learning_rate"] = sizes["arm"].map(rates)
     sizes["deviation"] = (sizes["sparsity"] - sizes["isotropic_sparsity"]).abs()
     by_seed = [rows for _, rows in sizes.groupby("seed") if len(rows) == len(claim.arms)]

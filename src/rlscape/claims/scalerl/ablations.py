@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from rlscape.catalogue import resolve_run
+from rlscape.catalogue import first_run, resolve_run
 from rlscape.claims.parts import Part, below, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -29,7 +29,6 @@ from rlscape.claims.scalerl.shared import (
     unknown_ceilings,
 )
 from rlscape.claims.scalerl.stability import more_collapses
-from rlscape.paths import run_name
 from rlscape.scaling.arms import RunFit, reached_by_seed, reference_level
 from rlscape.scaling.uncertainty import paired_differences, t_interval
 from rlscape.settings.scale import Config
@@ -114,7 +113,7 @@ def clip_matters_for_one_loss(claim: Claim, conventions: Conventions, config: Co
 
 def _curvatures(runs: Sequence[RunFit], arms: Sequence[str], config: Config) -> list[float]:
     """Per seed that all arms have, the quadratic coefficient of A in the logarithm of the upper clip."""
-    recipes = [resolve_run(config, run_name(arm, 0)).recipe for arm in arms]
+    recipes = [resolve_run(config, first_run(config, arm)).recipe for arm in arms]
     clips = np.log([recipe.clip_high for recipe in recipes if recipe is not None])
     by_seed = [ceilings(runs, arm) for arm in arms]
     shared = sorted(set.intersection(*map(set, by_seed)))

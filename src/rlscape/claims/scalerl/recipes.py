@@ -1,5 +1,7 @@
 """Recipes and what sets them apart: losses, the head's precision, schedules, and which prompts are trained on."""
 
+from collections.abc import Sequence
+
 from rlscape.claims.parts import Part, beyond_nothing, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -25,8 +27,8 @@ from rlscape.claims.scalerl.shared import (
 )
 from rlscape.results import curves
 from rlscape.scaling.arm_comparison import SEEDS_FOR_NEUTRAL
-from rlscape.scaling.arms import reference_level
-from rlscape.scaling.uncertainty import Interval, t_interval
+from rlscape.scaling.arms import RunFit, reference_level
+from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
 from rlscape.settings.scale import Config
 
 
@@ -90,35 +92,40 @@ def two_ceilings_above_and_equal(claim: Claim, conventions: Conventions, config:
 
 
 def head_precision(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
-    """S10. Arms: the one with the FP32 head, then the one without, whose mismatch is the condition."""
+    """S10. Arms: the one with the FP32 head, then those with noisy generator heads, whose mismatch is the condition."""
     margin = margin_of(conventions, config)
-    with_fp32, without = claim.arms
+    with_fp32, *noisy = claim.arms
     runs = stable_fits(config, claim.arms, conventions)
-    part = ceiling_above(runs, with_fp32, without, margin)
-    return conclude([part], f"delta {margin:.3f}", no_mismatch(claim, config, without))
+    parts = [ceiling_above(runs, with_fp32, arm, margin) for arm in noisy]
+    return conclude(parts, f"delta {margin:.3f}", no_mismatch(claim, config, noisy))
 
 
 def head_precision_by_loss(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
-    """S11. Arms: with and without the FP32 head under CISPO, under DAPO, and on the larger model."""
+    """S11. Arms: of CISPO, of DAPO and of the larger model: with the FP32 head, then with each noisy one."""
     margin = margin_of(conventions, config)
-    cispo_fp32, cispo, dapo_fp32, dapo, large_fp32, large = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
-    crossed = (cispo_fp32, cispo, dapo_fp32, dapo)
-    by_seed = {arm: ceilings(runs, arm) for arm in crossed}
-    shared = set.intersection(*(set(by_seed[arm]) for arm in crossed))
-    interaction = t_interval(
-        by_seed[dapo_fp32][seed] - by_seed[dapo][seed] - by_seed[cispo_fp32][seed] + by_seed[cispo][seed]
-        for seed in sorted(shared)
+    count = len(claim.arms) // 3
+    (cispo_fp32, *cispo), (dapo_fp32, *dapo), (large_fp32, *large) = (
+        claim.arms[start : start + count] for start in range(0, len(claim.arms), count)
     )
-    known = not unknown_ceilings(runs, crossed)
-    differs = beyond_nothing(interaction, margin) if known else INCONCLUSIVE
-    parts = [
-        Part("interaction of loss and precision in A", interaction, differs),
-        *ceilings_equal(runs, [(cispo_fp32, cispo)], margin),
-        ceiling_raised(runs, large_fp32, large, margin),
-    ]
-    lack = no_mismatch(claim, config, dapo) or no_mismatch(claim, config, large)
-    return conclude(parts, f"delta {margin:.3f}", lack)
+    runs = stable_fits(config, claim.arms, conventions)
+    parts = []
+    for noisy_cispo, noisy_dapo, noisy_large in zip(cispo, dapo, large, strict=True):
+        gains = _gains(runs, dapo_fp32, noisy_dapo), _gains(runs, cispo_fp32, noisy_cispo)
+        interaction = t_interval(paired_differences(*gains))
+        known = not unknown_ceilings(runs, (dapo_fp32, noisy_dapo, cispo_fp32, noisy_cispo))
+        measure = f"gain of A over {noisy_dapo} less over {noisy_cispo}"
+        parts += [
+            Part(measure, interaction, beyond_nothing(interaction, margin) if known else INCONCLUSIVE),
+            *ceilings_equal(runs, [(cispo_fp32, noisy_cispo)], margin),
+            ceiling_raised(runs, large_fp32, noisy_large, margin),
+        ]
+    return conclude(parts, f"delta {margin:.3f}", no_mismatch(claim, config, (*dapo, *cispo, *large)))
+
+
+def _gains(runs: Sequence[RunFit], fp32: str, noisy: str) -> dict[int, float]:
+    """A(fp32) - A(noisy) by seed."""
+    first, second = ceilings(runs, fp32), ceilings(runs, noisy)
+    return {seed: first[seed] - second[seed] for seed in first.keys() & second.keys()}
 
 
 def prompt_selection_helps(claim: Claim, conventions: Conventions, config: Config) -> Outcome:

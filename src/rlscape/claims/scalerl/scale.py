@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from rlscape.catalogue import seeds_of
 from rlscape.claims.parts import Part, above, below, conclude, neutral
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -111,7 +112,7 @@ def _late_slopes(metrics: pd.DataFrame) -> pd.DataFrame:
 def gains_transfer(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S22. Arms: the reference, whose downstream pass rate must move, then those pooled with it."""
     metrics = curves.metrics(config, claim.arms)
-    metrics = metrics[metrics["seed"] < min(config.seeds[arm] for arm in claim.arms)]
+    metrics = metrics[metrics["seed"].isin(seeds_of(config, *claim.arms))]
     rates = ["pass_rate", "downstream_pass_rate"]
     correlation = t_interval(rows[rates].corr(method="spearman").iloc[0, 1] for _, rows in metrics.groupby("seed"))
     attainable = float(np.sqrt(np.prod([_reliability(metrics, rate) for rate in rates])))

@@ -13,12 +13,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, resolve_run
+from rlscape.catalogue import ARMS, first_run, resolve_run
 from rlscape.catalogue.grids import RATES, SFT_RATES
 from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import error_bars, interval_columns
 from rlscape.figures.weights import learning_rates
-from rlscape.paths import run_name
 from rlscape.results import bias, curves
 from rlscape.scaling.uncertainty import log_t_interval, t_interval
 from rlscape.settings.scale import Config
@@ -46,7 +45,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
 
 def _steps(config: Config, arms: list[str]) -> pd.DataFrame:
-    recipe = resolve_run(config, run_name(CLIPPED, 0)).recipe
+    recipe = resolve_run(config, first_run(config, CLIPPED)).recipe
     assert recipe is not None, "an RL arm"
     family = {arm: name for name, members in FAMILIES.items() for arm in members}
     updates = curves.updates(config, arms)
@@ -120,6 +119,7 @@ def _draw_steps(ax: Axes, steps: pd.DataFrame, family: str, slope: float) -> Non
 def _draw_paths(ax: Axes, paths: pd.DataFrame) -> None:
     for family, arms in FAMILIES.items():
         colour, marker = ARM_STYLES[family]
+        labelled = paths.loc[paths["arm"] == family, "run"].iloc[0]
         for run, rows in paths[paths["arm"].isin(arms)].groupby("run", sort=False):
             own = rows["arm"].iloc[0] == family
             look: dict[str, Any] = {
@@ -128,7 +128,7 @@ def _draw_paths(ax: Axes, paths: pd.DataFrame) -> None:
                 "markersize": 4 if own else 2,
                 "linewidth": 0.8,
             }
-            label = ARMS[family].label if run == run_name(family, 0) else None
+            label = ARMS[family].label if run == labelled else None
             ax.plot(rows["gain"], rows["kl"], marker=marker, label=label, **look)
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.set(yscale="log", xlabel="gain in pass rate", ylabel=r"KL$(\pi_0\,\|\,\pi)$ (nats per token)")

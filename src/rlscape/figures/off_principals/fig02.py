@@ -12,9 +12,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
+from rlscape.catalogue import first_run
 from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.figures.style import add_note, new_figure
-from rlscape.paths import results_dir, run_name
+from rlscape.paths import results_dir
 from rlscape.results import pairs
 from rlscape.results.files import require
 from rlscape.settings.scale import Config
@@ -34,12 +35,12 @@ def assemble(config: Config) -> pd.DataFrame:
     from rlscape.geometry.measure import load_mask  # imports torch
 
     profiles = pairs.stripes(config, "footprint")
-    profiles = profiles[profiles["arm"].isin(FOOTPRINT) & (profiles["seed"] == 0)]
+    profiles = profiles[profiles["arm"].isin(FOOTPRINT) & (profiles["seed"] == config.first_seed)]
     layer = pairs.middle_layer(profiles)
     frames = []
     for kind in SHOWN:
         matrix = profiles[(profiles["layer"] == layer) & (profiles["kind"] == kind)]
-        directories = [results_dir(config) / "geometry" / run_name(arm, 0) for arm in FOOTPRINT]
+        directories = [results_dir(config) / "geometry" / first_run(config, arm) for arm in FOOTPRINT]
         tensor = matrix["tensor"].iloc[0]
         masks = np.array([load_mask(require(directory / "masks.npz"), tensor) for directory in directories])
         statistics = {"in_all": masks.all(0).mean(), "in_all_chance": masks.mean((1, 2)).prod()}

@@ -23,6 +23,7 @@ from rlscape.settings.scale import Config
 SIDES = ("neither", "trainer", "generator", "both")
 LOSSES = {"baseline": "DAPO", "cispo": "CISPO"}
 """The loss, by the arm whose look it has."""
+DOSED = LOSSES | {"moe": "ScaleRL (CISPO), MoE"}
 CROSS = {
     # arm: loss, sides with an FP32 head
     "baseline": ("baseline", "neither"),
@@ -35,13 +36,18 @@ CROSS = {
     "cispo_fp32_head": ("cispo", "both"),
 }
 DOSES = {
-    # arm: loss, mantissa bits of the generator's head
+    # arm: of DOSED, mantissa bits of the generator's head
     "baseline": ("baseline", 7),
     "head_m5": ("baseline", 5),
     "head_m3": ("baseline", 3),
+    "head_m2": ("baseline", 2),
     "head_m1": ("baseline", 1),
     "cispo": ("cispo", 7),
+    "cispo_head_m2": ("cispo", 2),
     "cispo_head_m1": ("cispo", 1),
+    "moe_bf16_head": ("moe", 7),
+    "moe_head_m2": ("moe", 2),
+    "moe_head_m1": ("moe", 1),
 }
 LEAST_MISMATCH = 0.01
 """Below it the claim on head precision counts as not testable (S10 in the register)."""
@@ -121,7 +127,7 @@ def _draw_sides(ax: Axes, frame: pd.DataFrame, quantity: str, filled: bool = Tru
 
 
 def _draw_doses(ax: Axes, frame: pd.DataFrame, quantity: str, filled: bool) -> None:
-    for arm, loss in LOSSES.items():
+    for arm, loss in DOSED.items():
         rows = frame[frame["loss"] == arm].sort_values("mismatch")
         ax.errorbar(rows["mismatch"], rows[quantity], yerr=error_bars(rows, quantity), **_look(arm, loss, filled))
         for row in rows.to_dict("records") if filled else ():

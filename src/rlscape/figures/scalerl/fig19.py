@@ -10,11 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import resolve_run
+from rlscape.catalogue import first_run, resolve_run
 from rlscape.figures.learning_curves import add_curve_note, assemble_curves, draw_panel, estimate
 from rlscape.figures.scalerl.paper_values import FIG19
 from rlscape.figures.style import ARM_STYLES, INK, new_figure
-from rlscape.paths import run_name
 from rlscape.settings.scale import Config
 
 DAPO = ("dapo_clip_020", "baseline", "dapo_clip_028", "dapo_clip_040")
@@ -25,7 +24,7 @@ def assemble(config: Config) -> pd.DataFrame:
     """Curves (see :mod:`rlscape.figures.learning_curves`), and rows of kind clip: arm and its clip as value."""
     clips = []
     for arm in (*DAPO, *CISPO):
-        recipe = resolve_run(config, run_name(arm, 0)).recipe
+        recipe = resolve_run(config, first_run(config, arm)).recipe
         assert recipe is not None
         clips.append({"kind": "clip", "arm": arm, "value": recipe.clip_high if arm in DAPO else recipe.cispo_cap})
     return pd.concat([assemble_curves(config, (*DAPO, *CISPO)), pd.DataFrame(clips)], ignore_index=True).assign(

@@ -75,7 +75,7 @@ def assemble_curves(config: Config, arms: Iterable[str], task: str = "math") -> 
         granted = {"kind": "granted", "value": len(_granted(of_arm)), "seeds": len(of_arm)}
         frames.append(pd.DataFrame(granted, index=[0]).assign(arm=arm))
         frames.append(_mean_forecast(of_arm, evaluations[evaluations["arm"] == arm]).assign(arm=arm))
-    frames.append(_of_bases(config, arms, "base", f"{column_prefix(task)}pass_rate"))
+    frames.append(rates_of_bases(config, arms, "base", f"{column_prefix(task)}pass_rate"))
     return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
 
 
@@ -98,15 +98,15 @@ def assemble_downstream(config: Config, arms: Iterable[str], task: str = "math")
     frames = [
         evaluations,
         _as_rates(means_over_seeds(evaluations, "downstream_mean")),
-        _of_bases(config, arms, "downstream_base", column).assign(
+        rates_of_bases(config, arms, "downstream_base", column).assign(
             operations=f"{least}–{most} operations" if least < most else f"{most} operations"
         ),
-        _of_bases(config, arms, "downstream_chance", f"{column_prefix(task)}chance_rate"),
+        rates_of_bases(config, arms, "downstream_chance", f"{column_prefix(task)}chance_rate"),
     ]
     return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
 
 
-def _of_bases(config: Config, arms: Iterable[str], kind: str, key: str) -> pd.DataFrame:
+def rates_of_bases(config: Config, arms: Iterable[str], kind: str, key: str) -> pd.DataFrame:
     """kind, arm, base, value: a number of the evaluation of each arm's base model, NaN if it has none."""
     rows = []
     for arm in arms:
@@ -213,8 +213,8 @@ def draw_downstream(
             markevery=[-1],
             label=ARMS[arm].label + _setting(arm, settings),
         )
-    _draw_levels(ax, frame[frame["kind"] == "downstream_base"], "base model")
-    _draw_levels(ax, frame[frame["kind"] == "downstream_chance"], "best constant answer", right=True)
+    draw_levels(ax, frame[frame["kind"] == "downstream_base"], "base model")
+    draw_levels(ax, frame[frame["kind"] == "downstream_chance"], "best constant answer", right=True)
     log_compute_axis(ax)
     ax.set_ylabel(f"downstream pass rate ({frame['operations'].dropna().iloc[0]})")
 
@@ -271,12 +271,12 @@ def describe_fit(frame: pd.DataFrame, arm: str, paper: Fit | None = None) -> str
 
 def finish_axes(ax: Axes, frame: pd.DataFrame) -> None:
     """Axes of compute and pass rate, with the base model's pass rate as a line."""
-    _draw_levels(ax, frame[frame["kind"] == "base"], "base model")
+    draw_levels(ax, frame[frame["kind"] == "base"], "base model")
     log_compute_axis(ax)
     pass_rate_axis(ax)
 
 
-def _draw_levels(ax: Axes, levels: pd.DataFrame, name: str, right: bool = False) -> None:
+def draw_levels(ax: Axes, levels: pd.DataFrame, name: str, right: bool = False) -> None:
     """A horizontal line per value of base models, named on one side; several are told apart by the base's name."""
     levels = levels.dropna(subset="value").drop_duplicates("value")
     for row in levels.to_dict("records"):

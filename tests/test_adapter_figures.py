@@ -29,6 +29,7 @@ from rlscape.results.restricted import (
     sustained_fall,
 )
 from rlscape.settings.scale import Config
+from tests.pictures import crowded_axes, legends_on_lines
 from tests.synthetic import small_config
 
 STEPS = 50
@@ -218,6 +219,7 @@ def test_a_figure_says_its_seeds_and_its_csv_gives_the_same_picture(module, scal
     assert note.startswith("scale: smoke")
     assert ("one seed: no verdict" in note) == (scale == "single")
     assert "paper" in note
+    assert crowded_axes(figure) == legends_on_lines(figure) == []
     frame.to_csv(tmp_path / "frame.csv", index=False)
     assert drawn(module.draw(pd.read_csv(tmp_path / "frame.csv"))) == drawn(figure)
 

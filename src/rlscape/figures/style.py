@@ -112,6 +112,14 @@ def log_compute_axis(axes: Axes, label: str = "compute (virtual accelerator-seco
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def small_numbers_axis(axes: Axes) -> None:
+    """A logarithmic x axis of small numbers, such as learning rates, named at 1, 2 and 5: ``2e-04``."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def pass_rate_axis(axes: Axes, label: str = "validation pass rate") -> None:
     """A logarithmic pass-rate axis, as in the paper; linear where a pass rate is zero."""
     axes.set_ylabel(label)

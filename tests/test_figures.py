@@ -223,6 +223,20 @@ def test_refused_forecast_is_dotted(config: Config) -> None:
     assert "--" in styles["scalerl"] and ":" not in styles["scalerl"]
 
 
+def test_granted_forecasts_below_the_observed_end_are_counted(tmp_path: Path) -> None:
+    config = small_config(tmp_path, seeds={"large_batch": 2, "moe": 1})
+    for granted, count in ((True, "1 of 3"), (False, "0 of 2")):
+        write_scalerl_results(
+            config, {"large_batch": Run(forecast_A=0.95), "moe": Run(forecast_A=0.5, granted=granted)}
+        )
+        target = find_target("scalerl_fig1")
+        frame = target.assemble(config)
+        figure = target.draw(frame)
+        assert f"A below the observed end: {count} granted" in figure.texts[-1].get_text()
+        end = frame.loc[(frame["kind"] == "end") & (frame["arm"] == "moe"), "value"].item()
+        assert any(f"ends at {end:.3f}" in entry for entry in legend_entries(figure))
+
+
 def test_base_line_is_that_of_the_arms_base(config: Config) -> None:
     with record_of_base(config, "moe", {"pass_rate": 0.45}):
         frame = assemble_curves(config, ["scalerl", "moe"])

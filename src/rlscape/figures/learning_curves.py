@@ -36,6 +36,8 @@ LEGEND_TITLE = "arm: A [95% interval], B of the fit to all of the run"
 LEGEND_DISTANCE = 0.5
 """Inches from the axes to the legend below them: room for ticks and label."""
 LEGEND_SIZE = 7.5
+UNITS = ("tokens_generated", "flops")
+"""Columns of ``metrics.parquet`` that stand for compute elsewhere, beside the updates (``step``)."""
 NORMAL_LIMIT = 1.96
 """Standard errors to either side of a 95% interval."""
 
@@ -43,8 +45,9 @@ NORMAL_LIMIT = 1.96
 def assemble_curves(config: Config, arms: Iterable[str], task: str = "math") -> pd.DataFrame:
     """The frame of a learning-curve panel, by ``kind``:
 
-    - evaluation: a row per seed and evaluation after step 0;
+    - evaluation: a row per seed and evaluation after step 0, also by step, tokens generated and FLOPs;
     - mean: its mean over seeds, with t limits inside [0, 1]; ``later`` says that no forecast has seen the point;
+    - end: a row per seed, its last pass rate, and the ceiling ``forecast_A`` of its forecast (NaN: refused);
     - forecast: the mean first-half fit over seeds, with t limits (one seed: its bootstrap band); refused
       forecasts enter only if all of the arm's were;
     - granted: per arm the number of forecasts that were not refused, of ``seeds``;
@@ -56,10 +59,10 @@ def assemble_curves(config: Config, arms: Iterable[str], task: str = "math") -> 
     forecasts = curves.forecasts(config, arms, task)
     cutoffs = {run: forecast.cutoff for run, forecast in forecasts.items()}
     metrics = metrics[metrics["compute"] > 0].assign(later=lambda rows: rows["compute"] > rows["run"].map(cutoffs))
-    evaluations = metrics[["arm", "seed", "step", "compute", "later"]].assign(
+    evaluations = metrics[["arm", "seed", "step", "compute", *UNITS, "later"]].assign(
         kind="evaluation", value=metrics[f"{column_prefix(task)}pass_rate"]
     )
-    frames = [evaluations, _as_rates(means_over_seeds(evaluations, "mean"))]
+    frames = [evaluations, _as_rates(means_over_seeds(evaluations, "mean")), _ends(evaluations, forecasts)]
     fits = curves.fits(config, arms, task)
     for arm in arms:
         of_arm = [forecast for run, forecast in forecasts.items() if parse_run_name(run)[0] == arm]
@@ -117,13 +120,15 @@ def rates_of_bases(config: Config, arms: Iterable[str], kind: str, key: str) -> 
 
 
 def means_over_seeds(evaluations: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """A row of ``kind`` per arm and step: mean and t limits of ``value``, mean compute, and what most say of ``later``.
+    """A row of ``kind`` per arm and step: mean and t limits of ``value``, mean compute, and what most say of ``later``;
+    if they are columns, the means of :data:`UNITS`.
 
     One seed has its sampling error as limits if ``standard_error`` is a column, else none.
     """
     rows = []
     for (arm, step), group in evaluations.groupby(["arm", "step"], sort=False):
         row = {"kind": kind, "arm": arm, "step": step, "compute": group["compute"].mean()}
+        row |= {unit: group[unit].mean() for unit in UNITS if unit in group}
         row |= _limits(t_interval(group["value"]))
         if "later" in group:
             row["later"] = bool(group["later"].mean() > 0.5)
@@ -140,6 +145,17 @@ def _as_rates(means: pd.DataFrame) -> pd.DataFrame:
 
 def _limits(interval: Interval) -> dict[str, float]:
     return {"value": interval.estimate, "low": interval.low, "high": interval.high, "seeds": interval.seeds}
+
+
+def _ends(evaluations: pd.DataFrame, forecasts: Mapping[str, Forecast]) -> pd.DataFrame:
+    last = evaluations.loc[evaluations.groupby(["arm", "seed"], sort=False)["compute"].idxmax()]
+    ceilings = {
+        parse_run_name(run): forecast.fitted.fits["least_squares"].A
+        for run, forecast in forecasts.items()
+        if _granted([forecast])
+    }
+    of_runs = [ceilings.get(run, np.nan) for run in zip(last["arm"], last["seed"], strict=True)]
+    return last[["arm", "seed", "value"]].assign(kind="end", forecast_A=of_runs)
 
 
 def _granted(forecasts: list[Forecast]) -> list[Forecast]:
@@ -336,11 +352,14 @@ def _draw_arm(ax: Axes, frame: pd.DataFrame, arm: str, note: str) -> None:
 
 
 def forecast_note(frame: pd.DataFrame) -> str:
-    """How many forecasts were refused, for the figure's note."""
+    """For the figure's note: how many forecasts were refused, and how many of the others the run's end exceeds."""
     arms = frame[frame["kind"] == "granted"]
     refused = int((arms["seeds"] - arms["value"]).sum())
     note = f"forecasts refused: {refused} of {int(arms['seeds'].sum())}"
-    return note + (", dotted where all of an arm's" if (arms["value"] == 0).any() else "")
+    note += ", dotted where all of an arm's" if (arms["value"] == 0).any() else ""
+    ends = frame[frame["kind"] == "end"].dropna(subset="forecast_A")
+    below = int((ends["forecast_A"] < ends["value"]).sum())
+    return note + (f"; A below the observed end: {below} of {len(ends)} granted" if len(ends) else "")
 
 
 def estimate(frame: pd.DataFrame, arm: str, quantity: str) -> pd.Series:

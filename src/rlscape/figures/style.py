@@ -56,6 +56,8 @@ RC: dict[str, Any] = {
 
 
 NOTE_CHARACTERS_PER_INCH = 18
+NOTE_LINE, NOTE_MARGIN = 0.12, 0.1
+"""Inches."""
 
 
 def apply_style() -> None:
@@ -64,11 +66,9 @@ def apply_style() -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches; its layout leaves the lowest strip to two lines of :func:`add_note`."""
+    """An empty figure, inches; its layout leaves the lowest strip to :func:`add_note`."""
     apply_style()
-    note_height = 0.34 / height
-    layout = ConstrainedLayoutEngine(rect=(0, note_height, 1, 1 - note_height))
-    return Figure(figsize=(width, height), layout=layout)
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine())
 
 
 def add_note(figure: Figure, *parts: str) -> None:
@@ -81,6 +81,10 @@ def add_note(figure: Figure, *parts: str) -> None:
             lines.append(part)
         else:
             lines[-1] = longer
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine), "of new_figure"
+    strip = (NOTE_MARGIN + NOTE_LINE * len(lines)) / figure.get_figheight()
+    layout.set(rect=(0, strip, 1, 1 - strip))
     figure.text(0.008, 0.012, "\n".join(lines), fontsize=7, color="#555555", va="bottom")
 
 

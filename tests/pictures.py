@@ -1,4 +1,4 @@
-"""What makes a picture hard to read, found in a drawn figure."""
+"""What a drawn figure says, and what makes it hard to read."""
 
 from itertools import pairwise
 
@@ -7,6 +7,17 @@ from matplotlib.figure import Figure
 
 TOLERANCE = 0.5
 """Pixels that labels may share."""
+
+
+def legend_entries(figure: Figure) -> list[str]:
+    """Every entry of every legend."""
+    legends = [*figure.legends, *(legend for ax in figure.axes if (legend := ax.get_legend()))]
+    return [text.get_text() for legend in legends for text in legend.get_texts()]
+
+
+def note(figure: Figure) -> str:
+    """What stands under a figure."""
+    return figure.texts[-1].get_text()
 
 
 def crowded_axes(figure: Figure) -> list[str]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.ticker import EngFormatter
 
-from rlscape.figures.style import ARM_STYLES, log_compute_axis, pass_rate_axis
+from rlscape.figures.style import ARM_STYLES, FEW_PASS_RATE_TICKS, log_compute_axis, pass_rate_axis
 
 LABELS = {"step": "updates", "tokens_generated": "tokens generated", "flops": "FLOPs"}
 """Column of an assembled frame -> label."""
@@ -28,8 +28,9 @@ def draw_units(figure: Figure, place: SubplotSpec, frame: pd.DataFrame, arms: Co
     """
     means = frame[frame["kind"] == "mean"]
     first: Axes | None = None
-    for cell, (unit, label) in zip(place.subgridspec(1, len(LABELS)), LABELS.items(), strict=True):
-        ax = figure.add_subplot(cell, sharey=first)
+    grid = place.subgridspec(1, len(LABELS))
+    for column, (unit, label) in enumerate(LABELS.items()):
+        ax = figure.add_subplot(grid[0, column], sharey=first)
         for arm in arms:
             colour, marker = ARM_STYLES[arm]
             mean = means[means["arm"] == arm]
@@ -39,7 +40,7 @@ def draw_units(figure: Figure, place: SubplotSpec, frame: pd.DataFrame, arms: Co
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         if first is None:
             ax.set_title(f"{panel} against other units".strip(), loc="left", fontsize=SMALL + 1)
-            pass_rate_axis(ax, "pass rate")
+            pass_rate_axis(ax, "pass rate", FEW_PASS_RATE_TICKS)
             first = ax
         else:
             ax.tick_params(labelleft=False)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from rlscape.catalogue import ARMS, base_of
+from rlscape.figures.compute_units import draw_units
 from rlscape.figures.scalerl.paper_values import Fit
 from rlscape.figures.style import (
     ARM_STYLES,
@@ -247,8 +248,13 @@ def draw_with_downstream(
     settings: Mapping[str, str],
     names: tuple[str, str] = ("a", "b"),
 ) -> None:
-    """Two panels, the validation set (:func:`draw_panel`) and downstream; the arms are those of ``paper``."""
-    validation, downstream = figure.subplots(1, 2)
+    """Two panels, the validation set (:func:`draw_panel`) and downstream, and below the first in other units.
+
+    The arms are those of ``paper``.
+    """
+    grid = figure.add_gridspec(2, 2, height_ratios=(3, 1))
+    validation, downstream = (figure.add_subplot(grid[0, column]) for column in (0, 1))
+    draw_units(figure, grid[1, :], frame, paper, names[0])
     draw_panel(validation, frame, f"{names[0]}: validation set", paper, paper, settings)
     draw_downstream(downstream, frame, paper, settings)
     add_title_and_legend(downstream, f"{names[1]}: downstream")

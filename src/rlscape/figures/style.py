@@ -4,7 +4,7 @@ An arm has one colour and one marker in every figure. Files are byte-identical b
 numbers (fixed SVG ids, no dates).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +124,17 @@ def small_numbers_axis(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def pass_rate_axis(axes: Axes, label: str = "validation pass rate") -> None:
+PASS_RATE_TICKS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+FEW_PASS_RATE_TICKS = (1, 2, 3, 5, 7)
+"""In tenths."""
+
+
+def pass_rate_axis(axes: Axes, label: str = "validation pass rate", ticks: Sequence[float] = PASS_RATE_TICKS) -> None:
     """A logarithmic pass-rate axis, as in the paper; linear where a pass rate is zero."""
     axes.set_ylabel(label)
     if axes.dataLim.y0 > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)))
+        axes.yaxis.set_major_locator(LogLocator(subs=ticks))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -22,7 +22,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Panels left and right."""
-    figure = new_figure(10, 4.8)
+    figure = new_figure(10, 6.6)
     draw_with_downstream(figure, frame, FIG9, SETTINGS, ("left", "right"))
     short, long = FIG9_DOWNSTREAM["scalerl"], FIG9_DOWNSTREAM["long_budget"]
     add_curve_note(figure, frame, f"AIME-24 in the paper: {short:.2f} and {long:.2f} at the end")

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from rlscape.catalogue import figure_of
 from rlscape.figures.compute_units import LABELS
 from rlscape.figures.registry import find_target
 from rlscape.figures.style import ARM_STYLES
+from rlscape.files import read_json, write_json, write_parquet
+from rlscape.paths import results_dir
 from rlscape.results import curves
 from rlscape.settings.scale import Config
 from tests.pictures import legend_entries, note
@@ -54,3 +57,54 @@ def test_granted_forecasts_below_the_observed_end_are_counted(tmp_path: Path) ->
         assert f"A below the observed end: {count} granted" in note(figure)
         end = frame.loc[(frame["kind"] == "end") & (frame["arm"] == "moe"), "value"].item()
         assert any(f"ends at {end:.3f}" in entry for entry in legend_entries(figure))
+
+
+@pytest.mark.parametrize(
+    ("name", "weak", "strong", "weak_note", "strong_note"),
+    [
+        (
+            "scalerl_fig5",
+            {"mismatch": 0.002},
+            {"mismatch": 0.03},
+            "b: at most mean |log ρ| at equal weights 0.002, below 0.01: head precision does not bind",
+            "b: up to mean |log ρ| at equal weights 0.03, 0.01 or more: head precision binds",
+        ),
+        (
+            "scalerl_fig9",
+            {"truncation_rate": 0.0, "interruption_rate": 0.0002},
+            {"truncation_rate": 0.04, "interruption_rate": 0.02},
+            "at most 0.02% of completions truncated or interrupted, below 0.05: the budget does not bind",
+            "up to 6.00% of completions truncated or interrupted, 0.05 or more: the budget binds",
+        ),
+        (
+            "scalerl_fig19",
+            {"clip_fraction": 2e-5},
+            {"clip_fraction": 0.02},
+            "b: at most 2e-05 of tokens capped, below 0.01: the cap does not bind",
+            "b: up to 0.02 of tokens capped, 0.01 or more: the cap binds",
+        ),
+    ],
+)
+def test_a_factor_that_touches_nothing_is_said_not_to_bind(
+    name: str, weak: dict, strong: dict, weak_note: str, strong_note: str, tmp_path: Path
+) -> None:
+    """The arm where it touches most decides: here the last one."""
+    config = small_config(tmp_path, seeds=1)
+    write_scalerl_results(config)
+    arms = figure_of(name).arms
+    last = {"scalerl_fig5": "fp32_head"}.get(name, arms[-1])
+    target = find_target(name)
+    for values, expected in ((weak, weak_note), (strong, strong_note)):
+        for arm in arms:
+            write_touched(config, arm, values if arm == last else weak)
+        assert expected in note(target.draw(target.assemble(config))).replace("\n", "  ")
+
+
+def write_touched(config: Config, arm: str, values: dict[str, float]) -> None:
+    """Columns of a run's updates, or its mismatch, replaced."""
+    directory = results_dir(config) / "runs" / f"{arm}-s0"
+    updates = directory / "updates.parquet"
+    table = pd.read_parquet(updates)
+    write_parquet(updates, table.assign(**{name: value for name, value in values.items() if name in table}))
+    record = read_json(directory / "run.json")
+    write_json(directory / "run.json", record | {name: value for name, value in values.items() if name in record})

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from rlscape.figures.scalerl.binding import LEAST_MISMATCH
 from rlscape.figures.scalerl.paper_values import FIG5
 from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import error_bars, final_pass_rates, fit_estimates, interval_columns
@@ -43,8 +44,6 @@ DOSES = {
     "cispo": ("cispo", 7),
     "cispo_head_m1": ("cispo", 1),
 }
-LEAST_MISMATCH = 0.01
-"""Below it the claim on head precision counts as not testable (S10 in the register)."""
 STAGGER = 0.06
 
 

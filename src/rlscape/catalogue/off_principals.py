@@ -171,6 +171,7 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
     "matching": ("rlvr", "sft", "sft_lr_thirtieth"),
     "pairs_footprint": (*FOOTPRINT, "rlvr", "sft"),
     "pairs_intervened": ("rlvr", "rlvr_intervened"),
+    "ratios": ("baseline", "fp32_head"),  # of P1
 }
 """Arms whose runs a measurement compares; none: it is of single runs."""
 PAIRED_TOO = {"pairs_intervened": ("rlvr_sgd", "rlvr_intervened_sgd")}

@@ -64,13 +64,13 @@ def draw(frame: pd.DataFrame) -> Figure:
     images = {kind: _image(frame[frame["matrix"] == kind]) for kind in SHOWN}
     columns = [image.shape[1] for image in images.values()]
     height = MATRICES_WIDTH * max(len(image) for image in images.values()) / sum(columns)
-    figure = new_figure(13.5, height + 2)
+    figure = new_figure(13.5, height + 1.6)
     axes = figure.subplots(1, len(SHOWN), width_ratios=columns)
     for ax, (kind, label) in zip(axes, SHOWN.items(), strict=True):
         _draw_matrix(ax, images[kind], frame[frame["matrix"] == kind], runs)
         ax.set_title(label)
     scale = ScalarMappable(BoundaryNorm(np.arange(runs + 2) - 0.5, 256), COLOURS)
-    figure.colorbar(scale, ax=axes, label="runs that changed the entry", ticks=range(runs + 1), shrink=0.7)
+    figure.colorbar(scale, ax=axes, label="runs that changed the entry", ticks=range(runs + 1), shrink=0.7, panchor="N")
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
@@ -89,7 +89,6 @@ def _image(frame: pd.DataFrame) -> np.ndarray:
 
 def _draw_matrix(ax: Axes, image: np.ndarray, frame: pd.DataFrame, runs: int) -> None:
     ax.imshow(image, cmap=COLOURS, vmin=0, vmax=runs, interpolation="none", rasterized=True)
-    ax.set_anchor("N")
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(True)
     value = frame.dropna(subset="statistic").set_index("statistic")["value"]

@@ -23,8 +23,8 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """The curves above, then in other units of compute, the table below."""
-    figure = new_figure(7.6, 8.8)
-    grid = figure.add_gridspec(3, 1, height_ratios=(3.4, 1.1, 1.1))
+    figure = new_figure(7.6, 9.1)
+    grid = figure.add_gridspec(3, 1, height_ratios=(3.4, 1.25, 1.1))
     curves, table = figure.add_subplot(grid[0]), figure.add_subplot(grid[2])
     draw_units(figure, grid[1], frame, FIG2)
     draw_curves(curves, frame, FIG2)

@@ -105,8 +105,8 @@ def _ratios(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Panels a and b, below them the same in other units of compute, then c and d."""
-    figure = new_figure(11, 10.2)
-    grid = figure.add_gridspec(3, 2, height_ratios=(2, 0.85, 1.1))
+    figure = new_figure(11, 10.6)
+    grid = figure.add_gridspec(3, 2, height_ratios=(2, 0.95, 1.1))
     schedules = figure.add_subplot(grid[0, 0])
     steps_ahead = figure.add_subplot(grid[0, 1], sharey=schedules)
     idle, speeds = (figure.add_subplot(grid[2, column]) for column in (0, 1))

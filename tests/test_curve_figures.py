@@ -74,8 +74,8 @@ def test_granted_forecasts_below_the_observed_end_are_counted(tmp_path: Path) ->
             "scalerl_fig9",
             {"truncation_rate": 0.0, "interruption_rate": 0.0002},
             {"truncation_rate": 0.04, "interruption_rate": 0.02},
-            "at most 0.02% of completions truncated or interrupted: the budget does not bind (below 5.00%)",
-            "at most 6.00% of completions truncated or interrupted: the budget binds (from 5.00%)",
+            "at most 0.0002 of completions truncated or interrupted: the budget does not bind (below 0.05)",
+            "at most 0.06 of completions truncated or interrupted: the budget binds (from 0.05)",
         ),
         (
             "scalerl_fig19",

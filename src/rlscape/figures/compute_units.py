@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.ticker import EngFormatter
 
-from rlscape.figures.style import ARM_STYLES, FEW_PASS_RATE_TICKS, log_compute_axis, pass_rate_axis
+from rlscape.figures.style import ARM_STYLES, log_compute_axis, pass_rate_axis
 
 LABELS = {"step": "updates", "tokens_generated": "tokens generated", "flops": "FLOPs"}
 """Column of an assembled frame -> label."""
@@ -40,7 +40,7 @@ def draw_units(figure: Figure, place: SubplotSpec, frame: pd.DataFrame, arms: Co
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         if first is None:
             ax.set_title(f"{panel} against other units".strip(), loc="left", fontsize=SMALL + 1)
-            pass_rate_axis(ax, "pass rate", FEW_PASS_RATE_TICKS)
+            pass_rate_axis(ax, "pass rate", few_ticks=True)
             first = ax
         else:
             ax.tick_params(labelleft=False)

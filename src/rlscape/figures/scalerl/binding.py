@@ -25,23 +25,20 @@ class Factor(NamedTuple):
     """Of ``updates.parquet``, or of ``run.json``; their sum counts."""
     least: float
     """Below it the factor does not bind."""
-    number: str
-    """How the sum and ``least`` are written."""
     measured: str
     """What the sum is."""
 
 
 FACTORS = {
-    "head": Factor("head precision", ("mismatch",), LEAST_MISMATCH, "{:.2g}", "mean |log ρ| at equal weights"),
+    "head": Factor("head precision", ("mismatch",), LEAST_MISMATCH, "mean |log ρ| at equal weights"),
     "length": Factor(
         "the budget",
         ("truncation_rate", "interruption_rate"),
         0.05,
-        "{:.2%}",
         "of completions truncated or interrupted",
     ),
-    "clip": Factor("the clip", ("clip_fraction",), 0.01, "{:.2g}", "of tokens clipped"),
-    "cap": Factor("the cap", ("clip_fraction",), 0.01, "{:.2g}", "of tokens capped"),
+    "clip": Factor("the clip", ("clip_fraction",), 0.01, "of tokens clipped"),
+    "cap": Factor("the cap", ("clip_fraction",), 0.01, "of tokens capped"),
 }
 
 
@@ -60,10 +57,10 @@ def assemble_binding(config: Config, arms: Iterable[str]) -> pd.DataFrame:
 
 def describe_binding(frame: pd.DataFrame, factor: str, arms: Collection[str]) -> str:
     """For a figure's note: how much a factor touches in the arm where it touches most, and whether it binds."""
-    name, columns, least, number, measured = FACTORS[factor]
+    name, columns, least, measured = FACTORS[factor]
     rows = frame[(frame["kind"] == "binding") & frame["arm"].isin(arms) & frame["quantity"].isin(columns)]
     most = rows.groupby("arm")["value"].sum(min_count=1).max()
     if pd.isna(most):
         return f"{measured}: not measured"
     side, verdict = ("below", "does not bind") if most < least else ("from", "binds")
-    return f"at most {number.format(most)} {measured}: {name} {verdict} ({side} {number.format(least)})"
+    return f"at most {most:.2g} {measured}: {name} {verdict} ({side} {least:g})"

@@ -10,7 +10,7 @@ from rlscape.catalogue import FIGURES, first_run
 from rlscape.claims import EVALUATORS, evaluate_register, load_register
 from rlscape.claims.register import Register
 from rlscape.errors import ConfigError, ResultError
-from rlscape.figures.scalerl.control_head_precision import LEAST_MISMATCH
+from rlscape.figures.scalerl.binding import LEAST_MISMATCH
 from rlscape.paths import results_dir
 from rlscape.pipeline.evaluate_claims import evaluate_claims
 from rlscape.scaling import arm_comparison

@@ -108,6 +108,8 @@ def test_figure_7_leaves_out_points_without_a_transform(config: Config) -> None:
     assert 0 < undefined == points["value"].isna().sum()
     assert f"{undefined} of {len(points)} points undefined" in target.draw(frame).texts[-1].get_text()
     assert slopes.loc["loo_uniform", "value"] < slopes.loc["scalerl", "value"]
+    place = slopes["value"].rank(ascending=False)["scalerl"]
+    assert f"number {place:.0f} of 9 by slope (paper: number 1 of 9)" in target.draw(frame).texts[-1].get_text()
 
 
 def test_figure_7_says_so_where_nothing_could_be_fitted(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from rlscape.paths import results_dir, run_name
 from rlscape.results import bias
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.scale import Config
+from tests.pictures import crowded_axes, legends_on_lines
 from tests.synthetic import ROOT, small_config
 
 MODULES = (
@@ -159,6 +160,7 @@ def test_figure_is_drawn_and_its_csv_gives_the_same_picture(module: ModuleType, 
     figure = module.draw(frame)
     note = figure.texts[-1].get_text()
     assert note.startswith("scale: smoke") and "seed" in note and "paper" in note
+    assert crowded_axes(figure) == legends_on_lines(figure) == []
     frame.to_csv(tmp_path / "frame.csv", index=False)
     assert contents(module.draw(pd.read_csv(tmp_path / "frame.csv"))) == contents(figure)
 

@@ -209,6 +209,9 @@ def results_of_measurements(measurements, arms):
     """The files of what is measured beyond single runs; per run, on some arms."""
     files = []
     for measurement in measurements:
+        if measurement == "ratios":
+            files += [f"<results>/ratios/{arm}.parquet" for arm in measured_arms(CONFIG, measurement)]
+            continue
         if measurement == "over_time":
             runs = runs_of(CONFIG, [arm for arm in arms if ARMS[arm].snapshots])
             names = [f"{run}/{name}" for run in runs for name in ("over_time", "profiles")]

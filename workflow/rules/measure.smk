@@ -1,4 +1,4 @@
-# Weight geometry: what is measured on finished checkpoints.
+# What is measured on finished checkpoints, most of it weight geometry, and on base models.
 
 
 rule measure_geometry:
@@ -201,3 +201,27 @@ rule measure_curvature:
     shell:
         "python -m rlscape.pipeline.measure_curvature --base {params.base:q} --rl {params.rl:q} --sft {params.sft:q}"
         " --settings {params.settings:q} --geometry {params.geometry:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule measure_ratios:
+    input:
+        base=lambda wildcards: start_of_run(wildcards, runs_of(CONFIG, [wildcards.arm])[0]),
+    output:
+        "<results>/ratios/{arm}.parquet",
+    log:
+        "<logs>/measure_ratios/{arm}.log",
+    benchmark:
+        "<benchmarks>/measure_ratios/{arm}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="30m",
+    params:
+        code=lambda wildcards: code("pipeline.measure_ratios", tasks=tasks_of(wildcards.arm)),
+        base=input_directory_of("base"),
+        settings=lambda wildcards: resolve_run(CONFIG, runs_of(CONFIG, [wildcards.arm])[0]).model_dump_json(),
+    message:
+        "Measure how far generator and trainer of {wildcards.arm} disagree before its first update"
+    shell:
+        "python -m rlscape.pipeline.measure_ratios --base {params.base:q} --settings {params.settings:q}"
+        " --output {output:q} > {log:q} 2>&1"

@@ -190,6 +190,7 @@ _FIGURES: tuple[Figure, ...] = (
         ),
     ),
     Figure(paper="scalerl", stem="control_head_precision", arms=_HEADS),
+    Figure(paper="scalerl", stem="camera_ready", arms=("baseline", "fp32_head", "ppo8"), measurements=("ratios",)),
 )
 
 _SHOWN = {name for figure in _FIGURES for name in figure.arms}

@@ -48,6 +48,6 @@ def _shares(
         counts[""][outcome.verdict] += 1
         for number, part in enumerate(outcome.parts, start=1):
             counts.setdefault(str(number), Counter())[part.verdict] += 1
-    for number, found in counts.items():
-        shares = {column: found[verdict] / found.total() for verdict, column in SHARES.items()}
-        yield {"part": number, "draws": found.total()} | shares
+    for part_number, found in counts.items():
+        shares: dict[str, object] = {column: found[verdict] / found.total() for verdict, column in SHARES.items()}
+        yield {"part": part_number, "draws": found.total()} | shares

@@ -9,10 +9,10 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import ARMS, resolve_run, tasks_of
+from rlscape.catalogue import ARMS, first_run, resolve_run, tasks_of
 from rlscape.catalogue.resolve import DOWNSTREAM
 from rlscape.errors import ResultError
-from rlscape.paths import parse_run_name, results_dir, run_name
+from rlscape.paths import parse_run_name, results_dir
 from rlscape.power.recorded import ArmRecord, Recorded
 from rlscape.rl.evaluate import evaluation_steps
 from rlscape.scaling.arm_comparison import MARGIN_SHARE
@@ -87,7 +87,7 @@ def design_of(config: Config, recorded: Recorded, arm: str) -> Design:
     Raises:
         ResultError: neither was recorded.
     """
-    settings = resolve_run(config, run_name(arm, 0))
+    settings = resolve_run(config, first_run(config, arm))
     evaluation = settings.evaluation
     shape = recorded.arms.get(arm) or recorded.arms.get(ARMS[arm].recipe or "")
     if shape is None:

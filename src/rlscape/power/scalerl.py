@@ -8,7 +8,6 @@ In ``fails`` the opposite of the claim is as large as the claim, or 2 delta. In 
 fails by as little as can be: a difference of exactly the margin, a ratio of 1, a share of one half.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from math import isnan, log
 
@@ -32,7 +31,7 @@ from rlscape.power.runs import Draw, Truth, design_of
 from rlscape.power.worlds import Simulation, Simulator, Worlds
 from rlscape.scaling.arm_comparison import MARGIN_SHARE
 
-Truths = Mapping[str, Truth]
+Truths = dict[str, Truth]
 
 DELTA = MARGIN_SHARE
 """The margin delta, in rises of the reference arm."""

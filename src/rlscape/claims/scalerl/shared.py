@@ -158,10 +158,10 @@ UNITS = {"step": "updates", "tokens_generated": "generated tokens", "flops": "FL
 
 def ratio_in(unit: str, config: Config, runs: Sequence[RunFit], slow: str, fast: str, level: float) -> PairedComparison:
     """:func:`compute_ratio` in another unit: a column of the metrics."""
-    reached = (
+    first, second = (
         reached_in(unit, reached_by_seed(runs, arm, level), curves.metrics(config, [arm])) for arm in (slow, fast)
     )
-    return compare_reached(*reached)
+    return compare_reached(first, second)
 
 
 def without_clock(config: Config, runs: Sequence[RunFit], slow: str, fast: str, level: float) -> str:

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS, first_run, resolve_run
 from rlscape.catalogue.grids import RATES, SFT_RATES
-from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure
+from rlscape.figures.learning_curves import add_title_and_legend
+from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure, small_numbers_axis
 from rlscape.figures.tables import error_bars, interval_columns
 from rlscape.figures.weights import learning_rates
 from rlscape.results import bias, curves
@@ -80,28 +81,30 @@ def _paths(config: Config, arms: list[str]) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """a: KL of one step by learning rate. b: tokens that the clip stops. c: KL at equal gains."""
-    figure = new_figure(12, 4.2)
+    figure = new_figure(12, 4.8)
     axes = figure.subplots(1, 3)
     steps, slopes = frame[frame["kind"] == "step"], frame[frame["kind"] == "slope"].set_index("family")["value"]
     for family in FAMILIES:
         _draw_steps(axes[0], steps[steps["family"] == family], family, float(slopes[family]))
     axes[0].axhline(steps["bound"].iloc[0], color=INK, linestyle=":", linewidth=1, label=r"$\varepsilon^2/2$")
-    axes[0].set(xscale="log", yscale="log", xlabel="learning rate", ylabel="KL of one step (nats per token)")
-    axes[0].set_title("a: one step; dots: the largest", loc="left")
-    axes[0].legend(loc="upper left")
+    axes[0].set(yscale="log", xlabel="learning rate", ylabel="KL of one step (nats per token)")
+    add_title_and_legend(axes[0], "a: one step; dots: the largest")
     clipped = steps[steps["family"] == "rlvr"].sort_values("learning_rate")
     colour, marker = ARM_STYLES["rlvr"]
     bars = error_bars(clipped, "clip_fraction")
     axes[1].errorbar(clipped["learning_rate"], clipped["clip_fraction"], bars, color=colour, marker=marker)
-    axes[1].set(xscale="log", xlabel="learning rate", ylabel="share of tokens")
+    axes[1].set(xlabel="learning rate", ylabel="share of tokens")
     axes[1].set_ylim(bottom=0)
-    axes[1].set_title("b: ratios outside the clip, mean over steps", loc="left")
+    axes[1].set_title(f"b: {ARMS['rlvr'].label}, ratios outside the clip", loc="left")
+    for ax in axes[:2]:
+        small_numbers_axis(ax)
     _draw_paths(axes[2], frame[frame["kind"] == "path"])
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(steps["seeds"].astype(int)),
-        "a, b: 95% intervals over seeds, where there are several; b counts ratios whose gradient the clip stops",
+        "a, b: 95% intervals over seeds, where there are several",
+        "b: ratios whose gradient the clip stops, mean over steps",
         "paper: no numbers printed",
     )
     return figure
@@ -132,5 +135,4 @@ def _draw_paths(ax: Axes, paths: pd.DataFrame) -> None:
             ax.plot(rows["gain"], rows["kl"], marker=marker, label=label, **look)
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.set(yscale="log", xlabel="gain in pass rate", ylabel=r"KL$(\pi_0\,\|\,\pi)$ (nats per token)")
-    ax.set_title("c: cost of a gain; faint: other rates", loc="left")
-    ax.legend(loc="lower right")
+    add_title_and_legend(ax, "c: cost of a gain; faint: other rates")

@@ -24,6 +24,8 @@ SHOWN = {"q": "Q", "k": "K", "v": "V", "o": "O", "down": "down"}
 LARGEST = 256
 """Larger matrices are shown by their upper left corner of this many rows and columns."""
 COLOURS = "magma"
+MATRICES_WIDTH = 11.5
+"""Inches of all matrices beside each other, at most."""
 
 
 def assemble(config: Config) -> pd.DataFrame:
@@ -58,34 +60,42 @@ def assemble(config: Config) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """A heatmap per matrix; the statistics below it."""
+    """A heatmap per matrix, all at one scale of entries; the statistics below it."""
     runs = int(frame["runs"].iloc[0])
-    figure = new_figure(13.5, 4.4)
-    axes = figure.subplots(1, len(SHOWN))
+    images = {kind: _image(frame[frame["matrix"] == kind]) for kind in SHOWN}
+    columns = [image.shape[1] for image in images.values()]
+    height = MATRICES_WIDTH * max(len(image) for image in images.values()) / sum(columns)
+    figure = new_figure(13.5, height + 1.6)
+    axes = figure.subplots(1, len(SHOWN), width_ratios=columns)
     for ax, (kind, label) in zip(axes, SHOWN.items(), strict=True):
-        _draw_matrix(ax, frame[frame["matrix"] == kind], runs)
+        _draw_matrix(ax, images[kind], frame[frame["matrix"] == kind], runs)
         ax.set_title(label)
     scale = ScalarMappable(BoundaryNorm(np.arange(runs + 2) - 0.5, 256), COLOURS)
-    figure.colorbar(scale, ax=axes, label="runs that changed the entry", ticks=range(runs + 1), shrink=0.7)
+    figure.colorbar(scale, ax=axes, label="runs that changed the entry", ticks=range(runs + 1), shrink=0.7, panchor="N")
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         f"layer {frame['layer'].iloc[0]}; {runs} runs of one base, one seed each",
-        "dispersion: mean over runs; nulls: permuted within magnitude bins, spectrum-matched rotation",
+        "rows, columns: dispersion of their densities, mean over runs",
+        "nulls: permuted within magnitude bins, spectrum-matched rotation",
         "paper (no numbers): row stripes in Q, K, V, column stripes in O",
     )
     return figure
 
 
-def _draw_matrix(ax: Axes, frame: pd.DataFrame, runs: int) -> None:
-    image = np.array([row.split(" ") for row in frame.dropna(subset="counts").sort_values("row")["counts"]], dtype=int)
+def _image(frame: pd.DataFrame) -> np.ndarray:
+    """How many runs changed each entry of a matrix."""
+    return np.array([row.split(" ") for row in frame.dropna(subset="counts").sort_values("row")["counts"]], dtype=int)
+
+
+def _draw_matrix(ax: Axes, image: np.ndarray, frame: pd.DataFrame, runs: int) -> None:
     ax.imshow(image, cmap=COLOURS, vmin=0, vmax=runs, interpolation="none", rasterized=True)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(True)
     value = frame.dropna(subset="statistic").set_index("statistic")["value"]
-    lines = [f"in all runs: {value['in_all']:.3f} (independent {value['in_all_chance']:.3f})"]
+    lines = [f"in all runs {value['in_all']:.3f}", f"(independent {value['in_all_chance']:.3f})"]
     lines += [
-        f"{axis} dispersion: {value[axis]:.2f} (nulls {value[f'{axis}_binned']:.2f}, {value[f'{axis}_spectrum']:.2f})"
+        f"{axis}s {value[axis]:.2f} (nulls {value[f'{axis}_binned']:.2f}, {value[f'{axis}_spectrum']:.2f})"
         for axis in ("row", "column")
     ]
     ax.set_xlabel("\n".join(lines), fontsize=7)

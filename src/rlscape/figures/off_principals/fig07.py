@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from rlscape.catalogue import ARMS, first_run
 from rlscape.figures.off_principals.mask_panels import describe_mask_seed
-from rlscape.figures.style import add_note, describe_seeds, new_figure
+from rlscape.figures.style import INK, add_note, describe_seeds, new_figure
 from rlscape.figures.weights import NULL_STYLES, describe_learning_rates, learning_rates
 from rlscape.paths import results_dir
 from rlscape.results import weights
@@ -32,6 +33,7 @@ class Shown(NamedTuple):
 
 SHOWN = {"agent_planning": Shown("o", 16 / 28), "agent_search": Shown("k", 11 / 36)}
 COLUMNS = {"update": "update mask", "principal": r"$M_\mathrm{princ}$"}
+LEGEND = {"black": "changed in bf16 (left), principal (right)", "white": "not"}
 LARGEST_MASK = 256
 """Larger matrices are shown by their upper left corner of this many rows and columns."""
 
@@ -62,8 +64,10 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A row per agent: which entries its update changed, and which are principal; the overlap below."""
-    figure = new_figure(9, 9.6)
+    figure = new_figure(9, 8.4)
     grid = figure.subplots(len(SHOWN), len(COLUMNS))
+    entries = [Patch(facecolor=colour, edgecolor=INK, label=label) for colour, label in LEGEND.items()]
+    figure.legend(handles=entries, loc="outside upper center", ncols=len(entries))
     for axes, arm in zip(grid, SHOWN, strict=True):
         rows = frame[frame["arm"] == arm]
         for ax, (name, label) in zip(axes, COLUMNS.items(), strict=True):

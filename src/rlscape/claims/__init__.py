@@ -129,8 +129,9 @@ def evaluate_register(register: Register, config: Config) -> pd.DataFrame:
             outcome = of_interval(NOT_TESTABLE, "", nothing, f"the scale does not run {', '.join(lacking)}")
         else:
             outcome = EVALUATORS[claim.evaluator](claim, register.conventions, config)
-        if outcome.seeds < 2 and outcome.verdict != NOT_TESTABLE:
-            lack = "one seed" if outcome.seeds else "no usable seed"
+        if outcome.units < 2 and outcome.verdict != NOT_TESTABLE:
+            lack = "one seed" if outcome.units else "no usable seed"
             outcome = replace(outcome, verdict=INCONCLUSIVE, reason=f"{lack}; {outcome.reason}")
-        rows.append({"id": claim.id, "claim": claim.text, **asdict(outcome), "figure": " ".join(claim.figures)})
+        found = {name: value for name, value in asdict(outcome).items() if name != "units"}
+        rows.append({"id": claim.id, "claim": claim.text, **found, "figure": " ".join(claim.figures)})
     return pd.DataFrame(rows)

@@ -62,7 +62,7 @@ def test_draws_have_the_dense_matrix_as_their_second_moment(toy):
     flat = torch.stack([torch.cat([draw[name].flatten() for name in toy]) for draw in draws])
     G = dense(toy, ("first", "second"))
     scale = G.diagonal().mean()
-    assert (flat.T @ flat / count - G).abs().max() < 0.1 * scale
+    assert (flat.T @ flat / count - G).abs().max() < 0.2 * scale
 
 
 def test_quotients_of_a_matrix_are_those_of_its_draws(toy):

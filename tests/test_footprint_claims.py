@@ -127,7 +127,7 @@ def test_shared_footprint(config, planted, verdict, measure):
 
 def test_few_runs_decide_nothing_about_the_footprint(config):
     write_footprint(config)
-    few = O3.model_copy(update={"arms": (*FOOTPRINT[:2], "sft")})
+    few = O3.model_copy(update={"arms": (*tuple(FOOTPRINT)[:2], "sft")})
     found = footprint.shared_footprint(few, CONVENTIONS, config)
     assert found.verdict == "inconclusive" and found.units == 2
 
@@ -199,7 +199,7 @@ def test_stripes_planted_in_masks_of_any_shape_are_judged_by_their_axis(config, 
     random = torch.Generator().manual_seed(0)
     measured = []
     for seed in range(SEEDS):
-        for layer in range(8):
+        for layer in range(30):
             for kind, shape in SHAPES.items():
                 rates = 0.3 * torch.ones(shape)
                 rates[::2] *= 1 - rows.get(kind, 0)

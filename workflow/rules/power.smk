@@ -16,7 +16,11 @@ def register():
 def criterion_of(claim):
     """What of the register decides how a claim's simulations end; no text does."""
     entry = next(entry for entry in register()["claims"] if entry["id"] == claim)
-    shared = {key: value for key, value in register()["conventions"].items() if key not in ("min_power", "max_error")}
+    shared = {
+        key: value
+        for key, value in register()["conventions"].items()
+        if key not in ("min_power", "max_error")
+    }
     return str(({key: entry.get(key) for key in ("evaluator", "arms", "directions", "thresholds")}, shared))
 
 

@@ -177,13 +177,21 @@ def choices_of(config: Config) -> list[Choice]:
 
 def measured_arms(config: Config, measurement: Measurement) -> tuple[str, ...]:
     """The arms whose runs a measurement compares at this scale."""
-    too = off_principals.PAIRED_TOO.get(measurement, ())
+    too = off_principals.MEASURED_TOO.get(measurement, ())
     return off_principals.MEASURED[measurement] + tuple(arm for arm in too if arm in config.seeds)
 
 
 def seeds_of(config: Config, *arms: str) -> range:
     """The recorded seeds of an arm; of several, those that all of them have."""
     return range(config.first_seed, config.first_seed + min(config.seeds[arm] for arm in arms))
+
+
+def curved_bases(config: Config) -> dict[str, dict[Method, str]]:
+    """Base whose curvature is measured -> method -> the run from it whose update is a direction."""
+    bases: dict[str, dict[Method, str]] = {}
+    for arm in measured_arms(config, "curvature"):
+        bases.setdefault(base_of(config, arm), {}).setdefault(ARMS[arm].method, first_run(config, arm))
+    return {base: runs for base, runs in bases.items() if "rl" in runs}
 
 
 def runs_of(config: Config, arms: Iterable[str]) -> list[str]:

@@ -114,6 +114,8 @@ def _check_names(claim: Claim, source: str) -> None:
 
 
 UNKNOWN = Power(nan, nan, nan)
+UNREPORTED = ("units", "parts")
+"""Fields of an outcome that have no column."""
 BESIDE = {"striped": ("off_principals_fig6",), "early_and_stable": ("off_principals_control_model_size",)}
 """Figures whose measurements an evaluator reads, beside those of its claim."""
 
@@ -142,8 +144,8 @@ def evaluate_claim(claim: Claim, conventions: Conventions, config: Config) -> Ou
         verdicts = Counter(part.verdict for part in outcome.parts)
         counts = ", ".join(f"{verdicts[verdict]} {word}" for verdict, word in WORDS.items())
         outcome = replace(outcome, reason=f"parts: {counts}; {outcome.reason}")
-    if outcome.seeds < 2 and outcome.verdict != NOT_TESTABLE:
-        lack = "one seed" if outcome.seeds else "no usable seed"
+    if outcome.units < 2 and outcome.verdict != NOT_TESTABLE:
+        lack = "one seed" if outcome.units else "no usable seed"
         outcome = replace(outcome, verdict=INCONCLUSIVE, reason=f"{lack}; {outcome.reason}")
     return outcome
 
@@ -168,7 +170,7 @@ def evaluate_register(register: Register, config: Config, power: pd.DataFrame | 
             lack = lack_of_power(found, register.conventions)
             if lack and outcome.verdict != NOT_TESTABLE:
                 outcome = replace(outcome, verdict=NOT_TESTABLE, reason=f"{lack}; {outcome.verdict}: {outcome.reason}")
-        row = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "parts"}
+        row = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name not in UNREPORTED}
         identity = {"id": claim.id, "claim": claim.text}
         rows.append(identity | row | {"figure": " ".join(claim.figures)} | (found or UNKNOWN)._asdict())
     return pd.DataFrame(rows)

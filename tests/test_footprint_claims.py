@@ -9,16 +9,16 @@ import torch
 
 from rlscape.catalogue import first_run, runs_of
 from rlscape.catalogue.grids import FOOTPRINT
+from rlscape.claims import load_register
 from rlscape.claims.off_principals import footprint
-from rlscape.claims.register import Claim, Conventions
+from rlscape.claims.register import Claim
 from rlscape.files import write_parquet
 from rlscape.geometry.pairs import View, stripes
 from rlscape.paths import results_dir
+from tests.claim_verdicts import CLAIMS
 from tests.synthetic import small_config
 
-CONVENTIONS = Conventions(
-    reference_arm="scalerl", margin_share=0.1, level_share=0.7, seeds_for_neutral=5, collapse_evaluations=3
-)
+CONVENTIONS = load_register(CLAIMS).conventions
 KINDS = ("q", "k", "v", "o", "up")
 LAYERS = range(3)
 SEEDS = 5

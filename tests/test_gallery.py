@@ -1,5 +1,6 @@
 """Recorded scales: all that figures and verdicts need, or nothing; both are made again from it without results."""
 
+import re
 import shutil
 import sys
 import zipfile
@@ -138,7 +139,7 @@ def test_gallery_holds_figures_their_origin_and_verdicts(finished: Config, recor
     verdicts = pd.read_csv(recorded / "smoke" / "claims.csv")
     assert list(verdicts["id"]) == [claim.id for claim in load_register(CLAIMS).claims]
     judged = verdicts[verdicts["verdict"] != "not testable at this scale"]
-    assert {"S2", "S28", "O4", "O10"} <= set(judged["id"])
+    assert {"S9", "S28", "O4", "O10"} <= set(judged["id"])
     assert not list(recorded.rglob("*.tmp"))
 
 
@@ -328,9 +329,11 @@ def test_a_gallery_without_scales_is_an_error(register: Register, tmp_path: Path
             again()
 
 
-def test_no_rule_knows_of_the_gallery(repository: Path) -> None:
+def test_no_rule_writes_to_the_gallery(repository: Path) -> None:
+    """What the criteria can decide, and the scatter of recorded curves, are read from it."""
     rules = [repository / "Snakefile", *(repository / "workflow" / "rules").glob("*.smk")]
-    assert not [file for file in rules if "gallery" in file.read_text()]
+    outputs = [block for file in rules for block in re.findall(r"    output:\n(.*?)\n    \w+:", file.read_text(), re.S)]
+    assert outputs and not [block for block in outputs if "gallery" in block or "POWER" in block]
     package = repository / "src" / "rlscape"
     jobs = [f"pipeline.{file.stem}" for file in (package / "pipeline").glob("[a-z]*.py") if file.stem != "gallery"]
     assert "pipeline.plot_figure" in jobs

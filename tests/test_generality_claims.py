@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from rlscape.catalogue import runs_of
+from rlscape.claims import load_register
 from rlscape.claims.off_principals import generality
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -14,18 +15,16 @@ from rlscape.claims.register import (
     NOT_TESTABLE,
     REPLICATED,
     Claim,
-    Conventions,
     Outcome,
 )
 from rlscape.files import write_parquet
 from rlscape.paths import results_dir
 from rlscape.settings.scale import Config
+from tests.claim_verdicts import CLAIMS
 from tests.loss_results import write_curvature
 from tests.synthetic import small_config
 
-CONVENTIONS = Conventions(
-    reference_arm="scalerl", margin_share=0.1, level_share=0.7, seeds_for_neutral=5, collapse_evaluations=3
-)
+CONVENTIONS = load_register(CLAIMS).conventions
 CURVED = (
     *("size_1", "size_2", "size_3", "size_4", "rlvr"),
     *("rlvr_second_base", "agent_calculator", "llama_full", "mistral_full"),

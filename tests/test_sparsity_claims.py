@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 
 from rlscape.catalogue import runs_of, seeds_of
+from rlscape.claims import load_register
 from rlscape.claims.off_principals import sparsity
-from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim, Conventions
+from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim
 from rlscape.files import write_json, write_parquet
 from rlscape.paths import results_dir
+from tests.claim_verdicts import CLAIMS
 from tests.synthetic import small_config
 
-CONVENTIONS = Conventions(
-    reference_arm="scalerl", margin_share=0.1, level_share=0.7, seeds_for_neutral=5, collapse_evaluations=3
-)
+CONVENTIONS = load_register(CLAIMS).conventions
 RATES = {"rlvr_lr_quarter": 0.25, "rlvr": 1.0, "rlvr_lr_x4": 4.0, "rlvr_lr_x30": 30.0}
 SEEDS = 5
 SPREAD = 0.002

@@ -1,11 +1,13 @@
 # The register of claims, evaluated, and its picture.
 
+# What the criteria can decide at this scale, as `make power` recorded it.
+POWER = in_repository("figures", "gallery", CONFIG.scale, "power.csv")
+
 
 rule evaluate_claims:
     input:
         claims=CLAIMS,
         results=results_of_scale(),
-        # What cannot be decided at this scale, if `make power` recorded it.
         power=[POWER] if os.path.exists(POWER) else [],
     output:
         report(

@@ -54,7 +54,6 @@ shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH;
 # What a job that runs a model takes of `--resources gpu=1`.
 GPUS = int(CONFIG.device == "cuda")
 
-
 # Jobs that run here together ask for no more than that, unless `--resources mem_mb=N` says otherwise. A profile could
 # only name a number; a cluster's executor asks for each job's own.
 if not {"mem", "mem_mb", "mem_mib"} & set(workflow.global_resources):
@@ -92,7 +91,6 @@ def in_repository(*parts):
 
 
 CLAIMS = in_repository("config", "claims.yaml")
-POWER = in_repository("figures", "gallery", CONFIG.scale, "power.csv")
 
 
 @functools.cache

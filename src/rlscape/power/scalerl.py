@@ -11,8 +11,7 @@ fails by as little as can be: a difference of exactly the margin, a ratio of 1, 
 from functools import partial
 from math import isnan, log
 
-from rlscape.catalogue import ARMS
-from rlscape.catalogue.recipes import RECIPES
+from rlscape.catalogue import ARMS, first_run, resolve_run
 from rlscape.figures.scalerl.paper_values import (
     FIG2,
     FIG4,
@@ -104,9 +103,6 @@ def _ceilings() -> dict[str, dict[str, Truths]]:
     # Paper: no values; a range above 2 delta and a peak inside, by the text. Here: 3 delta, at the second clip.
     peak = {"dapo_clip_020": Truth(A=0.8), "baseline": Truth(), "dapo_clip_028": Truth(A=0.95)}
     peak["dapo_clip_040"] = Truth(A=0.7)
-    clips = {arm: log(RECIPES["baseline"].changed(**ARMS[arm].changes).clip_high) for arm in peak}
-    widest, tightest = max(clips.values()), min(clips.values())
-    slope = {arm: Truth(A=0.7 + 0.3 * (clip - tightest) / (widest - tightest)) for arm, clip in clips.items()}
     return {
         "S4": {"holds": recipes, "fails": {}} | {f"edge {arm}": recipes | {arm: Truth(A=1 - DELTA)} for arm in recipes},
         "S8": {
@@ -146,7 +142,6 @@ def _ceilings() -> dict[str, dict[str, Truths]]:
             "holds": peak,
             "fails": {"cispo_cap_8": Truth(A=1 - 2 * DELTA)},
             "edge range": {arm: Truth(A=1 - (1 - truth.A) * 2 / 3) for arm, truth in peak.items()},
-            "edge peak": slope,
             "edge cap": peak | {"cispo_cap_8": Truth(A=1 - DELTA)},
         },
         # Paper: "diverges at times". Here: one run in four.
@@ -312,10 +307,29 @@ def _by_updates(simulation: Simulation) -> dict[str, Truths]:
     }
 
 
+def _slope(simulation: Simulation) -> Truths:
+    """S15 without a peak: ceilings of DAPO's arms that are linear in the logarithm of the upper clip."""
+    arms = simulation.claim.arms[:4]
+    recipes = (resolve_run(simulation.config, first_run(simulation.config, arm)).recipe for arm in arms)
+    clips = [log(recipe.clip_high) for recipe in recipes if recipe is not None]
+    low, high = min(clips), max(clips)
+    return {arm: Truth(A=0.7 + 0.3 * (clip - low) / (high - low)) for arm, clip in zip(arms, clips, strict=True)}
+
+
+def truths_of(simulation: Simulation) -> dict[str, Truths]:
+    """World of the simulated claim -> arm -> its curve; arms that are not named are as ScaleRL."""
+    match simulation.claim.id:
+        case "S7":
+            return _by_updates(simulation)
+        case "S15":
+            return WORLDS["S15"] | {"edge peak": _slope(simulation)}
+        case claim:
+            return WORLDS[claim]
+
+
 def simulate(simulation: Simulation) -> Worlds:
     """The worlds of a claim of P1."""
     config, recorded = simulation.config, simulation.recorded
-    listed = _by_updates(simulation) if simulation.claim.id == "S7" else WORLDS[simulation.claim.id]
     arms = [arm for arm in config.seeds if ARMS[arm].paper == "scalerl"]
     designs = {arm: design_of(config, recorded, arm) for arm in arms}
     reference = simulation.conventions.reference_arm
@@ -324,7 +338,7 @@ def simulate(simulation: Simulation) -> Worlds:
         by_arm = {arm: truths.get(arm, Truth()) for arm in arms}
         return Draw(config, designs, recorded, reference, by_arm, number)
 
-    return {world: partial(draw, truths) for world, truths in listed.items()}
+    return {world: partial(draw, truths) for world, truths in truths_of(simulation).items()}
 
 
 SIMULATORS: dict[str, Simulator] = dict.fromkeys(["S7", *WORLDS], simulate)

@@ -109,7 +109,7 @@ def write_matching(config: Config, seed: int, sft_effect: float = 2.0) -> None:
     for matching in bias.MATCHINGS:
         for method, arm in {"rl": "rlvr", "sft": "sft"}.items():
             factor = 1 if method == "rl" else sft_effect
-            values = {name: factor * (0.5 + 0.01 * seed) for name in control_matching.STATISTICS}
+            values = {name: factor * (0.5 + 0.01 * (seed - config.first_seed)) for name in control_matching.STATISTICS}
             if matching in ("norm", "kl") and method == "sft":
                 values["pass_rate"] = np.nan
             rows.append({"matching": matching, "method": method, "arm": arm, "seed": seed, "step": 6} | values)
@@ -186,7 +186,7 @@ def test_profiles_are_those_of_the_middle_layer_at_the_papers_shares_of_the_run(
         ("q", "column"),
         ("o", "row"),
     }
-    matrix = matrices_of(1e-4, 0)[1, "q"][STEPS[-1]]
+    matrix = matrices_of(1e-4, config.first_seed)[1, "q"][STEPS[-1]]
     rows = frame[(frame["kind"] == "q") & (frame["step"] == STEPS[-1])].sort_values("index")
     np.testing.assert_allclose(rows["share"], matrix.changed.double().mean(1))
     borders = [line for line in fig03.draw(frame).axes[0].lines if line.get_linestyle() == "--"]

@@ -313,7 +313,7 @@ def test_divergences_are_measured_where_a_figure_shows_them() -> None:
 
 
 def test_arms_of_other_precision_and_optimiser_settings() -> None:
-    config = load_scale(REPOSITORY / "config" / "thorough.yaml")
+    config = load_scale(REPOSITORY / "config" / "evidence.yaml")
     plain, betas, full = (resolve_run(config, f"{arm}-s0") for arm in ("rlvr", "rlvr_adam_beta", "rlvr_fp32"))
     assert betas.rl == plain.rl.changed(adam_betas=(0.9, 0.95))
     assert full.rl == plain.rl.changed(generator_precision="fp32")
@@ -326,13 +326,13 @@ def test_engine_settings_hold_for_every_method(monkeypatch) -> None:
     assert resolve_run(config, "sft-s0").rl == config.off_principals.rl.changed(adam_epsilon=1e-6)
 
 
-def test_thorough_has_the_testbed_of_the_default_scale() -> None:
-    default, thorough = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in ("config", "thorough"))
+def test_evidence_has_the_testbed_of_the_default_scale() -> None:
+    default, evidence = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in ("config", "evidence"))
     for part in ("tasks", "off_principals", "fit", "geometry"):
-        assert getattr(default, part) == getattr(thorough, part), part
-    assert thorough.bases == default.bases | {"deep_fp32": default.bases["deep"].changed(precision="fp32")}
-    assert thorough.scalerl.rl == default.scalerl.rl.changed(steps=thorough.scalerl.rl.steps)
-    assert set(ARMS) - catalogue.pilots.ARMS.keys() == set(thorough.seeds) and min(thorough.seeds.values()) == 5
+        assert getattr(default, part) == getattr(evidence, part), part
+    assert evidence.bases == default.bases | {"deep_fp32": default.bases["deep"].changed(precision="fp32")}
+    assert evidence.scalerl.rl == default.scalerl.rl.changed(steps=evidence.scalerl.rl.steps)
+    assert set(ARMS) - catalogue.pilots.ARMS.keys() == set(evidence.seeds) and min(evidence.seeds.values()) >= 5
 
 
 def test_an_arm_that_no_figure_needs_runs_where_its_base_is(monkeypatch: pytest.MonkeyPatch) -> None:

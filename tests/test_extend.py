@@ -71,5 +71,5 @@ def test_a_task_a_loss_a_base_and_arms_as_readme_adds_them_run_through_the_pipel
     finished = extended.snakemake(*targets, "--cores", "2")
     assert finished.returncode == 0, finished.stdout
     assert all((extended.root / target).exists() for target in targets)
-    for scale in ("smoke", "default", "thorough", "gpu"):
+    for scale in ("smoke", "default", "evidence", "gpu"):
         assert extended.would_run("all", scale=scale)

@@ -227,6 +227,7 @@ def test_the_digest_of_a_design_follows_criterion_and_scale_but_no_text(register
     assert design_of_claim(claim, conventions.changed(min_power=0.9), long_runs) == design
     assert design_of_claim(claim.changed(thresholds={"new": 1.0}), conventions, long_runs) != design
     assert design_of_claim(claim, conventions, long_runs.changed(seeds={"scalerl": 5})) != design
+    assert design_of_claim(claim, conventions, long_runs.changed(seeds=long_runs.seeds | {"minimax": 1})) == design
 
 
 def test_a_damaged_power_table_is_one_clear_error(tmp_path: Path) -> None:

@@ -1,8 +1,5 @@
 # The register of claims, evaluated, and its picture.
 
-# What the criteria can decide at this scale, as `make power` recorded it.
-POWER = in_repository("figures", "gallery", CONFIG.scale, "power.csv")
-
 
 rule evaluate_claims:
     input:

@@ -90,9 +90,6 @@ def in_repository(*parts):
     return os.path.relpath(os.path.join(workflow.basedir, *parts))
 
 
-CLAIMS = in_repository("config", "claims.yaml")
-
-
 @functools.cache
 def code(*modules, tasks=(), leave_out=frozenset()):
     """A digest of the source files behind some modules: their content, and no time stamp, decides about reruns.
@@ -375,23 +372,6 @@ def as_rst(text):
     """Text whose marks are no markup."""
     return re.sub(r"([\\*`|_])", r"\\\1", text)
 
-
-def read_register():
-    """The claims with what was seen, once it is known; captions find them as `snakemake.config["register"]`."""
-    table = results_dir(CONFIG) / "claims.csv"
-    seen = {}
-    if table.exists():
-        with table.open(newline="") as file:
-            seen = {row["id"]: f"{row['verdict']}. {row['reason']}" for row in csv.DictReader(file)}
-    register = []
-    for claim in yaml.safe_load(Path(CLAIMS).read_text())["claims"]:
-        texts = {key: claim[key] for key in ("id", "text", "evidence", "criterion")}
-        texts["seen"] = seen.get(claim["id"], "not evaluated yet")
-        register.append({key: as_rst(text) for key, text in texts.items()} | {"figures": claim["figures"]})
-    return register
-
-
-config["register"] = read_register()
 
 # How to read each figure, by target; captions find it as `snakemake.config["reading"]`.
 config["reading"] = {

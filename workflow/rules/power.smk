@@ -1,35 +1,5 @@
 # What the criteria of the register can decide at the scale: the evaluators on simulated results. Not part of `all`.
 
-# The recorded curves whose scatter the simulated ones have.
-SCATTER_FROM = in_repository("figures", "gallery", "default")
-# Draws from each world of a claim: a share of 5% is then known to within 2%.
-DRAWS = 400
-
-
-@functools.cache
-def register():
-    """The register, as the file has it."""
-    with open(CLAIMS) as file:
-        return yaml.safe_load(file)
-
-
-def criterion_of(claim):
-    """What of the register decides how a claim's simulations end; no text does."""
-    entry = next(entry for entry in register()["claims"] if entry["id"] == claim)
-    shared = {
-        key: value
-        for key, value in register()["conventions"].items()
-        if key not in ("min_power", "max_error")
-    }
-    return str(({key: entry.get(key) for key in ("evaluator", "arms", "directions", "thresholds")}, shared))
-
-
-def simulated_claims(wildcards):
-    """The files of the claims that have simulated worlds; they are imported only when power is asked for."""
-    from rlscape.power.estimate import SIMULATORS
-
-    return expand("<results>/power/{claim}.csv", claim=SIMULATORS)
-
 
 rule measure_scatter:
     input:
@@ -47,7 +17,7 @@ rule measure_scatter:
         runtime="10m",
     params:
         code=code("pipeline.measure_scatter"),
-        gallery=SCATTER_FROM,
+        gallery=lambda wildcards, input: os.path.dirname(os.path.dirname(input[0])),
         reference=lambda wildcards: register()["conventions"]["reference_arm"],
     message:
         "Measure the scatter of recorded curves"

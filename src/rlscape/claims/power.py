@@ -1,6 +1,7 @@
 """Which criteria can decide at a scale, by their verdicts on simulated results (:mod:`rlscape.power`)."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +31,10 @@ def design_of_claim(claim: Claim, conventions: Conventions, config: Config) -> s
     """A digest of all by which a criterion and a scale decide what simulations of a claim give."""
     criterion = claim.model_dump_json(include={"evaluator", "arms", "directions", "thresholds"})
     shared = conventions.model_dump_json(exclude={"min_power", "max_error"})
-    design = config.model_dump_json(include={"tasks", "bases", "scalerl", "off_principals", "fit", "geometry", "seeds"})
-    return hashlib.sha256("\n".join([criterion, shared, design]).encode()).hexdigest()[:16]
+    design = config.model_dump_json(include={"tasks", "bases", claim.paper, "fit", "geometry"})
+    arms = {*claim.arms, conventions.reference_arm} if claim.arms else config.seeds
+    seeds = json.dumps({arm: config.seeds.get(arm, 0) for arm in sorted(arms)})
+    return hashlib.sha256("\n".join([criterion, shared, design, seeds]).encode()).hexdigest()[:16]
 
 
 def read_power(path: Path) -> pd.DataFrame:

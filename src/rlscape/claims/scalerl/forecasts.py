@@ -86,9 +86,10 @@ def _forecasts_of(
 
 def sigmoid_more_robust(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S2. Arms: those whose stable runs are fitted, where half a run is enough."""
-    windows = _settled(curves.windows(config, claim.arms), claim, conventions, config)
-    if windows.empty:
+    arms = _settled(claim, conventions, config)
+    if not arms:
         return _too_short()
+    windows = curves.windows(config, arms)
     windows = _without_bounds(windows[windows["high"] == claim.threshold("window_end")])
     metrics = curves.metrics(config, claim.arms).sort_values("compute").groupby("run")
     ends = metrics["pass_rate"].last()
@@ -104,8 +105,8 @@ def sigmoid_more_robust(claim: Claim, conventions: Conventions, config: Config) 
     return _share_of_curves(better, claim, conventions, config, note)
 
 
-def _settled(windows: pd.DataFrame, claim: Claim, conventions: Conventions, config: Config) -> pd.DataFrame:
-    """The windows of the arms whose half runs reach as far as the paper's: 50k GPU-hours at a C_mid of 10,909.
+def _settled(claim: Claim, conventions: Conventions, config: Config) -> list[str]:
+    """The arms whose half runs reach as far as the paper's: 50k GPU-hours at a C_mid of 10,909.
 
     By the geometric mean of C_mid over seeds, from the fits to all of a run.
     """
@@ -113,7 +114,7 @@ def _settled(windows: pd.DataFrame, claim: Claim, conventions: Conventions, conf
     table = pd.DataFrame([(run.arm, run.total_compute, np.log(run.fit.C_mid)) for run in runs])
     by_arm = table.groupby(0)
     reach = claim.threshold("window_end") * by_arm[1].min() / np.exp(by_arm[2].mean())
-    return windows[windows["arm"].isin(reach.index[reach >= CEILING_REACH])]
+    return [arm for arm in claim.arms if reach.get(arm, 0.0) >= CEILING_REACH]
 
 
 def _too_short() -> Outcome:
@@ -129,11 +130,12 @@ def _without_bounds(windows: pd.DataFrame) -> pd.DataFrame:
 def window_hardly_matters(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S3. Arms: those whose stable runs are fitted, where half a run is enough."""
     margin = margin_of(conventions, config)
-    windows = _settled(curves.windows(config, claim.arms), claim, conventions, config)
-    if windows.empty:
+    arms = _settled(claim, conventions, config)
+    if not arms:
         return _too_short()
     if np.isnan(margin):
         return outcome(INCONCLUSIVE, "share of runs", proportion(0, 0), "delta is not known")
+    windows = curves.windows(config, arms)
     wanted = pd.MultiIndex.from_frame(windows[["low", "high"]]).isin(SIGMOID_WINDOWS)
     windows = _without_bounds(windows[wanted & (windows["form"] == "sigmoid")])
     ranges = windows.groupby("run")[["A", "B"]].agg(_range)

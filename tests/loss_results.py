@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import resolve_run, runs_of
+from rlscape.catalogue import curved_bases, resolve_run, runs_of
 from rlscape.files import write_json, write_parquet
 from rlscape.paths import results_dir
 from rlscape.settings.scale import Config
@@ -33,13 +33,31 @@ def write_landscape(config: Config) -> None:
 
 
 def write_curvature(
-    config: Config, principal: float = 4.0, equal_magnitude: float = 2.0, batches: int = 6, spread: float = 0.02
+    config: Config,
+    principal: float = 4.0,
+    equal_magnitude: float = 2.0,
+    batches: int = 6,
+    spread: float = 0.02,
+    between: float = 0.02,
+    reversed_base: str | None = None,
 ) -> None:
-    """Quotients whose block means are ``principal`` (coordinates: ``equal_magnitude``), their root, and 1.
+    """Quotients of every base; block means are ``principal`` (coordinates: ``equal_magnitude``), their root, and 1.
 
-    Isotropic directions have 1, runs 8; batches differ by a factor of log-sd ``spread``. Fisher over KL: 1 + share / 4.
+    Isotropic directions have 1, runs 8; batches differ by a factor of log-sd ``spread``, the contrasts of bases by one
+    of log-sd ``between``. Fisher over KL: 1 + share / 4.
+
+    Args:
+        reversed_base: its contrasts are the inverse ones.
     """
-    rng = np.random.default_rng(0)
+    for index, base in enumerate(curved_bases(config)):
+        factor = np.exp(between * np.random.default_rng(100 + index).standard_normal())
+        sign = -1 if base == reversed_base else 1
+        table = _curvature((principal * factor) ** sign, (equal_magnitude * factor) ** sign, batches, spread, index)
+        write_parquet(results_dir(config) / "geometry" / f"curvature-{base}.parquet", table)
+
+
+def _curvature(principal: float, equal_magnitude: float, batches: int, spread: float, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
     rows: list[dict] = []
     for kind in KINDS:
         tensor = {"tensor": f"model.layers.0.x.{kind}_proj.weight"}
@@ -64,8 +82,7 @@ def write_curvature(
         frame = pd.DataFrame(rows).assign(batch=batch)
         frame["quotient"] *= np.exp(spread * rng.standard_normal(len(frame)))
         frames.append(frame)
-    table = pd.concat(frames, ignore_index=True).astype({name: "Int64" for name in ("i", "j", "bin")})
-    write_parquet(results_dir(config) / "geometry" / "curvature.parquet", table)
+    return pd.concat(frames, ignore_index=True).astype({name: "Int64" for name in ("i", "j", "bin")})
 
 
 def write_sizes(

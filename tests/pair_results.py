@@ -17,7 +17,7 @@ from rlscape.paths import results_dir, run_name
 from rlscape.settings.measurement import GeometrySettings, Intervention, LayerEdit
 from rlscape.settings.scale import Config
 
-SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=10)
+SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2)
 INTERVENTION = Intervention(
     edits=(LayerEdit(depth=20 / 36, rotate=True, permute=True), LayerEdit(depth=25 / 36, rotate=True))
 )

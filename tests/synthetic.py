@@ -277,7 +277,7 @@ def write_geometry(config: Config, run: str, base: dict, tuned: dict) -> None:
     for name, tensors in {"base": base, "tuned": tuned}.items():
         (directory / name).mkdir(parents=True, exist_ok=True)
         save_file(tensors, directory / name / "model.safetensors")
-    settings = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=10)
+    settings = GeometrySettings(rank_fraction=0.25, null_draws=2)
     measured = measure_update(directory / "base", directory / "tuned", settings, torch.Generator().manual_seed(0))
     write_parquet(directory / "matrices.parquet", measured.matrices)
     write_parquet(directory / "spectra.parquet", measured.spectra)

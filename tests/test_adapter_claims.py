@@ -57,6 +57,8 @@ def masks(kl: dict[str, float], end: dict[str, float], noise: float = 1e-4) -> R
         (3, masks(PAPER_KL | {"complement": 0.002}, PAPER_END), NO),  # equally dense, and no better
         (3, masks(PAPER_KL, {"principal": 0.65}), NO),
         (3, masks(PAPER_KL, PAPER_END, noise=0.3), OPEN),
+        (5, masks({}, {}), NO),  # every mask is as dense training
+        (3, masks({}, {}), OPEN),
         (1, masks(PAPER_KL, PAPER_END), OPEN),
     ],
 )
@@ -107,6 +109,7 @@ def test_the_gain_is_the_mean_over_ranks_at_the_best_rate_of_each(tmp_path: Path
     row = verdict("O12", 2, run_of, tmp_path, ranks="148")
     assert row["effect"] == pytest.approx((0.03 + 0.09 + 0.0) / 3)
     assert row["reason"].startswith("margin 0.0141; rank 1: +0.030 (pissa_r1_low against lora_r1_high)")
+    assert "perhaps better beyond: lora_r1_high, pissa_r1_low, lora_r4_high, pissa_r4_high" in row["reason"]
 
 
 # O13: which runs fall, by kind, rate and seed, and PiSSA's step size over LoRA's at equal rates
@@ -136,6 +139,9 @@ def from_mid_on(kind: str, rate: str, seed: int) -> bool:
         (8, falls(from_mid_on, larger=10.0), NO, "step size"),  # at equal steps it is the more stable one
         (8, falls(lambda kind, rate, seed: from_mid_on({"lora": "pissa"}.get(kind, "lora"), rate, seed)), NO, ""),
         (8, falls(lambda kind, rate, seed: rate == "high" and seed % 2 == (kind == "pissa")), OPEN, "4"),
+        (8, falls(lambda kind, rate, _: kind == "pissa" and rate != "low"), YES, "inf] holds"),  # LoRA never: a bound
+        (8, falls(lambda kind, rate, _: kind == "lora" and rate != "low"), NO, "[-inf, "),
+        (8, falls(lambda _, rate, __: rate != "low"), NO, "refuted"),  # both at the same rates
         (7, falls(from_mid_on), OPEN, "fewer than 8 seeds"),
         (1, falls(from_mid_on), OPEN, "pissa: 0/1 at 1.0e-03, 1/1 at 5.0e-03, 1/1 at 1.0e-02, first at 5.0e-03"),
         (8, falls(lambda *_: False), BLOCKED, "none of 48 runs collapses"),

@@ -99,10 +99,12 @@ def test_what_the_claim_reads_is_measured_for_the_figures_that_it_needs(tmp_path
 LEASH = claim("small_steps_without_penalty", RATES, {"slope_margin": 0.5})
 
 
-def write_leash(config: Config, size: float = 0.01, power: float = 2.0, sft_kl: float = 2e-2) -> None:
+def write_leash(
+    config: Config, size: float = 0.01, power: float = 2.0, sft_kl: float = 2e-2, sft_end: float = 0.5
+) -> None:
     """Steps of KL ``size`` at the own rate and its ``power`` at others; SFT's KL at equal pass rate against 1e-2.
 
-    RL ends at a pass rate of 0.4, which SFT passes half way between two evaluations.
+    RL ends at a pass rate of 0.4, which SFT, ending at 0.5, passes half way between two evaluations.
     """
     rng = np.random.default_rng(0)
     own = resolve_run(config, run_name("rlvr", 0)).rl.learning_rate
@@ -113,7 +115,7 @@ def write_leash(config: Config, size: float = 0.01, power: float = 2.0, sft_kl: 
         write_curve(config, run, updates.assign(kl_from_start=np.linspace(0.05, 1, 20) * 1e-2), (0.3, 0.35, 0.4))
     for run in runs_of(config, ["sft_lr_thirtieth"]):
         kl = np.linspace(0.05, 1, 20) * sft_kl / 0.75 * rng.uniform(0.99, 1.01)
-        write_curve(config, run, pd.DataFrame({"step": range(1, 21), "kl_from_start": kl}), (0.3, 0.3, 0.5))
+        write_curve(config, run, pd.DataFrame({"step": range(1, 21), "kl_from_start": kl}), (0.3, 0.3, sft_end))
 
 
 def write_curve(config: Config, run: str, updates: pd.DataFrame, pass_rates: tuple[float, ...]) -> None:
@@ -144,10 +146,24 @@ def matched_config(root: Path, seeds: int, arms: tuple[str, ...] = ()) -> Config
 def test_kl_at_a_pass_rate_is_interpolated_where_it_is_first_reached() -> None:
     metrics = pd.DataFrame({"step": [0, 10, 20, 30], "pass_rate": [0.2, 0.4, 0.3, 0.5]})
     updates = pd.DataFrame({"step": range(1, 31), "kl_from_start": np.arange(1, 31) / 100})
-    assert bias.kl_at_pass_rate(metrics, updates, 0.3) == pytest.approx(0.05)
-    assert bias.kl_at_pass_rate(metrics, updates, 0.45) == pytest.approx(0.275)
-    assert bias.kl_at_pass_rate(metrics, updates, 0.1) == 0
-    assert np.isnan(bias.kl_at_pass_rate(metrics, updates, 0.6))
+    assert bias.kl_at_pass_rate(metrics, updates, 0.3) == (pytest.approx(0.05), False, False)
+    assert bias.kl_at_pass_rate(metrics, updates, 0.45) == (pytest.approx(0.275), False, False)
+    assert bias.kl_at_pass_rate(metrics, updates, 0.1) == (0, False, False)
+    assert bias.kl_at_pass_rate(metrics, updates, 0.6) == (0.3, False, True)
+
+
+def test_sparsity_is_read_between_models_that_were_trained() -> None:
+    """On the isotropic curve, at the spacing of the recorded snapshots."""
+    norms = np.array([0.0, 1.4, 2.35, 3.3, 4.2])
+    metrics = pd.DataFrame({"step": range(5), "relative_norm": norms, "pass_rate": [0.3, 0.4, 0.5, 0.6, 0.7]})
+    metrics["sparsity"] = 1 - 2 / np.pi * np.arctan(norms)
+    for norm in (1.5, 1.8, 2.1, 3.0):
+        found = bias.sparsity_at_norm(metrics, norm)
+        assert found == (pytest.approx(1 - 2 / np.pi * np.arctan(norm), abs=0.004), False, False)
+    assert bias.sparsity_at_norm(metrics, 1.0) == (metrics["sparsity"][1], True, False)
+    assert bias.sparsity_at_norm(metrics, 5.0) == (metrics["sparsity"][4], False, True)
+    assert bias.sparsity_at_pass_rate(metrics, 0.35).early
+    assert bias.sparsity_at_pass_rate(metrics, 0.55).value == pytest.approx(metrics["sparsity"][2:4].mean())
 
 
 @pytest.mark.parametrize(
@@ -157,6 +173,9 @@ def test_kl_at_a_pass_rate_is_interpolated_where_it_is_first_reached() -> None:
         (5, {"size": 0.06}, NO),  # eps^2 / 2 = 0.039
         (5, {"power": 1.0}, NO),
         (5, {"sft_kl": 5e-3}, NO),
+        (5, {"sft_kl": 1e-2}, NO),  # as far as RL
+        (5, {"sft_end": 0.38}, YES),  # SFT, further from the start, is not there yet: a bound
+        (5, {"sft_kl": 5e-3, "sft_end": 0.38}, OPEN),  # nearer, and it may still go further
         (1, {}, OPEN),
     ],
 )
@@ -178,7 +197,8 @@ LOUD = {name: (1.0, 3.0) for name in evaluators.AT_EQUAL_NORM}
     ("seeds", "changes", "expected"),
     [
         (5, {"as_run": LOUD, "norm": LOUD}, YES),
-        (5, {"as_run": LOUD}, OPEN),  # a difference of size alone
+        (5, {"as_run": LOUD}, NO),  # a difference of size alone
+        (3, {"as_run": LOUD}, OPEN),
         (5, {"as_run": LOUD, "norm": LOUD | {"efficiency": (1.0, 0.5)}}, NO),
         (5, {"norm": LOUD, "as_run": {"nss": (2.0, 1.0)}}, NO),
         (1, {"as_run": LOUD, "norm": LOUD}, OPEN),

@@ -5,11 +5,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.claims.off_principals import footprint
 from rlscape.claims.register import Claim, Conventions
 from rlscape.files import write_parquet
+from rlscape.geometry.pairs import View, stripes
 from rlscape.paths import results_dir
 from tests.synthetic import small_config
 
@@ -29,7 +31,12 @@ def claim(evaluator, arms, **values):
 
 
 O3 = claim("shared_footprint", (*FOOTPRINT, "sft"), thresholds={"negligible": 0.01})
-O4 = claim("striped", ("rlvr",), directions={"q": "above", "k": "above", "v": "above", "o": "below"})
+O4 = claim(
+    "striped",
+    ("rlvr",),
+    directions={"q": "above", "k": "above", "v": "above", "o": "below"},
+    thresholds={"negligible": 0.01},
+)
 O10 = claim("overlap_follows_edits", ("rlvr", "rlvr_intervened"))
 
 
@@ -112,29 +119,36 @@ def write_footprint(config, phi=0.6, binned=0.25, spectrum=0.26, phi_sft=0.08, p
 def test_shared_footprint(config, planted, verdict, measure):
     write_footprint(config, **planted)
     found = footprint.shared_footprint(O3, CONVENTIONS, config)
-    assert (found.verdict, found.measure, found.seeds) == (verdict, measure, 5)
+    assert (found.verdict, found.measure, found.units, found.seeds) == (verdict, measure, 5, 1)
     if not planted:
         assert found.low < 0.35 < found.high and found.high - found.low < 0.02
         assert "phi within RL 0.6" in found.reason
 
 
+def test_few_runs_decide_nothing_about_the_footprint(config):
+    write_footprint(config)
+    few = O3.model_copy(update={"arms": (*tuple(FOOTPRINT)[:2], "sft")})
+    found = footprint.shared_footprint(few, CONVENTIONS, config)
+    assert found.verdict == "inconclusive" and found.units == 2
+
+
 # --- O4
 
 
-def write_stripes(config, row=None, column=None, binned=1.2, spectrum=2.0):
-    """Dispersions by kind; the other kinds have 4 along the claimed axis, 3 across."""
+def write_stripes(config, row=None, column=None, binned=0.0, spectrum=0.04):
+    """Stripe shares by kind; the other kinds have 0.15 along the claimed axis, 0.1 across."""
     jitter = noise(2)
     rows = []
-    for seed in range(SEEDS):
+    for seed in range(config.seeds["rlvr"]):
         for matrix in matrices():
-            along = {"row": 3.0, "column": 4.0} if matrix["kind"] == "o" else {"row": 4.0, "column": 3.0}
+            along = {"row": 0.1, "column": 0.15} if matrix["kind"] == "o" else {"row": 0.15, "column": 0.1}
             along |= {"row": (row or {}).get(matrix["kind"], along["row"])}
             along |= {"column": (column or {}).get(matrix["kind"], along["column"])}
             columns = {}
             for axis, value in along.items():
                 for suffix in ("", "_top"):
-                    columns[f"{axis}_dispersion{suffix}"] = value * np.exp(jitter(0.05))
-                columns |= {f"{axis}_dispersion_binned": binned, f"{axis}_dispersion_spectrum": spectrum}
+                    columns[f"{axis}_stripes{suffix}"] = value + jitter(0.003)
+                columns |= {f"{axis}_stripes_binned": binned, f"{axis}_stripes_spectrum": spectrum}
             for view in ("stored", "undone"):  # the second is not looked at
                 bad = {name: 1.0 for name in columns} if view == "undone" else columns
                 rows.append({"run": f"rlvr-s{seed}", "view": view, "edit": "none"} | matrix | bad)
@@ -144,11 +158,14 @@ def write_stripes(config, row=None, column=None, binned=1.2, spectrum=2.0):
 @pytest.mark.parametrize(
     ("planted", "verdict", "measure"),
     [
-        ({}, "replicated", "q: row over column"),
-        ({"row": {"o": 5.0}}, "not replicated", "o: column over row"),
-        ({"column": {"k": 5.0}}, "not replicated", "k: row over column"),
-        ({"spectrum": 4.5}, "not replicated", "q: row over spectrum-matched"),
-        ({"column": {"v": 4.0}}, "inconclusive", "v: row over column"),
+        ({}, "replicated", "q: row less column"),
+        ({"row": {"o": 0.2}}, "not replicated", "o: column less row"),
+        ({"column": {"k": 0.2}}, "not replicated", "k: row less column"),
+        ({"column": {"v": 0.15}}, "not replicated", "v: row less column"),  # as striped along either axis
+        ({"row": {"q": 0.0}, "column": {"q": 0.0}}, "not replicated", "q: row less column"),  # no stripes
+        ({"spectrum": 0.15}, "not replicated", "q: row less spectrum-matched"),
+        ({"binned": 0.2}, "not replicated", "q: row less binned"),
+        ({"column": {"v": 0.1405}}, "inconclusive", "v: row less column"),
     ],
 )
 def test_stripes(config, planted, verdict, measure):
@@ -156,7 +173,46 @@ def test_stripes(config, planted, verdict, measure):
     found = footprint.striped(O4, CONVENTIONS, config)
     assert (found.verdict, found.measure, found.seeds) == (verdict, measure, SEEDS)
     if not planted:
-        assert found.effect == pytest.approx(np.log(4 / 3), abs=0.05)
+        assert found.effect == pytest.approx(0.05, abs=0.003)
+
+
+def test_one_seed_has_no_stripes_to_judge(config):
+    single = config.changed(seeds=config.seeds | {"rlvr": 1})
+    write_stripes(single)
+    found = footprint.striped(O4, CONVENTIONS, single)
+    assert found.verdict == "inconclusive" and found.units == 1
+
+
+SHAPES = {"q": (64, 32), "k": (32, 32), "v": (32, 32), "o": (32, 64)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "verdict"),
+    [
+        ({"q": 0.5, "k": 0.5, "v": 0.5}, {"o": 0.5}, "replicated"),
+        ({"q": 0.5, "k": 0.5, "v": 0.5, "o": 0.5}, {"o": 0.5}, "not replicated"),  # O: as much along either axis
+        ({}, {}, "not replicated"),
+    ],
+)
+def test_stripes_planted_in_masks_of_any_shape_are_judged_by_their_axis(config, rows, columns, verdict):
+    """From masks on, through the measured statistic; O is twice as wide as it is high."""
+    random = torch.Generator().manual_seed(0)
+    measured = []
+    for seed in range(SEEDS):
+        for layer in range(30):
+            for kind, shape in SHAPES.items():
+                rates = 0.3 * torch.ones(shape)
+                rates[::2] *= 1 - rows.get(kind, 0)
+                rates[1::2] *= 1 + rows.get(kind, 0)
+                rates[:, ::2] *= 1 - columns.get(kind, 0)
+                rates[:, 1::2] *= 1 + columns.get(kind, 0)
+                masks = {suffix: torch.rand(shape, generator=random) < rates for suffix in ("", "_top")}
+                plain = {suffix: torch.rand(shape, generator=random) < 0.3 for suffix in masks}
+                found = stripes(View(masks, torch.zeros(shape, dtype=torch.int64), [plain]), random)
+                measured.append({"run": f"rlvr-s{seed}", "view": "stored", "layer": layer, "kind": kind} | found)
+    write_parquet(results_dir(config) / "geometry/stripes_intervened.parquet", pd.DataFrame(measured))
+    found = footprint.striped(O4, CONVENTIONS, config)
+    assert found.verdict == verdict, found.reason
 
 
 # --- O10

@@ -115,7 +115,7 @@ def test_claims_read_measurements_of_figures_that_the_scale_must_have(finished: 
         with recorded_reads() as files:
             EVALUATORS[claim.evaluator](claim, register.conventions, finished)
         read = {file.stem.replace("stripes_", "pairs_") for file in files if file.parent.name == "geometry"}
-        assert {name.partition("-s")[0] for name in read} <= measured, claim.id
+        assert {name.partition("-")[0] for name in read} <= measured, claim.id
 
 
 # Recording

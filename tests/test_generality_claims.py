@@ -25,6 +25,10 @@ from tests.synthetic import small_config
 CONVENTIONS = Conventions(
     reference_arm="scalerl", margin_share=0.1, level_share=0.7, seeds_for_neutral=5, collapse_evaluations=3
 )
+CURVED = (
+    *("size_1", "size_2", "size_3", "size_4", "rlvr"),
+    *("rlvr_second_base", "agent_calculator", "llama_full", "mistral_full"),
+)
 SETTINGS = ("agent_calculator", "agent_search", "dpo", "simpo", "llama_full", "mistral_full")
 
 
@@ -51,15 +55,14 @@ def _config(tmp_path: Path) -> Config:
 def curvature(config: Config, **planted: float) -> Outcome:
     write_curvature(config, **{"batches": 16} | planted)
     return generality.principal_is_high_curvature(
-        claim("principal_is_high_curvature", ("size_1", "size_1_sft"), negligible=0.1, min_batches=16),
-        CONVENTIONS,
-        config,
+        claim("principal_is_high_curvature", CURVED, negligible=0.1, min_batches=16), CONVENTIONS, config
     )
 
 
 def test_high_curvature_in_principal_directions_is_found(config: Config) -> None:
     found = curvature(config, principal=4, equal_magnitude=2, spread=0)
-    assert found.verdict == REPLICATED and found.effect == pytest.approx(2) and found.seeds == 16
+    assert found.verdict == REPLICATED and found.effect == pytest.approx(2, abs=0.05)
+    assert (found.units, found.seeds) == (len(CURVED), 2) and "9 bases, 16 batches each" in found.reason
     assert "rl 8" in found.reason and "Fisher over KL 1.250 at the whole update, 1.062 at 0.25" in found.reason
 
 
@@ -68,7 +71,8 @@ def test_high_curvature_in_principal_directions_is_found(config: Config) -> None
     [
         ({"principal": 1, "equal_magnitude": 1}, NOT_REPLICATED),
         ({"principal": 4, "equal_magnitude": 0.5}, NOT_REPLICATED),  # magnitude alone
-        ({"principal": 1.25, "equal_magnitude": 1.25, "spread": 2.0}, INCONCLUSIVE),
+        ({"principal": 1.25, "equal_magnitude": 1.25, "spread": 2.0, "between": 1.0}, INCONCLUSIVE),
+        ({"principal": 4, "equal_magnitude": 2, "reversed_base": "llama"}, INCONCLUSIVE),  # not of every base
         ({"principal": 4, "equal_magnitude": 2, "batches": 8}, NOT_TESTABLE),
     ],
 )
@@ -106,21 +110,23 @@ def write_settings(
 
 
 def generic(config: Config) -> Outcome:
-    return generality.generic(claim("generic", SETTINGS, negligible=0.01), CONVENTIONS, config)
+    return generality.generic(claim("generic", SETTINGS, margin_principal=0.006, margin_low=0.028), CONVENTIONS, config)
 
 
 def test_a_bias_of_every_setting_is_generic(config: Config) -> None:
     write_settings(config)
     found = generic(config)
-    assert (
-        found.verdict == REPLICATED and found.effect == pytest.approx(-0.1, abs=0.02) and found.seeds == len(SETTINGS)
-    )
+    assert found.verdict == REPLICATED and found.effect == pytest.approx(-0.1, abs=0.02)
+    assert (found.units, found.seeds) == (len(SETTINGS), 2) and "6 settings of 2 seeds" in found.reason
 
 
 @pytest.mark.parametrize(
     ("planted", "verdict"),
     [
         ({"overlap": 0.001}, NOT_REPLICATED),
+        ({"overlap": 0.0}, NOT_REPLICATED),  # no more than the nulls have
+        ({"overlap": -0.005}, INCONCLUSIVE),  # in every setting, and smaller than a tenth of the paper's
+        ({"overlap": 0.1}, NOT_REPLICATED),
         ({"rotation": 0.1}, NOT_REPLICATED),
         ({"enrichment": 0.2}, NOT_REPLICATED),
         ({"odd": "dpo"}, INCONCLUSIVE),

@@ -3,15 +3,18 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from scipy import stats
+from scipy import optimize, stats
 
+from rlscape.claims import load_register
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.measure import measure_matrix
 from rlscape.geometry.sparsity import HALF_ULP, isotropic_density
 from rlscape.random_matrices import haar_orthogonal
 from rlscape.settings.measurement import GeometrySettings
+from tests.claim_verdicts import CLAIMS
 
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=5)
 
@@ -68,6 +71,76 @@ def test_prediction_interval_covers_one_more_draw():
         inside += null.low <= row[5] <= null.high
     assert inside / 2000 == pytest.approx(0.95, abs=0.02)
     assert math.isnan(nulls.from_draws(values[0, :1]).low)
+
+
+def test_strata_share_exponent_and_leading_bits():
+    base = (0.05 * gaussian(64, 64)).bfloat16().double()
+    base[0, :3] = torch.tensor([0.0, 0.25, -0.25])
+    finest, binades = nulls.magnitude_strata(base, 7), nulls.magnitude_strata(base, 0)
+    assert torch.equal(finest, base.abs().unique(return_inverse=True)[1])
+    exponents = torch.frexp(base)[1].where(base != 0, -200)
+    assert torch.equal(binades, exponents.unique(return_inverse=True)[1])
+    for bits in range(7):
+        coarse, fine = nulls.magnitude_strata(base, bits), nulls.magnitude_strata(base, bits + 1)
+        assert (coarse.flatten()[fine.flatten().argsort()].diff() >= 0).all()  # nested
+        ranges = pd.Series(base.abs().flatten()).groupby(coarse.flatten().numpy()).agg(["min", "max"])
+        assert (ranges["max"] <= (1 + 2.0**-bits) * ranges["min"]).all()
+
+
+def changing(base: torch.Tensor, shape: str, density: float) -> torch.Tensor:
+    """Probability that an entry changes, a function of its magnitude alone whose mean is ``density``."""
+    magnitude = base.abs().clamp(min=1e-12)
+    half_ulp = 2.0 ** (magnitude.log2().floor() - 8)
+    functions = {
+        "rounding": lambda scale: torch.special.erfc(half_ulp / scale),  # of Gaussian entries
+        "smooth": lambda scale: torch.special.erfc(magnitude / scale),
+        "exponential": lambda scale: torch.exp(-magnitude / scale),
+        "logistic": lambda scale: torch.sigmoid(4 * (scale / magnitude).log()),
+    }
+    of_scale = functions[shape]
+    log_scale = optimize.brentq(lambda value: of_scale(math.exp(value)).mean().item() - density, -20, 20)
+    return of_scale(math.exp(log_scale))
+
+
+def unexplained(p: torch.Tensor, bins: torch.Tensor) -> float:
+    """Expected phi of two masks drawn with probabilities p, less the mean under their binned null."""
+    p, bins = p.flatten(), bins.flatten()
+    within = (bins.bincount(p) / bins.bincount().clamp(min=1))[bins]
+    density = p.mean()
+    return ((p * (p - within)).mean() / (density * (1 - density))).item()
+
+
+DENSITIES = (0.01, 0.03, 0.08, 0.3, 0.6, 0.9)
+SHAPES = ("rounding", "smooth", "exponential", "logistic")
+
+
+def test_strata_are_as_coarse_as_an_update_that_follows_magnitude_alone_allows():
+    """Its similarity to another one exceeds the binned null by less than negligible, and with one bit less by more."""
+    base = (0.05 * gaussian(64, 128)).bfloat16().double()
+    negligible = next(
+        claim.threshold("negligible") for claim in load_register(CLAIMS).claims if claim.evaluator == "shared_footprint"
+    )
+    worst = {
+        bits: max(
+            unexplained(changing(base, shape, density), nulls.magnitude_strata(base, bits))
+            for shape in SHAPES
+            for density in DENSITIES
+        )
+        for bits in (SETTINGS.stratum_bits - 1, SETTINGS.stratum_bits)
+    }
+    assert worst[SETTINGS.stratum_bits] < negligible < worst[SETTINGS.stratum_bits - 1]
+    quantiles = nulls.magnitude_bins(base, 50)
+    assert unexplained(changing(base, "rounding", 0.01), quantiles) > 10 * negligible
+
+
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_overlap_of_an_update_that_follows_magnitude_alone_is_that_of_its_binned_null(shape: str, density: float):
+    base = low_rank_base()
+    principal = masks.principal_mask(masks.svd(base), rank=16, density=0.5)
+    p = changing(base, shape, density)
+    null = nulls.binned_permutation(p / p.sum(), principal, nulls.magnitude_strata(base, SETTINGS.stratum_bits))
+    assert p[principal].sum().item() / p.sum().item() == pytest.approx(null.mean, abs=0.01)
 
 
 def test_magnitude_bins_are_quantiles_and_keep_ties_together():
@@ -146,12 +219,13 @@ def test_overlap_nulls_are_as_dense_as_the_update():
             assert row[f"overlap_{mask}"] == pytest.approx(row[f"overlap_{mask}_{null}"], abs=0.015)
 
 
+@pytest.mark.parametrize("rate", [0.34, 0.1])
 @pytest.mark.parametrize("avoids", [True, False])
-def test_binned_null_rejects_only_an_update_that_avoids_principal_weights_at_fixed_magnitude(avoids):
-    """A full ULP on a third of the entries, drawn at random or with principal entries at half the rate."""
+def test_binned_null_rejects_only_an_update_that_avoids_principal_weights_at_fixed_magnitude(avoids, rate):
+    """A full ULP on some of the entries, drawn at random or with principal entries at half the rate."""
     base = low_rank_base()
     principal = masks.principal_mask(masks.svd(base), rank=16, density=0.5)
-    chosen = torch.rand(base.shape, generator=generator(5)) < torch.where(principal & avoids, 0.17, 0.34)
+    chosen = torch.rand(base.shape, generator=generator(5)) < torch.where(principal & avoids, rate / 2, rate)
     ulp = 2.0 ** (base.abs().log2().floor() - 7)
     row = measure_matrix(base, base + chosen * ulp * base.sign(), SETTINGS, generator())
     assert row["density"] == pytest.approx(chosen.double().mean().item())

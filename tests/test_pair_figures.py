@@ -59,7 +59,7 @@ def test_consensus_counts_the_runs(config):
     measured = pairs.stripes(config, "footprint")
     measured = measured[measured["arm"].isin(FOOTPRINT) & (measured["layer"] == 1) & (measured["kind"] == "q")]
     assert counts.mean() / 5 == pytest.approx(measured["density"].mean())
-    assert value["row"] == pytest.approx(measured["row_dispersion"].mean())
+    assert value["row"] == pytest.approx(measured["row_stripes"].mean())
 
 
 def test_jaccard_matrices_are_symmetric_and_their_means_are_the_tables(config):

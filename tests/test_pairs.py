@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rlscape.geometry import masks, nulls
-from rlscape.geometry.pairs import View, compare, dispersion, permuted_in_bins, similarity, stripes
+from rlscape.geometry.pairs import View, compare, permuted_in_bins, similarity, stripe_share, stripes
 from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
 from rlscape.models.decoder import WEIGHTS
 from rlscape.models.interventions import Gauge
@@ -21,7 +21,7 @@ from rlscape.settings.base_model import ModelSettings
 from rlscape.settings.measurement import GeometrySettings, Intervention, LayerEdit
 from tests.entries import run_entry
 
-SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=4, magnitude_bins=20)
+SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=4)
 MODEL = ModelSettings(hidden_size=48, layers=3, heads=6, kv_heads=3, head_dim=8, intermediate_size=48)
 INTERVENTION = Intervention(edits=(LayerEdit(depth=0.34, permute=True), LayerEdit(depth=0.67, rotate=True)))
 
@@ -72,19 +72,53 @@ def test_permutation_within_bins_keeps_every_bins_count():
     assert (permuted != mask).sum() > 50
 
 
-@pytest.mark.parametrize("axis", ["row", "column"])
-def test_dispersion_is_one_without_stripes_and_grows_along_its_axis(axis):
-    random = generator(5)
-    plain = [dispersion(torch.rand(60, 40, generator=random) < 0.3, axis) for _ in range(60)]
-    assert np.mean(plain) == pytest.approx(1, abs=4 * np.std(plain) / math.sqrt(60) + 0.03)
-    rates = torch.full((60, 1), 0.3)
-    rates[::4] = 0.8
-    striped = torch.rand(60, 40, generator=random) < rates
-    striped, shape = (striped, (60, 40)) if axis == "row" else (striped.T, (40, 60))
-    other = "column" if axis == "row" else "row"
-    assert striped.shape == shape
-    assert dispersion(striped, axis) > 5
-    assert dispersion(striped, other) < 2
+STRIPES = (0.0, 0.3)
+"""Relative deviation of a line's rate of change, up in half of the lines and down in the others."""
+
+
+@pytest.mark.parametrize("density", [0.02, 0.1, 0.5, 0.8])
+@pytest.mark.parametrize("shape", [(64, 64), (64, 128), (128, 64), (32, 256)])
+def test_stripe_shares_are_the_variance_of_the_rates_whatever_the_shape_and_density(shape, density):
+    """Planted along rows, columns, both or neither; rows less columns is 0 where both have as much."""
+    random, draws = generator(5), 400
+    unit = min(density, 1 - density)
+    for along_rows in STRIPES:
+        for along_columns in STRIPES:
+            found = {"row": [], "column": []}
+            for _ in range(draws):
+                signs = [torch.randint(2, (length,), generator=random) * 2 - 1 for length in shape]
+                for sign in signs:  # exactly half of the lines
+                    sign[torch.randperm(len(sign), generator=random)] = torch.arange(len(sign)) % 2 * 2 - 1
+                rates = density + unit * (along_rows * signs[0][:, None] + along_columns * signs[1])
+                mask = torch.rand(shape, generator=random) < rates
+                for axis, shares in found.items():
+                    shares.append(stripe_share(mask, axis))
+            planted = {"row": along_rows, "column": along_columns}
+            for axis, relative in planted.items():
+                truth = (unit * relative) ** 2 / (density * (1 - density)) * (1 + 1 / (shape[axis == "column"] - 1))
+                error = np.std(found[axis]) / math.sqrt(draws)
+                assert np.mean(found[axis]) == pytest.approx(truth, abs=4 * error), (axis, planted)
+            difference = np.subtract(found["row"], found["column"])
+            error = np.std(difference) / math.sqrt(draws)
+            side = np.sign(round(along_rows - along_columns, 9))
+            assert abs(difference.mean()) < 4 * error + 1e-3 if side == 0 else side * difference.mean() > 4 * error
+
+
+def test_stripe_share_of_nothing_and_of_all_is_unknown():
+    assert math.isnan(stripe_share(torch.zeros(4, 6, dtype=torch.bool), "row"))
+    assert math.isnan(stripe_share(torch.ones(4, 6, dtype=torch.bool), "column"))
+    rows = (torch.arange(4)[:, None] < 2).expand(4, 6)
+    assert stripe_share(rows, "row") == pytest.approx(4 / 3) and stripe_share(rows, "column") == pytest.approx(0)
+
+
+def test_rotated_updates_change_as_many_entries():
+    """An update of flat tails, as Adam's: rotated at equal norm it would change fewer."""
+    base = (0.05 * gaussian(64, 64)).bfloat16().double()
+    update = 2e-4 * (torch.rand(64, 64, generator=generator(3), dtype=torch.float64) - 0.5)
+    view = View.of(base, base + update, SETTINGS, generator())
+    density = masks.density(view.masks[""])
+    assert 0.3 < density < 0.9
+    assert [masks.density(draw[""]) for draw in view.rotated] == pytest.approx([density] * len(view.rotated))
 
 
 def test_low_rank_updates_have_stripes_that_the_spectrum_null_shares_and_the_binned_null_does_not():
@@ -92,9 +126,9 @@ def test_low_rank_updates_have_stripes_that_the_spectrum_null_shares_and_the_bin
     update = 3e-5 * gaussian(64, 1, seed=1) @ gaussian(1, 64, seed=2)
     found = stripes(View.of(base, base + update, SETTINGS.changed(null_draws=12), generator()), generator(1))
     for axis in ("row", "column"):
-        assert found[f"{axis}_dispersion_top"] > 2 * found[f"{axis}_dispersion_top_binned_high"]
-        low, high = (found[f"{axis}_dispersion_top_spectrum_{end}"] for end in ("low", "high"))
-        assert low < found[f"{axis}_dispersion_top"] < high
+        assert found[f"{axis}_stripes_top"] > 2 * found[f"{axis}_stripes_top_binned_high"]
+        low, high = (found[f"{axis}_stripes_top_spectrum_{end}"] for end in ("low", "high"))
+        assert low < found[f"{axis}_stripes_top"] < high
 
 
 # --- whole models

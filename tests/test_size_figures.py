@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlscape.catalogue import curved_bases
 from rlscape.figures.off_principals import control_curvature, control_model_size, fig01
 from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.results import loss, model_size
@@ -48,9 +49,13 @@ def test_curvature_over_isotropic_directions(config: Config) -> None:
     assert blocks.to_dict() == pytest.approx({"principal": 2, "mixed": 1, "off": 0}, abs=0.05)
     coordinates = frame[frame["kind"] == "coordinate"].groupby("block")["value"].mean()
     assert coordinates.to_dict() == pytest.approx({"principal": 1, "off": 0}, abs=0.05)
-    proposition = frame[(frame["kind"] == "proposition") & (frame["arm"] == "size_1")].set_index("share")["value"]
+    proposition = frame[(frame["kind"] == "proposition") & (frame["arm"] == "rlvr")].set_index("share")["value"]
     assert proposition.to_dict() == pytest.approx({1.0: 1.25, 0.5: 1.125, 0.25: 1.0625})
-    assert "6 batches" in note_of(control_curvature, config)
+    contrasts = frame[frame["kind"] == "contrast"].groupby("block")["value"].agg(["mean", "size"])
+    assert contrasts["mean"].to_dict() == pytest.approx({"singular": 2, "coordinate": 1}, abs=0.05)
+    assert set(contrasts["size"]) == {len(curved_bases(config))} == {9}
+    note = note_of(control_curvature, config)
+    assert "6 batches" in note and "base deep" in note and "9 bases" in note
 
 
 def test_contrasts_are_those_planted(config: Config) -> None:

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from rlscape.geometry import masks
-from rlscape.geometry.nulls import magnitude_bins
+from rlscape.geometry.nulls import magnitude_strata
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.training.masks import LOW_DENSITY, trained_entries
 from tests.test_trainer import guessing_model, settings_of, train
 
 pytestmark = pytest.mark.training
 
-GEOMETRY = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=8)
+GEOMETRY = GeometrySettings(rank_fraction=0.25, null_draws=2)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_random_masks_are_as_dense_as_what_they_stand_for(weights: torch.Tensor)
 
 
 def test_magnitude_matched_mask_has_as_many_entries_of_every_magnitude(weights: torch.Tensor) -> None:
-    bins = magnitude_bins(weights, GEOMETRY.magnitude_bins)
+    bins = magnitude_strata(weights, GEOMETRY.stratum_bits)
     drawn, principal = entries(weights, "random_magnitude"), entries(weights, "principal")
     assert torch.equal(bins[drawn].bincount(), bins[principal].bincount())
 

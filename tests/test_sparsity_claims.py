@@ -29,7 +29,7 @@ def claim(evaluator, arms, **thresholds):
 
 
 O1 = claim("sparser_when_matched", ("rlvr", "sft", "sft_lr_thirtieth"), negligible=0.01)
-O2 = claim("rounding_effect", tuple(RATES), min_correlation=0.9, curve=0.05, exact_zeros=0.01)
+O2 = claim("rounding_effect", tuple(RATES), min_correlation=0.9, octaves=1.0, accuracy=0.01, exact_zeros=0.01)
 
 
 def isotropic(x):
@@ -46,9 +46,24 @@ def write_summaries(config, arms, summary):
 
 # --- O1
 
+AT_NORM, AT_RATE = "equal norm (between snapshots)", "equal pass rate (between snapshots)"
+AS_PAPER = {"as_run": 0.6, "rate": 0.2, "norm": 0.1, "kl": 0.1}
+"""Matching -> sparsity of RL less that of SFT."""
 
-def o1(tmp_path, matched, excess=0.1, seeds=SEEDS):
-    """``matched``: sparsity of RL less that of SFT in each matching that has rows."""
+
+def curve(norms, pass_rates, sparsities):
+    """Evaluations of a run, the first before any update."""
+    steps = {"step": (0, 25, 50, 75, 100)}
+    return pd.DataFrame(steps | {"relative_norm": norms, "pass_rate": pass_rates, "sparsity": sparsities})
+
+
+def o1(tmp_path, matched=None, at_norm=0.3, at_rate=0.3, norms=(0, 1, 4, 9, 16), excess=0.1, seeds=SEEDS):
+    """Sparsity of RL less that of SFT: in each matching, and at RL's norm and pass rate between SFT's snapshots.
+
+    Args:
+        norms: of SFT's snapshots; RL ends at 2.
+        excess: of RL beyond isotropic updates of its size.
+    """
     config = small_config(tmp_path, dict.fromkeys(O1.arms, seeds))
     sizes = {"rlvr": (0.7, isotropic(0.7) + excess), "sft": (15.0, isotropic(15.0))}
     sizes["sft_lr_thirtieth"] = (0.6, isotropic(0.6) - 0.2)
@@ -62,40 +77,85 @@ def o1(tmp_path, matched, excess=0.1, seeds=SEEDS):
     for seed in range(seeds):
         rows = [
             {"matching": matching, "method": method, "seed": seed, "sparsity": value + rng.normal(0, SPREAD)}
-            for matching, difference in matched.items()
+            for matching, difference in (AS_PAPER | (matched or {})).items()
+            if difference is not None
             for method, value in (("rl", 0.7), ("sft", 0.7 - difference))
         ]
         write_parquet(results_dir(config) / "geometry" / f"matching-s{seed}.parquet", pd.DataFrame(rows))
+        rl, of_norm, of_rate = (0.7 - less + rng.normal(0, SPREAD) for less in (0.0, at_norm, at_rate))
+        # With these norms SFT has RL's half way from step 25 to 50, and its pass rate half way from 50 to 75.
+        read = (1, of_norm + 0.01, of_norm - 0.01, 2 * of_rate - of_norm + 0.01, 0.0)
+        curves = {
+            "rlvr": curve((0, 0.5, 1, 1.5, 2), (0.3, 0.35, 0.4, 0.45, 0.5), (1, 0.9, 0.8, 0.75, rl)),
+            "sft_lr_thirtieth": curve(norms, (0.3, 0.4, 0.4, 0.6, 0.8), read),
+        }
+        for arm, metrics in curves.items():
+            write_parquet(results_dir(config) / "runs" / f"{arm}-s{seed}" / "metrics.parquet", metrics)
     return sparsity.sparser_when_matched(O1, CONVENTIONS, config)
 
 
-ALL = {"as_run": 0.6, "rate": 0.2, "norm": 0.1, "kl": 0.1, "norm_snapshot": 0.3}
-
-
-def test_sparser_in_every_matching(tmp_path):
-    outcome = o1(tmp_path, ALL)
+def test_sparser_as_trained_and_when_matched(tmp_path):
+    outcome = o1(tmp_path)
     assert outcome.verdict == REPLICATED and outcome.seeds == SEEDS
     assert outcome.effect == pytest.approx(0.6, abs=0.01)
     assert "sft 0.043 at x = 15, +0.00" in outcome.reason
     assert "sft_lr_thirtieth 0.45" in outcome.reason and "at x = 0.6, -0.20" in outcome.reason
-    assert "not judged: equal norm (snapshot) 0.3" in outcome.reason
 
 
-@pytest.mark.parametrize("matching", ["rate", "norm", "kl"])
 @pytest.mark.parametrize("difference", [0.0, -0.1])
-def test_a_difference_that_goes_when_matched_is_not_replicated(matching, difference, tmp_path):
-    outcome = o1(tmp_path, ALL | {matching: difference})
-    assert outcome.verdict == NOT_REPLICATED
+@pytest.mark.parametrize(
+    ("name", "planted"),
+    [
+        ("equal learning rate", lambda difference: {"matched": {"rate": difference}}),
+        (AT_NORM, lambda difference: {"at_norm": difference}),
+        (AT_RATE, lambda difference: {"at_rate": difference}),
+    ],
+)
+def test_a_difference_that_trained_models_do_not_have_when_matched_is_not_replicated(
+    name, planted, difference, tmp_path
+):
+    outcome = o1(tmp_path, **planted(difference))
+    assert (outcome.verdict, outcome.measure) == (NOT_REPLICATED, name)
     assert outcome.effect == pytest.approx(difference, abs=0.005)
 
 
-def test_sparsity_of_the_size_alone_is_not_replicated(tmp_path):
-    assert o1(tmp_path, ALL, excess=0.0).verdict == NOT_REPLICATED
+@pytest.mark.parametrize(
+    ("planted", "says"),
+    [
+        ({"matched": {"norm": -0.1}}, "equal norm (scaled) -0."),
+        ({"matched": {"kl": 0.0}}, "equal KL (scaled)"),
+        ({"excess": 0.0}, "beyond isotropic updates of each size"),
+    ],
+)
+def test_what_explains_the_difference_is_reported_and_does_not_decide(planted, says, tmp_path):
+    outcome = o1(tmp_path, **planted)
+    assert outcome.verdict == REPLICATED
+    beside = outcome.reason.partition("does not decide): ")[2].partition("; trained models")[0]
+    assert says in beside and beside.count("refuted") == 1
 
 
-def test_few_seeds_or_a_matching_out_of_reach_decide_nothing(tmp_path):
-    assert o1(tmp_path / "few", ALL | {"norm": 0.0}, seeds=3).verdict == INCONCLUSIVE
-    assert o1(tmp_path / "reach", {name: value for name, value in ALL.items() if name != "kl"}).verdict == INCONCLUSIVE
+def test_few_seeds_or_a_matching_without_rows_decide_nothing(tmp_path):
+    assert o1(tmp_path / "few", {"rate": 0.0}, seeds=3).verdict == INCONCLUSIVE
+    assert o1(tmp_path / "one", seeds=1).units == 1
+    assert o1(tmp_path / "reach", {"rate": None}).verdict == INCONCLUSIVE
+    assert o1(tmp_path / "unexplained", {"kl": None}).verdict == REPLICATED
+
+
+@pytest.mark.parametrize(
+    ("norms", "at_norm", "verdict", "limit"),
+    [
+        ((0, 3, 4, 9, 16), 0.3, INCONCLUSIVE, "low"),  # SFT was beyond RL's norm at its first snapshot
+        ((0, 3, 4, 9, 16), -0.3, NOT_REPLICATED, "low"),  # and was sparser still before
+        ((0, 0.5, 1, 1.5, 1.8), 0.3, REPLICATED, "high"),  # SFT never gets there, and would be less sparse
+    ],
+)
+def test_norms_out_of_reach_are_bounds(norms, at_norm, verdict, limit, tmp_path):
+    outcome = o1(tmp_path, norms=norms, at_norm=at_norm)
+    assert outcome.verdict == verdict
+    if verdict != REPLICATED:
+        assert outcome.measure == AT_NORM and np.isinf(getattr(outcome, limit))
+    else:
+        assert f"{AT_NORM} 0." in outcome.reason and "inf] holds" in outcome.reason
 
 
 # --- O2
@@ -124,15 +184,55 @@ def test_only_seeds_that_every_rate_has_count(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "effect"),
+    ("changes", "measure"),
     [
-        ({"sparsity_of": lambda x: isotropic(x) + 0.1}, 0.1),  # does not vanish
-        ({"sparsity_of": lambda x: 0.5 * isotropic(x)}, 0.445),  # less than rounding makes
-        ({"sparsity_of": lambda x: 0.5 + x / 100}, 1.0),  # grows with the rate
-        ({"zeros": 0.2}, 0.2),  # weights that no gradient reaches
+        ({"sparsity_of": lambda x: isotropic(x) + 0.1}, "octaves"),  # does not vanish
+        ({"sparsity_of": lambda x: 0.5 * isotropic(x)}, "octaves"),  # less than rounding makes
+        ({"sparsity_of": lambda x: 0.5 + x / 100}, "rank correlation"),  # grows with the rate
+        ({"zeros": 0.2}, "exact fp32 zeros"),  # weights that no gradient reaches
     ],
 )
-def test_sparsity_that_is_not_rounding_is_not_replicated(changes, effect, tmp_path):
+def test_sparsity_that_is_not_rounding_is_not_replicated(changes, measure, tmp_path):
     outcome = o2(tmp_path, **changes)
     assert outcome.verdict == NOT_REPLICATED
-    assert outcome.effect == pytest.approx(effect, abs=0.03)
+    assert measure in outcome.measure
+
+
+def updates(kind, weights, rng):
+    """Entries without a size, independent of the weights or not."""
+    gaussian = rng.normal(size=len(weights))
+    return {
+        "gaussian": gaussian,
+        "uniform": rng.uniform(-1, 1, len(weights)),
+        "laplace": rng.laplace(size=len(weights)),
+        "student": rng.standard_t(3, len(weights)),
+        "frozen": gaussian * (rng.random(len(weights)) < 0.5),
+        "few rows": gaussian * np.where(np.arange(len(weights)) % 10, 0.05, 1),
+        "multiplicative": gaussian * np.abs(weights),
+        "off large weights": gaussian / (np.abs(weights) + 0.01),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"),
+    [
+        *((kind, REPLICATED) for kind in ("gaussian", "uniform", "laplace", "student")),
+        *((kind, NOT_REPLICATED) for kind in ("frozen", "few rows", "multiplicative", "off large weights")),
+    ],
+)
+def test_updates_without_structure_lie_on_the_isotropic_curve_and_others_do_not(kind, verdict, tmp_path):
+    """Read in bf16, at sizes from x = 0.1 to 21; entries of any usual distribution are rounding's."""
+
+    def to_bf16(values):
+        mantissa, exponent = np.frexp(values)
+        return np.ldexp(np.round(mantissa * 256) / 256, exponent)
+
+    rng = np.random.default_rng(0)
+    weights = to_bf16(rng.normal(0, 0.05, 60_000))
+    entries = updates(kind, weights, rng)
+    unit = np.sqrt((weights**2).mean() / (entries**2).mean()) / 355
+
+    def sparsity_of(x):
+        return (to_bf16(weights + x * unit * entries) == weights).mean()
+
+    assert o2(tmp_path, sparsity_of=sparsity_of).verdict == verdict

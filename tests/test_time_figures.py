@@ -45,7 +45,7 @@ MODULES = (
     control_bounds,
 )
 STEPS = (3, 6)
-SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=8)
+SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2)
 LAYERS, SIZE = 3, 32
 SEEDS = {"rlvr": 2, "sft": 2, "sft_lr_thirtieth": 2}
 """Other arms have one seed."""

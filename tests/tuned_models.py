@@ -7,7 +7,7 @@ from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.sparsity import HALF_ULP
 from rlscape.settings.measurement import GeometrySettings
 
-SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2, magnitude_bins=20)
+SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2)
 SHAPE = (64, 48)
 Q, O = "model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.o_proj.weight"  # noqa: E741
 OTHERS = {"model.norm.weight": (48,), "lm_head.weight": (23, 48)}

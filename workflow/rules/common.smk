@@ -18,6 +18,7 @@ from rlscape.catalogue import (
     FIGURES,
     arms_of,
     base_of,
+    curved_bases,
     figures_of,
     measured_arms,
     resolve_run,
@@ -57,6 +58,8 @@ if not {"mem", "mem_mb", "mem_mib"} & set(workflow.global_resources):
 
 # What the scale makes.
 SCALE_FIGURES = figures_of(CONFIG)
+# The bases whose curvature is measured, where the scale has the figure.
+CURVED = curved_bases(CONFIG) if "off_principals_control_curvature" in CONFIG.targets else {}
 # The paper whose learning curves are fitted, and the one whose weights are measured.
 SCALERL_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].paper == "scalerl"]
 OFF_PRINCIPALS_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].paper == "off_principals"]
@@ -182,6 +185,25 @@ def compared_runs(wildcards):
     return json.dumps(runs)
 
 
+def models_of_base(wildcards):
+    return [file for run in CURVED[wildcards.base].values() for file in model_files(f"<results>/runs/{run}/model")]
+
+
+def compared_models(wildcards):
+    root = results_dir(CONFIG)
+    return json.dumps({method: str(root / "runs" / run / "model") for method, run in CURVED[wildcards.base].items()})
+
+
+def settings_of_curvature(wildcards):
+    """Of a run from the base: its problems are where the policy is differentiated."""
+    return resolve_run(CONFIG, CURVED[wildcards.base]["rl"]).model_dump_json()
+
+
+def code_of_curvature(wildcards):
+    arm, _ = parse_run_name(CURVED[wildcards.base]["rl"])
+    return code("pipeline.measure_curvature", tasks=tasks_of(arm))
+
+
 def picture_files(stem):
     return [f"<figures>/{stem}.{suffix}" for suffix in ("svg", "png", "csv")]
 
@@ -213,6 +235,8 @@ def results_of_measurements(measurements, arms):
         elif measurement == "matching":
             seeds = min(CONFIG.seeds[arm] for arm in measured_arms(CONFIG, measurement))
             names = [f"matching-s{seed}" for seed in range(seeds)]
+        elif measurement == "curvature":
+            names = [f"curvature-{base}" for base in CURVED]
         elif measurement.startswith("pairs_"):
             names = [measurement, measurement.replace("pairs", "stripes")]
         else:

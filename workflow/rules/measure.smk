@@ -176,28 +176,26 @@ rule measure_landscape:
 
 rule measure_curvature:
     input:
-        base=lambda wildcards: start_of_run(wildcards, "size_1-s0"),
-        rl=model_files("<results>/runs/size_1-s0/model"),
-        sft=model_files("<results>/runs/size_1_sft-s0/model"),
+        base=model_files("<results>/bases/{base}"),
+        models=models_of_base,
     output:
-        "<results>/geometry/curvature.parquet",
+        "<results>/geometry/curvature-{base}.parquet",
     log:
-        "<logs>/measure_curvature.log",
+        "<logs>/measure_curvature/{base}.log",
     benchmark:
-        "<benchmarks>/measure_curvature.tsv"
+        "<benchmarks>/measure_curvature/{base}.tsv"
     threads: 1
     resources:
         mem_mb=2000,
         runtime="1h",
     params:
-        code=code("pipeline.measure_curvature", tasks=tasks_of("size_1")),
+        code=code_of_curvature,
         base=input_directory_of("base"),
-        rl=input_directory_of("rl"),
-        sft=input_directory_of("sft"),
-        settings=lambda wildcards: resolve_run(CONFIG, "size_1-s0").model_dump_json(),
+        models=compared_models,
+        settings=settings_of_curvature,
         geometry=CONFIG.geometry.model_dump_json(),
     message:
-        "Measure the curvature of the smallest model along principal directions and along its updates"
+        "Measure the curvature of the base {wildcards.base} along principal directions and along its updates"
     shell:
-        "python -m rlscape.pipeline.measure_curvature --base {params.base:q} --rl {params.rl:q} --sft {params.sft:q}"
+        "python -m rlscape.pipeline.measure_curvature --base {params.base:q} --models {params.models:q}"
         " --settings {params.settings:q} --geometry {params.geometry:q} --output {output:q} > {log:q} 2>&1"

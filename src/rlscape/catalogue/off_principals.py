@@ -168,13 +168,18 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
     "over_time": (),
     "operators": (),
     "landscape": ("rlvr", "sft"),
-    "curvature": ("size_1", "size_1_sft"),
+    "curvature": ("rlvr", "sft"),
     "matching": ("rlvr", "sft", "sft_lr_thirtieth"),
     "pairs_footprint": (*FOOTPRINT, "rlvr", "sft"),
     "pairs_intervened": ("rlvr", "rlvr_intervened"),
 }
 """Arms whose runs a measurement compares; none: it is of single runs."""
-PAIRED_TOO = {"pairs_intervened": ("rlvr_sgd", "rlvr_intervened_sgd")}
+_CURVED_TOO = (*_SIZES, "size_1_sft", "rlvr_second_base", "agent_calculator", "llama_full", "mistral_full")
+MEASURED_TOO: dict[Measurement, tuple[str, ...]] = {
+    "pairs_intervened": ("rlvr_sgd", "rlvr_intervened_sgd"),
+    # The base with a tenth of the pretraining is an early stage of that of ``rlvr``, no other one.
+    "curvature": _CURVED_TOO,
+}
 """Arms that it compares too where the scale runs them."""
 
 
@@ -229,7 +234,7 @@ FIGURES: tuple[Figure, ...] = (
         optional=("rlvr_intervened_sgd",),
         measurements=("pairs_intervened",),
     ),
-    _figure("control_curvature", "size_1", "size_1_sft", measurements=("curvature",)),
+    _figure("control_curvature", "rlvr", "sft", optional=_CURVED_TOO, measurements=("curvature",)),
     _figure("control_model_size", "rlvr", *_SIZES, measurements=("over_time",)),
     _figure("control_adapters", *_ADAPTERS, optional=_ADAPTERS_EXTRA),
 )

@@ -156,8 +156,16 @@ def with_figure(config: Config, figure: Figure) -> Config:
 
 def measured_arms(config: Config, measurement: Measurement) -> tuple[str, ...]:
     """The arms whose runs a measurement compares at this scale."""
-    too = off_principals.PAIRED_TOO.get(measurement, ())
+    too = off_principals.MEASURED_TOO.get(measurement, ())
     return off_principals.MEASURED[measurement] + tuple(arm for arm in too if arm in config.seeds)
+
+
+def curved_bases(config: Config) -> dict[str, dict[Method, str]]:
+    """Base whose curvature is measured -> method -> the run from it whose update is a direction."""
+    bases: dict[str, dict[Method, str]] = {}
+    for arm in measured_arms(config, "curvature"):
+        bases.setdefault(base_of(config, arm), {}).setdefault(ARMS[arm].method, run_name(arm, 0))
+    return {base: runs for base, runs in bases.items() if "rl" in runs}
 
 
 def runs_of(config: Config, arms: Iterable[str]) -> list[str]:

@@ -141,10 +141,14 @@ def evaluate_claim(claim: Claim, conventions: Conventions, config: Config) -> Ou
         verdicts = Counter(part.verdict for part in outcome.parts)
         counts = ", ".join(f"{verdicts[verdict]} {word}" for verdict, word in WORDS.items())
         outcome = replace(outcome, reason=f"parts: {counts}; {outcome.reason}")
-    if outcome.seeds < 2 and outcome.verdict != NOT_TESTABLE:
-        lack = "one seed" if outcome.seeds else "no usable seed"
+    if outcome.units < 2 and outcome.verdict != NOT_TESTABLE:
+        lack = "one seed" if outcome.units else "no usable seed"
         outcome = replace(outcome, verdict=INCONCLUSIVE, reason=f"{lack}; {outcome.reason}")
     return outcome
+
+
+UNREPORTED = ("units", "parts")
+"""Fields of an outcome that the register's table does not have."""
 
 
 def evaluate_register(register: Register, config: Config, power: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -163,7 +167,7 @@ def evaluate_register(register: Register, config: Config, power: pd.DataFrame | 
         found = None if power is None else power_of(power, claim)
         if (lack := lack_of_power(found, register.conventions)) and outcome.verdict != NOT_TESTABLE:
             outcome = replace(outcome, verdict=NOT_TESTABLE, reason=f"{lack}; {outcome.verdict}: {outcome.reason}")
-        row = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "parts"}
+        row = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name not in UNREPORTED}
         figure = {"figure": " ".join(claim.figures)}
         rows.append({"id": claim.id, "claim": claim.text} | row | figure | (found or Power(nan, nan))._asdict())
     return pd.DataFrame(rows).rename(columns={"found": "power"})

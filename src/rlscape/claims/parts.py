@@ -1,5 +1,6 @@
 """Criteria of several parts: each part is judged on its own, and together they give the verdict."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from rlscape.claims.register import (
     REPLICATED,
     Outcome,
     Part,
+    Side,
     Verdict,
     outcome,
 )
@@ -17,7 +19,7 @@ from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import Interval
 
 
-def conclude(parts: Sequence[Part], note: str, lack: str = "") -> Outcome:
+def conclude(parts: Sequence[Part], note: str, lack: str = "", seeds: int | None = None) -> Outcome:
     """The outcome of a conjunction; its effect is that of the part that decides.
 
     That is the first refuted one; without one, the first open one; otherwise the first.
@@ -25,6 +27,7 @@ def conclude(parts: Sequence[Part], note: str, lack: str = "") -> Outcome:
     Args:
         note: begins the reason.
         lack: why the criterion cannot be tested; empty if it can.
+        seeds: of every arm, where the intervals' units are not seeds; ``note`` then says what they are.
     """
     for verdict in (NOT_REPLICATED, INCONCLUSIVE, REPLICATED):
         deciding = next((part for part in parts if part.verdict == verdict), None)
@@ -32,11 +35,21 @@ def conclude(parts: Sequence[Part], note: str, lack: str = "") -> Outcome:
             break
     assert deciding is not None, "a criterion has at least one part"
     reason = "; ".join([*([lack] if lack else []), note, *map(str, parts)])
-    found = outcome(NOT_TESTABLE if lack else deciding.verdict, deciding.measure, deciding.interval, reason)
+    verdict = NOT_TESTABLE if lack else deciding.verdict
+    found = outcome(verdict, deciding.measure, deciding.interval, reason, seeds)
     return replace(found, parts=tuple(parts))
 
 
 # Judging an interval
+
+
+def censored(interval: Interval, at_most: bool = False, at_least: bool = False) -> Interval:
+    """The interval of values of which some are bounds: it has no lower limit where they are upper ones, and vice versa.
+
+    Such values enter at their bound; dropping them would leave the runs that suit.
+    """
+    low = -math.inf if at_most else interval.low
+    return Interval(interval.estimate, low, math.inf if at_least else interval.high, interval.seeds)
 
 
 def above(interval: Interval, limit: float = 0.0) -> Verdict:
@@ -51,6 +64,14 @@ def below(interval: Interval, limit: float = 0.0) -> Verdict:
     if interval.high < limit:
         return REPLICATED
     return NOT_REPLICATED if interval.low >= limit else INCONCLUSIVE
+
+
+def on_side(interval: Interval, side: Side = "above", margin: float = 0.0) -> Verdict:
+    """Replicated if it lies beyond the margin on that side; not replicated if on the other one, or neutral."""
+    judged = judge(interval, margin)
+    if judged == side:
+        return REPLICATED
+    return INCONCLUSIVE if judged == "inconclusive" else NOT_REPLICATED
 
 
 def beyond_nothing(interval: Interval, margin: float) -> Verdict:

@@ -97,7 +97,10 @@ class Outcome:
     low: float
     high: float
     seeds: int
+    """Of every arm."""
     reason: str
+    units: int
+    """What the interval is over: seeds, or settings, bases or runs on disjoint data. One unit decides nothing."""
     parts: tuple[Part, ...] = ()
     """Of a criterion of several."""
 
@@ -105,9 +108,11 @@ class Outcome:
 ClaimEvaluator = Callable[[Claim, Conventions, Config], Outcome]
 
 
-def outcome(verdict: Verdict, measure: str, interval: Interval, reason: str) -> Outcome:
-    """An outcome whose effect is an interval over seeds."""
-    return Outcome(verdict, measure, interval.estimate, interval.low, interval.high, interval.seeds, reason)
+def outcome(verdict: Verdict, measure: str, interval: Interval, reason: str, seeds: int | None = None) -> Outcome:
+    """An outcome whose effect is an interval over seeds, or over other units of so many ``seeds`` each."""
+    units = interval.seeds
+    seeds = units if seeds is None else seeds
+    return Outcome(verdict, measure, interval.estimate, interval.low, interval.high, seeds, reason, units)
 
 
 def span(interval: Interval) -> str:

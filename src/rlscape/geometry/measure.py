@@ -52,7 +52,7 @@ class BaseMatrix:
 
     @cached_property
     def bins(self) -> Tensor:
-        return nulls.magnitude_bins(self.weights, self.settings.magnitude_bins)
+        return nulls.magnitude_strata(self.weights, self.settings.stratum_bits)
 
 
 @dataclass(frozen=True)

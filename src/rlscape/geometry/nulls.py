@@ -4,8 +4,9 @@
 - spectrum: ``Q dW P`` with Haar-random Q, P, which keeps the update's singular values;
   for overlaps with a mask, both are scaled until as many entries change as in the real update (a denser update comes
   closer to chance, and at equal norm an update of Adam is denser than a Gaussian one);
-- binned: the update permuted among weights of about equal magnitude. bf16 rounding hides small changes of
-  large weights from any update; what this null shows too is magnitude and rounding, not direction.
+- binned: the update permuted among weights of about equal magnitude, the strata of :func:`magnitude_strata`. bf16
+  rounding hides small changes of large weights from any update; what this null shows too is magnitude and rounding,
+  not direction.
 """
 
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import torch
 from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
+from rlscape.geometry.sparsity import BF16_BITS, to_bf16
 from rlscape.random_matrices import haar_orthogonal
 
 CONFIDENCE = 0.95
@@ -56,6 +58,17 @@ def magnitude_bins(base: Tensor, count: int) -> Tensor:
     ordered = magnitude.flatten().sort().values
     edges = ordered[torch.arange(1, count) * len(ordered) // count]
     return torch.searchsorted(edges, magnitude, right=True)
+
+
+def magnitude_strata(base: Tensor, bits: int) -> Tensor:
+    """The stratum of every entry, int64 of W0's shape: equal exponent and equal leading mantissa bits of ``|W0|``.
+
+    Half a ULP, by which rounding hides a change or shows it, is one number for a whole binade (0 bits); 7 bits: one
+    bf16 value. Quantile bins do not do: where 1% of the entries change, all of them lie in the lowest bin, inside
+    which magnitude and rounding still decide.
+    """
+    leading = to_bf16(base.abs()).view(torch.int16) >> (BF16_BITS - bits)
+    return leading.unique(return_inverse=True)[1]
 
 
 def binned_permutation(values: Tensor, mask: Tensor, bins: Tensor) -> Null:

@@ -18,7 +18,7 @@ from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.checkpoints import stream_pair
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix
-from rlscape.geometry.sparsity import UpdateTotals, isotropic_density
+from rlscape.geometry.sparsity import BF16_BITS, UpdateTotals, isotropic_density
 from rlscape.models.tensor_names import identify
 from rlscape.settings.measurement import GeometrySettings
 
@@ -28,7 +28,6 @@ DENSITIES = (0.05, 0.1, 0.3, 0.5)
 """alpha of the masks."""
 SUBSPACES = ("left", "right", "both")
 MANTISSA_BITS = range(5, 13)
-BF16_BITS = 7
 
 
 def round_mantissa(values: Tensor, bits: int) -> Tensor:

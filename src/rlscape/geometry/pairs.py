@@ -1,7 +1,7 @@
 """Which weights two runs both change (P2, Figures 2, 6 and 12, Table 2), and the rows and columns they change.
 
 Every similarity stands beside two baselines: independent masks of the same densities, and masks permuted at random
-within bins of ``|W0|``, for runs from one base change the same small weights whatever moves them. The same is asked
+within strata of ``|W0|``, for runs from one base change the same small weights whatever moves them. The same is asked
 of the fp32 updates, at equal density, where rounding plays no part.
 
 A run whose base was changed by an intervention (:mod:`rlscape.models.interventions`) is read in two views: ``stored``,
@@ -25,7 +25,7 @@ from rlscape.files import read_json
 from rlscape.geometry import masks, nulls
 from rlscape.geometry.checkpoints import stream_pair
 from rlscape.geometry.profiles import AXES
-from rlscape.geometry.sparsity import update_mask
+from rlscape.geometry.sparsity import scale_to_density, update_mask
 from rlscape.models.decoder import DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
 from rlscape.models.tensor_names import identify
@@ -53,19 +53,21 @@ class View:
     masks: dict[str, Tensor]
     """Bool ``[m, n]``: "" for the update mask M, "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32."""
     bins: Tensor
-    """Magnitude bin of every entry of W0."""
+    """Stratum of magnitude of every entry of W0."""
     rotated: list[dict[str, Tensor]]
-    """The masks of draws of the spectrum-matched null."""
+    """The masks of draws of the spectrum-matched null, in which as many entries change."""
 
     @classmethod
     def of(cls, base: Tensor, tuned: Tensor, settings: GeometrySettings, generator: torch.Generator) -> "View":
         """The view of W0 and W+ ``[m, n]``."""
         base, update = base.double(), tuned.double() - base.double()
+        found = _masks(base, update)
+        density = masks.density(found[""])
         draws = (nulls.spectrum_matched_update(update, generator) for _ in range(settings.null_draws))
         return cls(
-            _masks(base, update),
-            nulls.magnitude_bins(base, settings.magnitude_bins),
-            [_masks(base, draw) for draw in draws],
+            found,
+            nulls.magnitude_strata(base, settings.stratum_bits),
+            [_masks(base, scale_to_density(base, draw, density) * draw) for draw in draws],
         )
 
 
@@ -142,19 +144,25 @@ def compare(first: Tensor, second: Tensor, bins: Tensor) -> dict[str, float]:
     )
 
 
-def dispersion(mask: Tensor, axis: str) -> float:
-    """Variance of a mask's row densities rho (or column densities kappa) over that of independent entries.
+def stripe_share(mask: Tensor, axis: str) -> float:
+    """Share of the variance of a mask's entries that lies between its rows (or columns), bool ``[m, n]``.
 
-    1 if entries change independently of their row, ``[m, n]``; for n entries in a row the binomial variance is
-    ``p (1 - p) / n``. NaN for an empty or a full mask.
+    The variance component of a two-way analysis of variance over ``p (1 - p)``, p the mask's density: its expectation
+    is the variance of the rates themselves, whatever the number of rows, of entries in each, and of stripes across
+    them; 0 without stripes, so an estimate may lie below 0. The variance of the densities over a binomial one, which
+    it replaces, grows with the length of a line. NaN for an empty or a full mask, and for a single line.
     """
-    density = mask.double().mean()
-    binomial = density * (1 - density) / mask.shape[AXES[axis]]
-    return (mask.double().mean(AXES[axis]).var(correction=0) / binomial).item()
+    values = mask.double()
+    density = values.mean()
+    lines = {name: values.mean(dim) - density for name, dim in AXES.items()}
+    rows, columns = (deviation.shape[0] - 1 for deviation in lines.values())
+    rest = (values - density - lines["row"][:, None] - lines["column"]).square().sum() / (rows * columns)
+    between = lines[axis].var() - rest / mask.shape[AXES[axis]]
+    return (between / (density * (1 - density))).item()
 
 
 def permuted_in_bins(mask: Tensor, bins: Tensor, generator: torch.Generator) -> Tensor:
-    """One draw of the binned null: the mask with its entries permuted at random within each bin."""
+    """One draw of the binned null: the mask with its entries permuted at random within each stratum."""
     flat, order = bins.flatten(), torch.randperm(bins.numel(), generator=generator)
     shuffled = order[flat[order].argsort(stable=True)]
     permuted = torch.empty_like(mask.flatten())
@@ -168,9 +176,9 @@ def _null_columns(name: str, draws: list[float]) -> dict[str, float]:
 
 
 def stripes(view: View, generator: torch.Generator) -> dict[str, float]:
-    """Row and column dispersion of both masks, each with two nulls: binned and spectrum-matched.
+    """:func:`stripe_share` of both masks along both axes, each with two nulls: binned and spectrum-matched.
 
-    Columns ``<row|column>_dispersion[_top]``, and with ``_<null>``, ``_<null>_low`` and ``_<null>_high``. An update of
+    Columns ``<row|column>_stripes[_top]``, and with ``_<null>``, ``_<null>_low`` and ``_<null>_high``. An update of
     low rank has stripes whatever its directions are: the second null shows them.
     """
     columns = {"density": masks.density(view.masks[""])}
@@ -180,10 +188,10 @@ def stripes(view: View, generator: torch.Generator) -> dict[str, float]:
             "spectrum": [rotated[suffix] for rotated in view.rotated],
         }
         for axis in AXES:
-            name = f"{axis}_dispersion{suffix}"
-            columns[name] = dispersion(mask, axis)
+            name = f"{axis}_stripes{suffix}"
+            columns[name] = stripe_share(mask, axis)
             for null, drawn in draws.items():
-                columns |= _null_columns(f"{name}_{null}", [dispersion(draw, axis) for draw in drawn])
+                columns |= _null_columns(f"{name}_{null}", [stripe_share(draw, axis) for draw in drawn])
     return columns
 
 

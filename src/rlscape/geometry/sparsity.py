@@ -13,6 +13,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+BF16_BITS = 7
+"""Mantissa bits after the leading one."""
 TOLERANCE = 1e-3
 """eta of the unchanged test."""
 HALF_ULP = 1 / 355

@@ -1,4 +1,4 @@
-"""Curvature of a base model along singular and coordinate directions and along what two runs added to it.
+"""Curvature of a base model along singular and coordinate directions and along what runs added to it.
 
 On the CPU, for small models.
 """
@@ -46,12 +46,12 @@ def _logits(policy: _Policy) -> Logits:
 
 
 def measure_curvature(
-    base: Path, rl: Path, sft: Path, settings: RunSettings, geometry: GeometrySettings, output: Path
+    base: Path, models: dict[str, Path], settings: RunSettings, geometry: GeometrySettings, output: Path
 ) -> None:
     """Write a row per direction.
 
     Args:
-        rl, sft: directories of models that were made from the base.
+        models: directories of what was made from the base, by name.
         settings: of a run with the problems.
 
     Raises:
@@ -68,7 +68,7 @@ def measure_curvature(
     decoder = load_decoder(base)
     updates = {
         name: {tensor: after - before for tensor, before, after in stream_pair(base, directory)}
-        for name, directory in (("rl", rl), ("sft", sft))
+        for name, directory in models.items()
     }
     matrices = {name: BaseMatrix(values.double(), geometry) for name, values in linear_matrices(decoder).items()}
     measured = along_directions(

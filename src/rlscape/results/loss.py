@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from rlscape.catalogue import curved_bases
 from rlscape.paths import results_dir
 from rlscape.results.files import read_table
 from rlscape.settings.scale import Config
@@ -17,8 +18,14 @@ def landscape(config: Config) -> pd.DataFrame:
 
 
 def curvature(config: Config) -> pd.DataFrame:
-    """A row per direction and batch (``geometry/curvature.parquet``), with the kind of matrix as ``matrix``."""
-    table = read_table(results_dir(config) / "geometry" / "curvature.parquet")
+    """A row per base, direction and batch (``geometry/curvature-<base>.parquet``), with the kind of ``matrix``."""
+    table = pd.concat(
+        (
+            read_table(results_dir(config) / "geometry" / f"curvature-{base}.parquet").assign(base=base)
+            for base in curved_bases(config)
+        ),
+        ignore_index=True,
+    )
     return table.assign(matrix=table["tensor"].str.extract(r"\.(\w+?)_proj\.", expand=False))
 
 
@@ -26,31 +33,31 @@ def relative_quotients(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Mean quotient of each group over that of isotropic directions (tr G / N) in the same tensor and batch, as log2.
 
     Returns:
-        A row per tensor, batch and group: tensor, matrix, batch, the columns of ``by``, ``value``.
+        A row per base, tensor, batch and group: base, tensor, matrix, batch, the columns of ``by``, ``value``.
     """
-    identity = ["tensor", "matrix", "batch"]
-    isotropic = table[table["direction"] == "isotropic"].groupby(["tensor", "batch"])["quotient"].mean()
+    identity = ["base", "tensor", "matrix", "batch"]
+    isotropic = table[table["direction"] == "isotropic"].groupby(["base", "tensor", "batch"])["quotient"].mean()
     means = table[table["direction"] != "isotropic"].groupby([*identity, *by], dropna=False)["quotient"].mean()
     frame = means.reset_index()
-    reference = isotropic.reindex(pd.MultiIndex.from_frame(frame[["tensor", "batch"]])).to_numpy()
+    reference = isotropic.reindex(pd.MultiIndex.from_frame(frame[["base", "tensor", "batch"]])).to_numpy()
     return frame.assign(value=np.log2(frame["quotient"].to_numpy() / reference)).drop(columns="quotient")
 
 
 def block_contrast(table: pd.DataFrame, direction: str) -> pd.Series:
-    """log2 of the mean quotient in the principal block over that off it, mean over matrices; a value per batch.
+    """log2 of the mean quotient in the principal block over that off it, mean over matrices; by base and batch.
 
     ``coordinate`` directions are compared within magnitude bins. Bins or matrices that lack one side are left out.
     """
     rows = table[table["direction"] == direction]
-    by = ["batch", "tensor", *(["bin"] if direction == "coordinate" else [])]
+    by = ["base", "batch", "tensor", *(["bin"] if direction == "coordinate" else [])]
     blocks = rows.groupby([*by, "block"])["quotient"].mean().unstack("block")
-    return np.log2(blocks["principal"] / blocks["off"]).groupby("batch").mean()
+    return np.log2(blocks["principal"] / blocks["off"]).groupby(["base", "batch"]).mean()
 
 
 def index_correlation(table: pd.DataFrame) -> pd.Series:
-    """Spearman correlation of the quotient of ``u_i v_j^T`` with i + j, mean over matrices; a value per batch."""
+    """Spearman correlation of the quotient of ``u_i v_j^T`` with i + j, mean over matrices; by base and batch."""
     rows = table[table["direction"] == "singular"].astype({"i": float, "j": float})
     rows["position"] = rows["i"] + rows["j"]
-    matrices = rows.groupby(["batch", "tensor"])[["position", "quotient"]]
+    matrices = rows.groupby(["base", "batch", "tensor"])[["position", "quotient"]]
     correlations = matrices.apply(lambda of: of["position"].corr(of["quotient"], method="spearman"))
-    return correlations.groupby("batch").mean()
+    return correlations.groupby(["base", "batch"]).mean()

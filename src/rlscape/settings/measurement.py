@@ -36,12 +36,10 @@ class CurvatureSettings(Settings):
     batches: int = Field(16, ge=2)
     traces_per_batch: int = Field(4, ge=1)
     """Reference traces of validation problems; no two batches share one."""
-    indices: int = Field(4, ge=1)
-    """Singular indices inside, and as many outside the principal subspace, whose pairs are directions."""
-    probes: int = Field(2, ge=1)
-    """Random directions in the coordinates of each bin, inside the principal mask and as many outside."""
-    isotropic: int = Field(10, ge=1)
-    """Isotropic directions per matrix and in the whole model."""
+    draws: int = Field(16, ge=1)
+    """Gradients per batch, over which quotients are averaged; each is a backward pass."""
+    groups: int = Field(4, ge=1)
+    """Groups of neighbouring singular indices inside, and as many outside the principal subspace."""
     magnitude_bins: int = Field(5, ge=1)
     """Equally large bins of |W0|, in each of which principal entries and others are compared."""
 
@@ -54,7 +52,12 @@ class GeometrySettings(Settings):
     mask_density: float = Field(0.5, gt=0, lt=1)
     """alpha, the share of entries in the principal and in the low-magnitude mask."""
     null_draws: int = Field(ge=1)
-    magnitude_bins: int = Field(50, ge=2)
+    stratum_bits: int = Field(2, ge=0, le=7)
+    """Leading mantissa bits that weights of one stratum share, among which the binned nulls permute; 7: one bf16 value.
+
+    2 is the least at which an update that follows magnitude alone, with 1% to 90% of the entries changed, exceeds its
+    null by less than what counts as negligible in the claims (tests/test_nulls.py).
+    """
     landscape: LandscapeSettings = LandscapeSettings()
     curvature: CurvatureSettings = CurvatureSettings()
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlscape.geometry import masks
-from rlscape.geometry.nulls import magnitude_bins
+from rlscape.geometry.nulls import magnitude_strata
 from rlscape.models.decoder import Decoder
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.training import MaskName
@@ -27,7 +27,7 @@ def trained_entries(weights: Tensor, name: MaskName, settings: GeometrySettings,
 
     Args:
         random: of the random masks: ``random`` is as dense as ``safe``, ``random_half`` as M_princ, and
-            ``random_magnitude`` has as many entries of every magnitude bin as M_princ.
+            ``random_magnitude`` has as many entries of every stratum of magnitude as M_princ.
     """
     weights = weights.double()
     rank = max(1, round(settings.rank_fraction * min(weights.shape)))
@@ -52,7 +52,7 @@ def trained_entries(weights: Tensor, name: MaskName, settings: GeometrySettings,
         case "random_half":
             return masks.top_mask(noise, masks.density(principal))
         case "random_magnitude":
-            return _permuted_within(magnitude_bins(weights, settings.magnitude_bins), principal, noise)
+            return _permuted_within(magnitude_strata(weights, settings.stratum_bits), principal, noise)
         case _:
             assert_never(name)
 

@@ -1,11 +1,13 @@
 """Evaluators of P2's claims on masks and adapters; criteria in words are in ``config/claims.yaml``."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
 from rlscape.catalogue import ARMS
-from rlscape.claims.parts import Part, above, conclude
+from rlscape.claims.parts import Part, beyond_nothing, censored, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -32,9 +34,12 @@ POSITIONS = {"learning_rate": "learning rate", "step_size": "step size"}
 
 def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """O11. Arms: all entries, then the masks safe, random, principal and complement."""
-    _, safe, random, principal, complement = claim.arms
+    dense, safe, random, principal, complement = claim.arms
     distances = distances_to_dense(curves.updates(config, claim.arms))
-    final = evaluations_at(curves.metrics(config, claim.arms), 1.0)
+    metrics = curves.metrics(config, claim.arms)
+    start, final = (evaluations_at(metrics, share) for share in (0.0, 1.0))
+    gain = final.loc[final["arm"] == dense, "pass_rate"].mean() - start.loc[start["arm"] == dense, "pass_rate"].mean()
+    least = {"distance": claim.threshold("negligible"), "pass rate": conventions.margin_share * max(gain, 0.0)}
     parts = []
     for name, table, column, pairs in (
         ("distance", distances, "value", ((random, safe), (principal, random), (principal, complement))),
@@ -43,7 +48,7 @@ def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outc
         by_seed = table.pivot(index="seed", columns="arm", values=column)
         for first, second in pairs:
             interval = t_interval(by_seed[first] - by_seed[second])
-            parts.append(Part(f"{name}({first}) - {name}({second})", interval, above(interval)))
+            parts.append(Part(f"{name}({first}) - {name}({second})", interval, beyond_nothing(interval, least[name])))
     means = distances.groupby("arm", sort=False)["value"].mean()
     note = "distance to dense: " + ", ".join(f"{arm} {means[arm]:.2f}" for arm in claim.arms[1:] if arm in means)
     return conclude(parts, note)
@@ -70,11 +75,20 @@ def no_gain(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
         verdict = NOT_REPLICATED
     elif gain.high < 0 or (gain.high < margin and gain.seeds >= conventions.seeds_for_neutral):
         verdict = REPLICATED
+    at_edge = [arm for _, arm in sorted(best.items()) if _at_edge(arm, adapters)]
     reason = f"margin {margin:.3g}; " + "; ".join(
         f"rank {rank}: {differences[rank].mean():+.3f} ({best[rank, 'pissa']} against {best[rank, 'lora']})"
         for rank in ranks
     )
+    if at_edge:
+        reason += f"; best at an end of the rates, so perhaps better beyond: {', '.join(at_edge)}"
     return outcome(verdict, "best pass rate, PiSSA minus LoRA", gain, reason)
+
+
+def _at_edge(arm: str, adapters: Sequence[str]) -> bool:
+    """Whether an adapter has the lowest or the highest learning rate of those of its kind and rank."""
+    rates = {other: ARMS[other].scaled["learning_rate"] for other in adapters if _adapter(other) == _adapter(arm)}
+    return rates[arm] in (min(rates.values()), max(rates.values()))
 
 
 def collapses_earlier(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
@@ -92,10 +106,24 @@ def collapses_earlier(claim: Claim, conventions: Conventions, config: Config) ->
         lack = f"fewer than {claim.threshold('min_seeds'):g} seeds for a regression"
         return outcome(INCONCLUSIVE, measure, excess, f"{lack}; {span(excess)}; {rates}")
     parts = []
+    bounds = _bounds(runs)
     for position, name in POSITIONS.items():
-        ratio = _jackknife(runs, position)
-        parts.append(Part(f"log of half-collapse {name}, LoRA / PiSSA", ratio, above(ratio)))
+        ratio = censored(_jackknife(runs, position), **bounds)
+        verdict = beyond_nothing(ratio, claim.threshold("negligible"))
+        parts.append(Part(f"log of half-collapse {name}, LoRA / PiSSA", ratio, verdict))
     return conclude(parts, rates)
+
+
+def _bounds(runs: pd.DataFrame) -> dict[str, bool]:
+    """Whether log(x(LoRA) / x(PiSSA)) is at most or at least what :func:`log_ratio` says.
+
+    Where none of a kind's runs collapses, half of them do beyond the rates that were tried, and where all do, below.
+    """
+    share = runs.groupby("kind")["collapsed"].mean()
+    return {
+        "at_least": bool(share["lora"] == 0 or share["pissa"] == 1),
+        "at_most": bool(share["pissa"] == 0 or share["lora"] == 1),
+    }
 
 
 def _adapter(arm: str) -> AdapterSettings:

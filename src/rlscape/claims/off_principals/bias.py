@@ -1,6 +1,7 @@
 """Evaluators of P2's claims (arXiv 2511.08567) on bias: over time, per step, at equal size, and by operator."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ from scipy.stats import t as student_t
 
 from rlscape.catalogue import resolve_run
 from rlscape.claims.off_principals.masks import mask_preference
-from rlscape.claims.parts import Part, above, below, beyond_nothing, conclude
+from rlscape.claims.parts import Part, above, below, beyond_nothing, censored, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -54,12 +55,12 @@ def small_steps_without_penalty(claim: Claim, conventions: Conventions, config: 
     largest = t_interval(updates[updates["arm"] == own].groupby("seed")["kl_step"].max())
     bound = bias.step_bound(recipe)
     slope = _slope(updates, config)
-    cost = _kl_at_equal_gain(config)
+    cost, of_rl = _kl_at_equal_gain(config)
     clipped = updates[updates["arm"] == own]["clip_fraction"].mean()
     parts = [
         Part("largest KL of a step", largest, below(largest, bound)),
         Part("log-log slope in the rate", slope, _around(slope, 2.0, claim.threshold("slope_margin"))),
-        Part("KL(sft) - KL(rlvr) at equal pass rate", cost, above(cost)),
+        Part("KL(sft) - KL(rlvr) at equal pass rate", cost, beyond_nothing(cost, conventions.margin_share * of_rl)),
     ]
     return conclude(parts, f"bound {bound:.3g}; the clip takes the gradient of {clipped:.2%} of tokens")
 
@@ -95,19 +96,26 @@ def _around(interval: Interval, value: float, margin: float) -> Verdict:
     return NOT_REPLICATED if outside else INCONCLUSIVE
 
 
-def _kl_at_equal_gain(config: Config) -> Interval:
-    """KL(pi_0 || pi) of SFT at RL's learning rate and final pass rate less that of RL, paired by seed."""
+def _kl_at_equal_gain(config: Config) -> tuple[Interval, float]:
+    """KL(pi_0 || pi) of SFT at RL's learning rate and final pass rate less that of RL, paired by seed; and RL's mean.
+
+    SFT that never reaches the pass rate would have to move further: its last KL bounds the difference from below.
+    """
     rl, _, sft = bias.MATCHED_ARMS
     metrics, updates = (
         {key: rows for key, rows in table(config, (rl, sft)).groupby(["arm", "seed"])}
         for table in (curves.metrics, curves.updates)
     )
     kl: dict[str, dict[int, float]] = {rl: {}, sft: {}}
+    late = False
     for seed in range(min(config.seeds[rl], config.seeds[sft])):
         kl[rl][seed] = updates[rl, seed]["kl_from_start"].iloc[-1]
         final = metrics[rl, seed]["pass_rate"].iloc[-1]
-        kl[sft][seed] = bias.kl_at_pass_rate(metrics[sft, seed], updates[sft, seed], final)
-    return t_interval(paired_differences(kl[sft], kl[rl]))
+        found = bias.kl_at_pass_rate(metrics[sft, seed], updates[sft, seed], final)
+        kl[sft][seed] = found.value
+        late = late or found.late
+    difference = censored(t_interval(paired_differences(kl[sft], kl[rl])), at_least=late)
+    return difference, float(np.mean(list(kl[rl].values())))
 
 
 def _differences(table: pd.DataFrame, matching: str, statistic: str) -> Interval:
@@ -128,7 +136,9 @@ def keeps_spectrum_at_equal_norm(claim: Claim, conventions: Conventions, config:
     for matching, statistics in (("as_run", AS_RUN), ("norm", AT_EQUAL_NORM)):
         for statistic, name in statistics.items():
             difference = _differences(table, matching, statistic)
-            parts.append(Part(f"{name}, {bias.MATCHINGS[matching]}", difference, above(difference)))
+            of_rl = table.loc[(table["matching"] == matching) & (table["method"] == "rl"), statistic].mean()
+            verdict = beyond_nothing(difference, conventions.margin_share * of_rl)
+            parts.append(Part(f"{name}, {bias.MATCHINGS[matching]}", difference, verdict))
     snapshot = _differences(table, "norm_snapshot", "nss")
     return conclude(parts, f"SFT minus RL; NSS, {bias.MATCHINGS['norm_snapshot']}: {span(snapshot)}")
 
@@ -148,7 +158,7 @@ def mask_preference_on_grid(claim: Claim, conventions: Conventions, config: Conf
     both = t_interval(_over_chance(table[table["operator"] == "both"]).groupby(table["seed"]).mean())
     reason = f"{at_one.reason}; fp32 energy over the grid: {', '.join(notes)}; in the subspaces {span(both)} of chance"
     verdict = next(each for each in (NOT_REPLICATED, INCONCLUSIVE, REPLICATED) if each in verdicts)
-    return Outcome(verdict, at_one.measure, at_one.effect, at_one.low, at_one.high, at_one.seeds, reason)
+    return replace(at_one, verdict=verdict, reason=reason)
 
 
 def _majority(counts: Mapping[str, int], side: str, least: float) -> Verdict:

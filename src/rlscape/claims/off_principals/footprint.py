@@ -9,14 +9,14 @@ from collections.abc import Callable, Collection
 import numpy as np
 import pandas as pd
 
-from rlscape.claims.parts import Part, above, conclude, neutral
+from rlscape.claims.parts import Part, above, conclude, neutral, on_side
 from rlscape.claims.register import Claim, Conventions, Outcome, Side, span
 from rlscape.results import pairs
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.settings.scale import Config
 
 AXES: dict[Side, tuple[str, str]] = {"above": ("row", "column"), "below": ("column", "row")}
-"""Claimed side of row over column dispersion -> the axis of the stripes, and the other one."""
+"""Claimed side of rows less columns -> the axis of the stripes, and the other one."""
 
 
 def jackknife(statistic: Callable[[Collection[int]], float], units: Collection[int]) -> Interval:
@@ -56,7 +56,8 @@ def shared_footprint(claim: Claim, conventions: Conventions, config: Config) -> 
         interval = jackknife(lambda chosen, f=statistic, q=quantity: f(q, chosen), units)  # type: ignore[misc]
         parts.append(Part(measure, interval, above(interval, limit)))
     phi, phi_top = (within(quantity, units) for quantity in ("phi", "phi_top"))
-    return conclude(parts, f"phi within RL {phi:.3f}, fp32 {phi_top:.3f}")
+    seeds = min(config.seeds[arm] for arm in claim.arms)
+    return conclude(parts, f"{len(learned)} runs; phi within RL {phi:.3f}, fp32 {phi_top:.3f}", seeds=seeds)
 
 
 def _mean(values: pd.Series, first: Collection[object], second: Collection[object]) -> float:
@@ -66,28 +67,29 @@ def _mean(values: pd.Series, first: Collection[object], second: Collection[objec
 
 
 def striped(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
-    """O4. Arms: the one whose runs are looked at. Directions: kind of matrix -> row over column dispersion."""
+    """O4. Arms: the one whose runs are looked at. Directions: kind of matrix -> stripe share of rows less columns."""
     measured = pairs.stripes(config, "intervened")
     measured = measured[measured["arm"].isin(claim.arms) & (measured["view"] == "stored")]
+    negligible = claim.threshold("negligible")
     parts, fp32 = [], []
     for kind, side in claim.directions.items():
         matrices = measured[measured["kind"] == kind]
         along, across = AXES[side]
         for name, other in {
-            across: f"{across}_dispersion",
-            "binned": f"{along}_dispersion_binned",
-            "spectrum-matched": f"{along}_dispersion_spectrum",
+            across: f"{across}_stripes",
+            "binned": f"{along}_stripes_binned",
+            "spectrum-matched": f"{along}_stripes_spectrum",
         }.items():
-            ratio = _log_ratio(matrices, f"{along}_dispersion", other)
-            parts.append(Part(f"{kind}: {along} over {name}", ratio, above(ratio)))
-        fp32.append(f"{kind} {span(_log_ratio(matrices, f'{along}_dispersion_top', f'{across}_dispersion_top'))}")
-    return conclude(parts, f"log ratios of dispersions; in fp32, claimed over other axis: {', '.join(fp32)}")
+            excess = _less(matrices, f"{along}_stripes", other)
+            parts.append(Part(f"{kind}: {along} less {name}", excess, on_side(excess, margin=negligible)))
+        fp32.append(f"{kind} {span(_less(matrices, f'{along}_stripes_top', f'{across}_stripes_top'))}")
+    note = f"shares of the entries' variance; in fp32, claimed less other axis: {', '.join(fp32)}"
+    return conclude(parts, note)
 
 
-def _log_ratio(matrices: pd.DataFrame, first: str, second: str) -> Interval:
-    """Mean over matrices of the logarithm of a ratio, over seeds."""
-    ratios = np.log(matrices[first] / matrices[second])
-    return t_interval(ratios.groupby(matrices["seed"]).mean())
+def _less(matrices: pd.DataFrame, first: str, second: str) -> Interval:
+    """Mean over matrices of a difference of two columns, over seeds."""
+    return t_interval((matrices[first] - matrices[second]).groupby(matrices["seed"]).mean())
 
 
 def overlap_follows_edits(claim: Claim, conventions: Conventions, config: Config) -> Outcome:

@@ -1,12 +1,13 @@
 """Evaluators of P2's claims on curvature and on other settings; criteria in words are in ``config/claims.yaml``."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pandas as pd
 
+from rlscape.catalogue import base_of
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
-from rlscape.claims.parts import Part, above, below, conclude
+from rlscape.claims.parts import Part, conclude, on_side
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -15,11 +16,10 @@ from rlscape.claims.register import (
     Conventions,
     Outcome,
     Side,
-    Verdict,
+    span,
 )
 from rlscape.results import loss, weights
-from rlscape.scaling.arm_comparison import judge
-from rlscape.scaling.uncertainty import Interval, t_interval
+from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 
 BEYOND: dict[Side, Callable] = {"above": operator.gt, "below": operator.lt}
@@ -31,28 +31,36 @@ SIZE_FREE = {
 
 
 def principal_is_high_curvature(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
-    """O14. Arms: those whose updates are directions. Units are batches of tokens: the base model has no seeds."""
+    """O14. Arms: one per base. Units are bases, each with the mean of its batches of tokens."""
     table = loss.curvature(config)
-    singular, coordinate = (t_interval(loss.block_contrast(table, kind)) for kind in ("singular", "coordinate"))
-    correlation = t_interval(loss.index_correlation(table))
+    table = table[table["base"].isin([base_of(config, arm) for arm in claim.arms])]
     negligible = claim.threshold("negligible")
+    by_batch = {
+        "log2 quotient, principal over off-principal": loss.block_contrast(table, "singular"),
+        "the same of entries of equal magnitude": loss.block_contrast(table, "coordinate"),
+        "rank correlation with the singular index": loss.index_correlation(table),
+    }
+    sides: tuple[tuple[Side, float], ...] = (("above", negligible), ("above", negligible), ("below", 0.0))
     parts = [
-        Part("log2 quotient, principal over off-principal", singular, above(singular, negligible)),
-        Part("the same of entries of equal magnitude", coordinate, above(coordinate, negligible)),
-        Part("rank correlation with the singular index", correlation, below(correlation)),
+        _over_units(measure, values.groupby("base").mean(), side, margin)
+        for (measure, values), (side, margin) in zip(by_batch.items(), sides, strict=True)
     ]
+    batches = int(table.groupby("base")["batch"].nunique().min())
+    own = "; ".join(
+        f"{base} {span(t_interval(values))}" for base, values in next(iter(by_batch.values())).groupby("base")
+    )
     whole = loss.relative_quotients(table[(table["tensor"] == loss.WHOLE) & table["scale"].isna()], ["direction"])
     updates = 2 ** whole.groupby("direction")["value"].mean()
     scaled = table[table["scale"].notna()]
     ratios = (scaled["half_fisher"] / scaled["kl"]).groupby(scaled["scale"]).mean()
     note = (
-        f"{singular.seeds} batches; quotient over tr G / N: "
+        f"{table['base'].nunique()} bases, {batches} batches each; the first, by base: {own}; quotient over tr G / N: "
         + ", ".join(f"{name} {value:.3g}" for name, value in updates.items())
         + f"; Fisher over KL {ratios.loc[ratios.index.max()]:.3f} at the whole update, "
         + f"{ratios.loc[ratios.index.min()]:.3f} at {ratios.index.min():g} of it"
     )
-    lack = "" if singular.seeds >= claim.threshold("min_batches") else f"{singular.seeds} batches"
-    return conclude(parts, note, lack)
+    lack = "" if batches >= claim.threshold("min_batches") else f"{batches} batches"
+    return conclude(parts, note, lack, seeds=min(config.seeds[arm] for arm in claim.arms))
 
 
 def _overlap_less(mask: str, null: str) -> Callable[[pd.DataFrame], float]:
@@ -82,41 +90,37 @@ def _less_rotated(columns: tuple[str, ...]) -> Callable[[pd.DataFrame], float]:
 def generic(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """O15. Arms: one per setting. Units are settings, of which each counts with the mean of its seeds."""
     matrices = {arm: weights.matrices(config, [arm]) for arm in claim.arms}
-    negligible = claim.threshold("negligible")
     parts = []
+
+    def judge(measure: str, statistic: Callable[[pd.DataFrame], float], side: Side, margin: float = 0.0) -> None:
+        values = pd.Series({arm: statistic(table) for arm, table in matrices.items()})
+        parts.append(_over_units(measure, values, side, margin))
+
     for mask, side in claim.directions.items():
-        measures = {f"{mask} less {null}": (_overlap_less(mask, null), negligible) for null in NULLS_TO_BEAT[mask]}
-        measures[f"fp32 energy, {mask}"] = (_enrichment(mask), 0.0)
-        for measure, (statistic, margin) in measures.items():
-            parts.append(_over_settings(measure, statistic, matrices, side, margin))
+        for null in NULLS_TO_BEAT[mask]:
+            judge(f"{mask} less {null}", _overlap_less(mask, null), side, claim.threshold(f"margin_{mask}"))
+        judge(f"fp32 energy, {mask}", _enrichment(mask), side)
     for measure, columns in SIZE_FREE.items():
-        parts.append(_over_settings(f"{measure} over its null less 1", _less_rotated(columns), matrices, "below", 0.0))
+        judge(f"{measure} over its null less 1", _less_rotated(columns), "below")
     seeds = sorted({config.seeds[arm] for arm in claim.arms})
-    return conclude(parts, f"{len(claim.arms)} settings of {'-'.join(map(str, seeds))} seeds")
+    note = f"{len(claim.arms)} settings of {'-'.join(map(str, seeds))} seeds"
+    return conclude(parts, note, seeds=seeds[0])
 
 
-def _over_settings(
-    measure: str,
-    statistic: Callable[[pd.DataFrame], float],
-    matrices: Mapping[str, pd.DataFrame],
-    side: Side,
-    margin: float,
-) -> Part:
-    """A part that holds if the interval over settings lies beyond the margin, and every setting on that side of 0.
+def _over_units(measure: str, values: pd.Series, side: Side, margin: float) -> Part:
+    """A part that holds if the interval over units lies beyond the margin, and every unit on that side of 0.
 
-    A setting without a value (no weight changed) has no side.
+    It is refuted on the other side and, if it contains 0, within the margin. What is there and yet smaller than the
+    margin decides nothing. A unit without a value (no weight changed) has no side.
+
+    Args:
+        values: by unit.
     """
-    values = pd.Series({arm: statistic(table) for arm, table in matrices.items()})
     interval = t_interval(values)
     against = values[~BEYOND[side](values, 0)]
-    verdict = _side(interval, side, margin)
-    if verdict == REPLICATED and len(against):
+    verdict = on_side(interval, side, margin)
+    if (verdict == REPLICATED and len(against)) or (
+        verdict == NOT_REPLICATED and on_side(interval, side) == REPLICATED
+    ):
         verdict = INCONCLUSIVE
     return Part(measure + (f" (against: {', '.join(against.index)})" if len(against) else ""), interval, verdict)
-
-
-def _side(interval: Interval, side: Side, margin: float) -> Verdict:
-    judged = judge(interval, margin)
-    if judged == side:
-        return REPLICATED
-    return INCONCLUSIVE if judged == "inconclusive" else NOT_REPLICATED

@@ -1,5 +1,6 @@
 """O8 and O9 at one rank and density: on which side of chance and nulls an update meets the masks."""
 
+from rlscape.claims.parts import on_side
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -31,12 +32,11 @@ def mask_preference(claim: Claim, conventions: Conventions, config: Config) -> O
     for mask, side in claim.directions.items():
         pooled = weights.pooled_overlaps(matrices, mask, ["seed"])
         excesses = {null: t_interval(pooled["value"] - pooled[null]) for null in NULLS_TO_BEAT[mask]}
-        judged = {null: judge(excess, negligible) for null, excess in excesses.items()}
+        margins = dict.fromkeys(excesses, negligible) | {"fp32 energy": 0.0}
         enrichment = weights.in_blocks(matrices).groupby("seed")[f"energy_enrichment_{mask}"].mean()
         excesses["fp32 energy"] = t_interval(enrichment - 1)
-        judged["fp32 energy"] = judge(excesses["fp32 energy"])
-        agreement += [_agrees(each, side) for each in judged.values()]
-        explained = [null for null in judged if judged[null] == "neutral"]
+        agreement += [on_side(excess, side, margins[null]) for null, excess in excesses.items()]
+        explained = [null for null, excess in excesses.items() if judge(excess, margins[null]) == "neutral"]
         notes.append(
             f"{mask} less "
             + ", ".join(f"{null} {excess.estimate:+.3f}" for null, excess in excesses.items())
@@ -49,10 +49,3 @@ def mask_preference(claim: Claim, conventions: Conventions, config: Config) -> O
     else:
         verdict = REPLICATED if set(agreement) == {REPLICATED} else INCONCLUSIVE
     return outcome(verdict, f"overlap of {next(iter(claim.directions))} minus binned null", effect, "; ".join(notes))
-
-
-def _agrees(judged: str, side: str) -> Verdict:
-    """An interval on the claimed side; one on the other side or within the margin contradicts the claim."""
-    if judged == side:
-        return REPLICATED
-    return INCONCLUSIVE if judged == "inconclusive" else NOT_REPLICATED

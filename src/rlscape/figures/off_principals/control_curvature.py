@@ -1,7 +1,8 @@
 """Control for the paper's proxy: are principal weights the directions of high curvature, and does RL avoid these?
 
-Paper: takes principal for high curvature and cites others. Here: exact Gauss-Newton (Fisher) quotients on the smallest
-base model, as multiples of those of isotropic directions in the same matrix, tr G / N; and Prop 3.2's approximation.
+Paper: takes principal for high curvature and cites others. Here: Gauss-Newton (Fisher) quotients as multiples of those
+of isotropic directions in the same matrix, tr G / N, in detail on the base of the main runs and in sum on every base
+that RL starts from; and Prop 3.2's approximation.
 """
 
 import pandas as pd
@@ -16,20 +17,24 @@ from rlscape.results import loss
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 
-RUNS = {"rl": "size_1", "sft": "size_1_sft"}
+RUNS = {"rl": "rlvr", "sft": "sft"}
 """Run in the measurement -> arm."""
+CONTRASTS = {"singular": (RED, "s", "$u_i v_j^T$"), "coordinate": (BLUE, "o", "entries of equal magnitude")}
+"""Directions -> colour, marker and label of what is principal against what is not."""
 BLOCKS = {"principal": (RED, "s"), "mixed": (GREY, "D"), "off": (BLUE, "o")}
 """Block -> colour and marker: both, one or none of the singular vectors in the top k."""
 LABEL = r"$v^\top G v\, /\, |v|^2$ over tr$\,G/N$ (log$_2$)"
 
 
 def assemble(config: Config) -> pd.DataFrame:
-    """Rows of kind block, index, coordinate, update and proposition, each with its 95% t interval over batches.
+    """Rows of kind block, index, coordinate, update, proposition and contrast, with 95% t intervals over batches.
 
     ``value`` is log2 of a quotient over tr G / N, mean over matrices where ``matrix`` is empty; for proposition
-    it is the ratio of the Fisher form to the divergence of a ``share`` of the update.
+    it is the ratio of the Fisher form to the divergence of a ``share`` of the update. Contrasts, principal over
+    off-principal quotients, are those of every ``base``, the others of the base of the main runs.
     """
-    table = loss.curvature(config)
+    everywhere, own = loss.curvature(config), base_of(config, RUNS["rl"])
+    table = everywhere[everywhere["base"] == own]
     inside = table[table["tensor"] != loss.WHOLE]
     singular, coordinate, updates = (
         inside[inside["direction"].isin((*names, "isotropic"))]
@@ -48,7 +53,12 @@ def assemble(config: Config) -> pd.DataFrame:
     }
     frame = pd.concat([rows.assign(kind=kind) for kind, rows in frames.items()], ignore_index=True)
     frame["arm"] = frame.pop("direction").map(RUNS)
-    return frame.assign(batches=table["batch"].nunique(), scale=config.scale, base=base_of(config, RUNS["rl"]))
+    contrasts = [
+        _over_batches(loss.block_contrast(everywhere, kind).rename("value").reset_index(), ["base"]).assign(block=kind)
+        for kind in CONTRASTS
+    ]
+    frame = pd.concat([frame.assign(base=own), *(rows.assign(kind="contrast") for rows in contrasts)])
+    return frame.assign(batches=table["batch"].nunique(), scale=config.scale).reset_index(drop=True)
 
 
 def _over_batches(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -64,11 +74,11 @@ def _over_batches(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """a: singular directions by kind of matrix. b: by index. c: coordinates by magnitude. d: updates. e: Prop 3.2."""
-    figure = new_figure(12, 7)
+    """a: singular directions by kind of matrix. b: updates. c: by index. d: coordinates. e: Prop 3.2. f: all bases."""
+    figure = new_figure(14, 7)
     above, below = figure.subfigures(2, 1, squeeze=False).flat
     blocks, updates = above.subplots(1, 2, sharey=True)
-    index, coordinate, proposition = below.subplots(1, 3)
+    index, coordinate, proposition, bases = below.subplots(1, 4)
     kinds = [kind for kind in KIND_STYLES if kind in set(frame["matrix"].dropna())]
     _draw_by_matrix(blocks, frame[frame["kind"] == "block"], "block", BLOCKS, kinds)
     blocks.set_title("a: $u_i v_j^T$ of a matrix, both, one or none in the top $k$", loc="left")
@@ -95,18 +105,38 @@ def draw(frame: pd.DataFrame) -> Figure:
     proposition.set(xlabel="share of the update", ylabel=r"$\frac{1}{2}\Delta^\top F \Delta\; /\; KL(\pi_0 \| \pi)$")
     proposition.set_title("e: Prop 3.2's approximation", loc="left")
     proposition.legend(loc="best")
+    contrasts = frame[frame["kind"] == "contrast"]
+    _draw_bases(bases, contrasts)
     for ax in (blocks, updates, index, coordinate):
         ax.axhline(0, color=CHANCE_COLOUR, linewidth=1)
     whole = frame[frame["kind"] == "whole"].dropna(subset="arm").set_index("arm")["value"]
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
-        f"base {frame['base'].iloc[0]}, {frame['batches'].iloc[0]} batches: mean and 95% t interval",
+        f"a-e: base {frame['base'].iloc[0]}; f: {contrasts['base'].nunique()} bases",
+        f"{frame['batches'].iloc[0]} batches: mean and 95% t interval",
         "whole updates over tr G / N: "
         + ", ".join(f"{ARMS[arm].label} {2**value:.3g}" for arm, value in whole.items()),
         "paper: principal means high curvature (no numbers)",
     )
     return figure
+
+
+def _draw_bases(ax: Axes, rows: pd.DataFrame) -> None:
+    names = list(rows["base"].unique())
+    for offset, (kind, (colour, marker, label)) in enumerate(CONTRASTS.items()):
+        own = rows[rows["block"] == kind].set_index("base").reindex(names)
+        places = [place + 0.2 * (offset - 0.5) for place in range(len(names))]
+        errors = [own["value"] - own["low"], own["high"] - own["value"]]
+        ax.errorbar(
+            own["value"], places, xerr=errors, color=colour, marker=marker, markersize=4, linestyle="", label=label
+        )
+    ax.axvline(0, color=CHANCE_COLOUR, linewidth=1)
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set_xlabel("principal over others (log$_2$)")
+    ax.set_title("f: all bases", loc="left")
+    ax.legend(loc="best")
 
 
 def _draw_by_matrix(

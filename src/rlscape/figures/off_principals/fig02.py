@@ -1,8 +1,8 @@
 """P2, Figure 2: in how many of five runs each entry changed, one layer.
 
 Paper: five public checkpoints of one base, layer 13 of DS-R1-Distill-Qwen-1.5B. Here: five recipes on disjoint
-fifths of the data, the middle layer. Rows and columns stand out in any update of low rank: the dispersion of row and
-column densities is given beside that of permuted and of randomly rotated updates.
+fifths of the data, the middle layer. Rows and columns stand out in any update of low rank: the share of the variance
+that lies between them is given beside that of permuted and of randomly rotated updates.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def assemble(config: Config) -> pd.DataFrame:
     """Rows of kind counts (a matrix row each: how many runs changed each of its entries) and statistic.
 
     The statistics of a matrix: ``in_all``, the share of entries that every run changed, with ``in_all_chance`` for
-    independent runs; and the mean over runs of its row and column dispersion with both nulls.
+    independent runs; and the mean over runs of its stripe shares (rows, columns) with both nulls.
     """
     from rlscape.geometry.measure import load_mask  # imports torch
 
@@ -45,7 +45,7 @@ def assemble(config: Config) -> pd.DataFrame:
         statistics = {"in_all": masks.all(0).mean(), "in_all_chance": masks.mean((1, 2)).prod()}
         for axis in ("row", "column"):
             for null in ("", "_binned", "_spectrum"):
-                statistics[f"{axis}{null}"] = matrix[f"{axis}_dispersion{null}"].mean()
+                statistics[f"{axis}{null}"] = matrix[f"{axis}_stripes{null}"].mean()
         counts = masks.sum(0)[:LARGEST, :LARGEST]
         frames += [
             pd.DataFrame({"row": range(len(counts)), "counts": [" ".join(map(str, row)) for row in counts]}),
@@ -70,7 +70,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         f"layer {frame['layer'].iloc[0]}; {runs} runs of one base, one seed each",
-        "dispersion: mean over runs; nulls: permuted within magnitude bins, spectrum-matched rotation",
+        "between rows, columns: share of the entries' variance, mean over runs (0: no stripes)",
+        "nulls: permuted within magnitude strata, spectrum-matched rotation",
         "paper (no numbers): row stripes in Q, K, V, column stripes in O",
     )
     return figure
@@ -84,7 +85,7 @@ def _draw_matrix(ax: Axes, frame: pd.DataFrame, runs: int) -> None:
     value = frame.dropna(subset="statistic").set_index("statistic")["value"]
     lines = [f"in all runs: {value['in_all']:.3f} (independent {value['in_all_chance']:.3f})"]
     lines += [
-        f"{axis} dispersion: {value[axis]:.2f} (nulls {value[f'{axis}_binned']:.2f}, {value[f'{axis}_spectrum']:.2f})"
+        f"between {axis}s: {value[axis]:.3f} (nulls {value[f'{axis}_binned']:.3f}, {value[f'{axis}_spectrum']:.3f})"
         for axis in ("row", "column")
     ]
     ax.set_xlabel("\n".join(lines), fontsize=7)

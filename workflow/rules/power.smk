@@ -1,6 +1,6 @@
 # What the criteria of the register can decide at the scale: the evaluators on simulated results. Not part of `all`.
 
-# The recorded curves whose scatter the simulated ones have.
+# The recorded figures whose scatter the simulated ones have.
 SCATTER_FROM = in_repository("figures", "gallery", "default")
 # Draws from either world of a claim: a share of 5% is then known to within 2%.
 DRAWS = 400
@@ -23,7 +23,7 @@ def simulated_claims(wildcards):
 
 rule measure_scatter:
     input:
-        f"{SCATTER_FROM}/scalerl/run.json",
+        expand("{gallery}/{paper}/run.json", gallery=SCATTER_FROM, paper=("scalerl", "off_principals")),
     output:
         "<results>/power/scatter.json",
     log:
@@ -39,7 +39,7 @@ rule measure_scatter:
         gallery=SCATTER_FROM,
         reference=lambda wildcards: entries_of_register()[0]["reference_arm"],
     message:
-        "Measure the scatter of recorded curves"
+        "Measure the scatter of recorded curves and updates"
     shell:
         "python -m rlscape.pipeline.measure_scatter --gallery {params.gallery:q}"
         " --reference-arm {params.reference:q} --output {output:q} > {log:q} 2>&1"

@@ -8,12 +8,13 @@ from tqdm import tqdm
 
 from rlscape.claims import evaluate_claim
 from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, NOT_TESTABLE, REPLICATED, Claim, Conventions, Verdict
-from rlscape.power.recorded import Recorded
-from rlscape.power.scalerl import SIMULATORS
-from rlscape.power.worlds import WORLDS, Simulation, World
+from rlscape.power import off_principals, scalerl
+from rlscape.power.worlds import WORLDS, Scatter, Simulation, Simulator, World
 from rlscape.results.files import read_from
 from rlscape.settings.scale import Config
 
+SIMULATORS: dict[str, Simulator] = scalerl.SIMULATORS | off_principals.SIMULATORS
+"""Claim -> its simulated results."""
 COLUMNS: dict[Verdict, str] = {
     REPLICATED: "replicated",
     NOT_REPLICATED: "not_replicated",
@@ -23,7 +24,7 @@ COLUMNS: dict[Verdict, str] = {
 
 
 def estimate_power(
-    claim: Claim, conventions: Conventions, config: Config, recorded: Recorded, draws: int
+    claim: Claim, conventions: Conventions, config: Config, recorded: Scatter, draws: int
 ) -> pd.DataFrame:
     """How often a claim's evaluator gives each verdict in either world.
 

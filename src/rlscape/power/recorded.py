@@ -72,6 +72,11 @@ class Recorded:
         )
 
 
+def upper_variance(squares: float, degrees: int) -> float:
+    """Upper limit of a variance of which ``squares`` are the summed squares about so many fewer means."""
+    return float(squares / chi2.ppf(1 - UPPER, degrees))
+
+
 def measure_scatter(gallery: Path, reference_arm: str, rng: np.random.Generator) -> Recorded:
     """The scatter of the curves of P1 in a recorded scale.
 
@@ -118,7 +123,7 @@ def measure_scatter(gallery: Path, reference_arm: str, rng: np.random.Generator)
         transfer=gain / float(of_reference.last().mean() - reference),
         entropy=entropy,
         entropy_spread=entropy_spread,
-        dispersion=float(max(1.0, table["sse"].sum() / chi2.ppf(1 - UPPER, degrees))),
+        dispersion=max(1.0, upper_variance(table["sse"].sum(), degrees)),
         spread={name: _spread(settled, name) for name in PARAMETERS},
         arms={
             str(arm): ArmRecord(float(np.exp(row["log_B"])), float(np.exp(row["log_C_mid"])), float(row["per_step"]))
@@ -164,13 +169,13 @@ def _entropy(path: Path, arm: str) -> tuple[tuple[float, float], float]:
     degrees = later.size - len(later)
     squares = float(((later.sub(later.mean(axis=1), axis=0)) ** 2).to_numpy().sum())
     means = by_step.mean(axis=1)
-    return (float(means.iloc[0]), float(means.iloc[-1])), float(np.sqrt(squares / chi2.ppf(1 - UPPER, degrees)))
+    return (float(means.iloc[0]), float(means.iloc[-1])), float(np.sqrt(upper_variance(squares, degrees)))
 
 
 def _noise(fit: SigmoidFit, curve: Curve, initial: Initial, rng: np.random.Generator) -> dict[str, float]:
     """Variances of a fit's parameters over bootstrap refits; NaN if the fit failed."""
     refits = bootstrap_fits(fit, curve, initial, NOISE_DRAWS, rng)
-    values = {
+    values: dict[str, Any] = {
         "A": [refit.A for refit in refits],
         "log_B": np.log([refit.B for refit in refits]),
         "log_C_mid": np.log([refit.C_mid for refit in refits]),
@@ -185,5 +190,5 @@ def _spread(runs: pd.DataFrame, name: str) -> float:
     if not degrees:
         return 0.0
     squares = sum(((rows[name] - rows[name].mean()) ** 2).sum() for rows in groups)
-    variance = squares / chi2.ppf(1 - UPPER, degrees) - runs[f"{name}_noise"].mean()
+    variance = upper_variance(squares, degrees) - runs[f"{name}_noise"].mean()
     return float(np.sqrt(max(variance, 0.0)))

@@ -145,7 +145,7 @@ def truths_of(simulation: Simulation, world: World) -> Truths:
 
 def _as_many_updates(simulation: Simulation) -> Truths:
     """Two arms that need the same number of updates, of which each costs its own compute."""
-    arms = simulation.recorded.arms
+    arms = simulation.recorded.curves.arms
     per_step = {arm: arms[arm].compute_per_step for arm in ("baseline", "ppo8")}
     return {arm: reached_later(compute / per_step["baseline"]) for arm, compute in per_step.items()}
 
@@ -156,7 +156,7 @@ def simulate(simulation: Simulation, world: World) -> Callable[[int], Source]:
     truths = truths_of(simulation, world)
     by_arm = {arm: truths.get(arm, Truth()) for arm in config.seeds if ARMS[arm].paper == "scalerl"}
     designs = {arm: design_of(config, arm) for arm in by_arm}
-    return lambda number: Draw(config, designs, simulation.recorded, reference, by_arm, number)
+    return lambda number: Draw(config, designs, simulation.recorded.curves, reference, by_arm, number)
 
 
 SIMULATORS: dict[str, Simulator] = dict.fromkeys(["S7", *HOLDS], simulate)

@@ -1,0 +1,45 @@
+"""Worlds of O14: bases whose principal directions are curved more strongly than others, or not."""
+
+import numpy as np
+import pandas as pd
+
+from rlscape.catalogue import curved_bases
+from rlscape.power.off_principals.tables import Maker, Tables
+from rlscape.power.worlds import Simulation, World
+from rlscape.results.loss import WHOLE
+
+OCTAVES: dict[World, float] = {"holds": 1.0, "fails": 0.0}
+"""log2 of the curvature of principal directions over that of others. Paper: assumed, no number. Here: twice as much."""
+INDICES = (1, 2, 5, 8)
+"""Of singular directions; the first two are principal."""
+TENSOR = "model.layers.0.self_attn.q_proj.weight"
+
+
+def curved(simulation: Simulation, world: World) -> Maker:
+    """O14: one matrix per base, which stands for the mean over matrices."""
+    config, spread = simulation.config, simulation.recorded.weights.spread
+    assert config.geometry is not None, "a scale of P2"
+    batches = config.geometry.curvature.batches
+    singular = pd.DataFrame(
+        {"i": i, "j": j, "block": ("off", "mixed", "principal")[(i <= 2) + (j <= 2)]} for i in INDICES for j in INDICES
+    ).assign(tensor=TENSOR, direction="singular")
+    coordinate = pd.DataFrame({"block": ["off", "principal"], "bin": 0}).assign(tensor=TENSOR, direction="coordinate")
+    plain = pd.DataFrame({"tensor": [TENSOR, WHOLE, WHOLE], "direction": ["isotropic", "isotropic", "rl"]})
+    scaled = pd.DataFrame({"tensor": WHOLE, "direction": "rl", "scale": [1.0, 0.5], "half_fisher": 1.0, "kl": 1.0})
+    directions = pd.concat([singular, coordinate, plain, scaled], ignore_index=True)
+    share = directions["block"].map({"off": 0.0, "mixed": 0.5, "principal": 1.0}).fillna(0.0).to_numpy()
+    is_singular, is_coordinate = ((directions["direction"] == name).to_numpy() for name in ("singular", "coordinate"))
+
+    def make(rng: np.random.Generator) -> Tables:
+        tables: Tables = {}
+        for base in curved_bases(config):
+            contrast = OCTAVES[world] + rng.normal(0, spread["curvature_base"], 2)
+            own = share * np.where(is_coordinate, contrast[1], contrast[0])
+            own += is_singular * rng.normal(0, spread["curvature_direction"], len(directions))
+            noise = rng.normal(0, spread["curvature_batch"], (batches, len(directions)))
+            table = pd.concat([directions] * batches, ignore_index=True)
+            table["batch"] = np.repeat(np.arange(batches), len(directions))
+            tables[f"geometry/curvature-{base}.parquet"] = table.assign(quotient=2 ** (own + noise).ravel())
+        return tables
+
+    return make

@@ -1,0 +1,158 @@
+"""Worlds of the claims on which weights change: O3, O4 and O10."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rlscape.catalogue import base_of
+from rlscape.claims.off_principals.footprint import AXES
+from rlscape.figures.off_principals.paper_values import TABLE_2
+from rlscape.paths import run_name
+from rlscape.power.off_principals.tables import TWICE, Maker, Tables, runs
+from rlscape.power.worlds import Simulation, World
+
+UNREAD = {"overlap": 0.0, "density_a": 1.0, "density_b": 1.0}
+"""Columns of a pair that are mirrored and not judged."""
+
+# O3
+
+
+class Shared(NamedTuple):
+    """What two runs of RL share beyond independent masks, in negligible differences."""
+
+    beyond_nulls: float
+    beyond_sft: float
+
+
+# Paper: J and phi of Table 2, in either world; no numbers for nulls or SFT.
+SHARED: dict[World, Shared] = {"holds": Shared(TWICE, TWICE), "fails": Shared(0.0, 0.0)}
+PHI = float(np.mean([column.phi for column in TABLE_2.values()]))
+EXCESS = float(np.mean([column.jaccard - column.chance for column in TABLE_2.values()]))
+"""J less J_0."""
+
+
+def shared(simulation: Simulation, world: World) -> Maker:
+    """O3: every recipe adds its own to the similarity of all of its pairs."""
+    spread, truth = simulation.recorded.weights.spread, SHARED[world]
+    *learned, supervised = simulation.claim.arms
+    beyond_nulls, beyond_sft = (each * simulation.claim.threshold("negligible") for each in truth)
+
+    def make(rng: np.random.Generator) -> Tables:
+        own = {
+            name: dict(zip(learned, rng.normal(0, spread[name], len(learned)), strict=True))
+            for name in ("jaccard", "phi", "phi_less_null", "phi_top")
+        }
+        for values in own.values():
+            values[supervised] = rng.normal(0, spread["overlap_other"])
+
+        def row(a: str, b: str) -> dict[str, object]:
+            of = {name: values[a] + values[b] for name, values in own.items()}
+            less = beyond_sft if supervised in (a, b) else 0.0
+            phi = PHI - less + of["phi"]
+            null = phi - beyond_nulls - of["phi_less_null"]
+            columns = {"phi": phi, "phi_binned": null, "phi_spectrum": null, "phi_top": PHI - less + of["phi_top"]}
+            columns |= {"jaccard": EXCESS + of["jaccard"], "jaccard_chance": 0.0}
+            return {"run_a": run_name(a, 0), "run_b": run_name(b, 0)} | UNREAD | columns
+
+        pairs = pd.DataFrame(row(a, b) for a, b in combinations(simulation.claim.arms, 2))
+        return {"geometry/pairs_footprint.parquet": pairs}
+
+    return make
+
+
+# O4
+
+STRIPED: dict[World, float] = {"holds": TWICE, "fails": 0.0}
+"""Share of the variance between lines along the claimed axis beyond that along the other one, in negligible ones.
+Paper: no numbers."""
+DENSITY = 0.5
+
+
+def striped(simulation: Simulation, world: World) -> Maker:
+    """O4: masks of independent entries, whose rows and columns differ in density as recorded ones do.
+
+    Rotated updates do as well (any update of low rank does).
+
+    Every run has lines of its own: in fact the base decides in part, and runs scatter less.
+    """
+    import torch
+
+    from rlscape.geometry.pairs import stripe_share  # imports torch
+
+    config, claim = simulation.config, simulation.claim
+    recorded = simulation.recorded.weights
+    changed, _ = recorded.changed
+    level = recorded.spread["line"] ** 2 / (changed * (1 - changed))
+    beyond = STRIPED[world] * claim.threshold("negligible")
+
+    def draw(shape: tuple[int, int], shares: Sequence[float], rng: np.random.Generator) -> torch.Tensor:
+        rows, columns = (
+            rng.normal(0, np.sqrt(share * DENSITY * (1 - DENSITY)), lines)
+            for share, lines in zip(shares, shape, strict=True)
+        )
+        return torch.from_numpy(rng.random(shape) < DENSITY + rows[:, None] + columns)
+
+    def matrix(shape: tuple[int, int], along: str, across: str, rng: np.random.Generator) -> dict[str, float]:
+        shares = {along: level + beyond, across: level}
+        mask = draw(shape, (shares["row"], shares["column"]), rng)
+        permuted = torch.from_numpy(rng.permutation(mask.numpy().ravel()).reshape(shape))
+        found = {axis: stripe_share(mask, axis) for axis in shares}
+        columns = {f"{axis}_stripes{suffix}": found[axis] for axis in shares for suffix in ("", "_top")}
+        columns[f"{along}_stripes_binned"] = stripe_share(permuted, along)
+        columns[f"{along}_stripes_spectrum"] = stripe_share(draw(shape, (level, level), rng), along)
+        return columns
+
+    def make(rng: np.random.Generator) -> Tables:
+        measured = []
+        for run, arm, _ in runs(config, claim.arms):
+            model = config.bases[base_of(config, arm)].model
+            q, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
+            shapes = {"q": (q, model.hidden_size), "o": (model.hidden_size, q)}
+            measured += [
+                {"run": run, "view": "stored", "kind": kind}
+                | matrix(shapes.get(kind, (kv, model.hidden_size)), *AXES[side], rng)
+                for kind, side in claim.directions.items()
+                for _ in range(model.layers)
+            ]
+        return {"geometry/stripes_intervened.parquet": pd.DataFrame(measured)}
+
+    return make
+
+
+# O10
+
+FALLS: dict[World, float] = {"holds": 1.0, "fails": 0.0}
+"""Share of the overlap less random that is lost in changed matrices. Paper: all of it."""
+EDITS = {"changed": "rotated", "other": "none"}
+"""Tensor -> what was done to it in the base."""
+
+
+def following(simulation: Simulation, world: World) -> Maker:
+    """O10: every run adds its own to the overlap of all of its pairs; undone, nothing is lost."""
+    config, recorded = simulation.config, simulation.recorded.weights
+    reference, changed = simulation.claim.arms
+    lost = FALLS[world] * recorded.overlap
+    scatter = {"changed": recorded.spread["overlap_changed"], "other": recorded.spread["overlap_other"]}
+
+    def make(rng: np.random.Generator) -> Tables:
+        measured = []
+        every = [(run, arm) for run, arm, _ in runs(config, simulation.claim.arms)]
+        for tensor, edit in EDITS.items():
+            own = {
+                (run, edited): rng.normal(0, scatter["changed" if edited and edit != "none" else "other"])
+                for run, _ in every
+                for edited in (False, True)
+            }
+            for (run_a, arm_a), (run_b, arm_b) in combinations(every, 2):
+                crossed = {arm_a, arm_b} == {reference, changed}
+                for view in ("stored", "undone") if crossed else ("stored",):
+                    gone = crossed and view == "stored" and edit != "none"
+                    excess = recorded.overlap + own[run_a, gone] + own[run_b, gone] - (lost if gone else 0.0)
+                    identity = {"run_a": run_a, "run_b": run_b, "view": view, "tensor": tensor, "edit": edit}
+                    measured.append(identity | UNREAD | {"overlap": excess + 1, "overlap_chance": 1.0})
+        return {"geometry/pairs_intervened.parquet": pd.DataFrame(measured)}
+
+    return make

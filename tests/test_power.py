@@ -12,7 +12,7 @@ from rlscape.claims.power import Power, lack_of_power, power_of, read_power
 from rlscape.claims.register import Claim, Register
 from rlscape.errors import ResultError
 from rlscape.power.estimate import SIMULATORS, estimate_power
-from rlscape.power.recorded import ArmRecord, Recorded, measure_scatter
+from rlscape.power.recorded import Recorded, measure_scatter
 from rlscape.power.runs import Draw, Truth, design_of
 from rlscape.results import curves
 from rlscape.results.files import read_from
@@ -20,19 +20,8 @@ from rlscape.scaling.curves import Curve
 from rlscape.scaling.sigmoid import sigmoid
 from rlscape.settings.scale import Config
 from tests.claim_verdicts import BLOCKED, CLAIMS, YES
+from tests.recorded_scatter import CURVES, SCATTER
 from tests.synthetic import ROOT, small_config, write_scalerl_results
-
-RECORDED = Recorded(
-    R_0=0.3,
-    rise=0.6,
-    downstream=0.12,
-    transfer=0.4,
-    entropy=(0.28, 0.05),
-    entropy_spread=0.01,
-    dispersion=1.2,
-    spread={"A": 0.01, "log_B": 0.0, "log_C_mid": 0.03},
-    arms={"scalerl": ArmRecord(1.5, 500.0, 25.0)},
-)
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +43,18 @@ def claim_of(register: Register, name: str) -> Claim:
 
 
 def drawn(config: Config, arm: str, truth: Truth, number: int = 0) -> Draw:
-    return Draw(config, {arm: design_of(config, arm)}, RECORDED, "scalerl", {arm: truth}, number)
+    return Draw(config, {arm: design_of(config, arm)}, CURVES, "scalerl", {arm: truth}, number)
 
 
-def test_every_claim_of_the_first_paper_is_simulated(register: Register) -> None:
-    assert set(SIMULATORS) == {claim.id for claim in register.claims if claim.paper == "scalerl"}
+def test_every_claim_is_simulated(register: Register) -> None:
+    assert set(SIMULATORS) == {claim.id for claim in register.claims}
 
 
 @pytest.mark.parametrize("claim", ["S4", "S8", "S13", "S23"])
 def test_planted_differences_of_ceilings_are_found_and_their_absence_refuted(
     claim: str, register: Register, long_runs: Config
 ) -> None:
-    table = estimate_power(claim_of(register, claim), register.conventions, long_runs, RECORDED, draws=6)
+    table = estimate_power(claim_of(register, claim), register.conventions, long_runs, SCATTER, draws=6)
     verdicts = table[table["part"] == ""].set_index("world")
     assert verdicts.loc["holds", "replicated"] > 0.5
     assert verdicts.loc["fails", "not_replicated"] > 0.5

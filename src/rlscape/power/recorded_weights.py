@@ -229,10 +229,11 @@ def _of_edits(overlaps: pd.DataFrame) -> dict[str, float]:
 
 
 def _of_recipes(pairs: pd.DataFrame, ranges: pd.DataFrame) -> dict[str, float]:
-    """Over recipes, of what a run adds to the similarity of each of its pairs, means over matrices.
+    """Over recipes, of the log of the factor by which a run's own noise weakens the similarity of all of its pairs.
 
-    Densities follow from J_0 (``1 / J_0 + 1 = 1 / p + 1 / q``), and phi from them and J. Of phi in fp32 the tables have
-    the range over pairs: it scatters as phi does, in the ratio of the ranges.
+    To first order ``similarity / mean = 1 + a + b``, of means over matrices. Densities follow from J_0
+    (``1 / J_0 + 1 = 1 / p + 1 / q``), and phi from them and J. Of phi in fp32 the tables have the range over pairs: it
+    scatters as phi does, in the ratio of the ranges over the means.
     """
     pairs = pairs[pairs["arm_a"] < pairs["arm_b"]]
     arms = sorted({*pairs["arm_a"], *pairs["arm_b"]})
@@ -243,18 +244,23 @@ def _of_recipes(pairs: pd.DataFrame, ranges: pd.DataFrame) -> dict[str, float]:
         density = 1 / np.linalg.lstsq(members, 1 / of_kind["jaccard_chance"] + 1, rcond=None)[0]
         p, q = (density[of_kind.index.get_level_values(side).map(arms.index)] for side in (0, 1))
 
-        def phi(jaccard: pd.Series, p: np.ndarray = p, q: np.ndarray = q) -> pd.Series:
-            return (jaccard * (p + q) / (1 + jaccard) - p * q) / np.sqrt(p * (1 - p) * q * (1 - q))
-
-        found = {"jaccard": of_kind["jaccard"] - of_kind["jaccard_chance"], "phi": phi(of_kind["jaccard"])}
-        values.append(pd.DataFrame(found | {"phi_less_null": found["phi"] - phi(of_kind["jaccard_binned"])}))
+        found = {"jaccard": of_kind["jaccard"] - of_kind["jaccard_chance"], "phi": _phi(of_kind["jaccard"], p, q)}
+        null = _phi(of_kind["jaccard_binned"], p, q)
+        values.append(pd.DataFrame(found | {"phi_less_null": found["phi"] - null}))
     means = sum(values) / len(values)
     members = _members(means.index, arms)
-    effects = np.linalg.lstsq(members, means - means.mean(), rcond=None)[0]
+    effects = np.linalg.lstsq(members, means / means.mean() - 1, rcond=None)[0]
     spread = {name: _pooled([column]) for name, column in zip(means, effects.T, strict=True)}
     middle = ranges[ranges["layers"] == "middle"]
-    ratio = (middle["phi_top_high"] - middle["phi_top_low"]).mean() / (middle["phi_high"] - middle["phi_low"]).mean()
-    return spread | {"phi_top": float(spread["phi"] * ratio)}
+    top, phi = (
+        (middle[f"{name}_high"] - middle[f"{name}_low"]).mean() / middle[name].mean() for name in ("phi_top", "phi")
+    )
+    return spread | {"phi_top": float(spread["phi"] * top / phi)}
+
+
+def _phi(jaccard: pd.Series, p: np.ndarray, q: np.ndarray) -> pd.Series:
+    """Of two masks of densities p and q."""
+    return (jaccard * (p + q) / (1 + jaccard) - p * q) / np.sqrt(p * (1 - p) * q * (1 - q))
 
 
 def _members(index: pd.Index, arms: list[str]) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from rlscape.catalogue import curved_bases
-from rlscape.power.off_principals.tables import Maker, Tables
+from rlscape.power.off_principals.tables import Maker, Tables, of_unit
 from rlscape.power.worlds import Simulation, World
 from rlscape.results.loss import WHOLE
 
@@ -33,8 +33,8 @@ def curved(simulation: Simulation, world: World) -> Maker:
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
         for base in curved_bases(config):
-            contrast = OCTAVES[world] + rng.normal(0, spread["curvature_base"], 2)
-            own = share * np.where(is_coordinate, contrast[1], contrast[0])
+            along, within = (of_unit(OCTAVES[world], spread["curvature_base"], rng) for _ in range(2))
+            own = share * np.where(is_coordinate, within, along)
             own += is_singular * rng.normal(0, spread["curvature_direction"], len(directions))
             noise = rng.normal(0, spread["curvature_batch"], (batches, len(directions)))
             table = pd.concat([directions] * batches, ignore_index=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from rlscape.claims.register import Side
-from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
+from rlscape.power.off_principals.tables import TWICE, Maker, Tables, of_unit, rows, runs
 from rlscape.power.recorded_weights import NULLS
 from rlscape.power.worlds import Simulation, World
 
@@ -99,18 +99,16 @@ def generic(simulation: Simulation, world: World) -> Maker:
     claim = simulation.claim
     sides = {mask: SIGN[side] * BEYOND[world] for mask, side in claim.directions.items()}
     margins = {mask: claim.threshold(f"margin_{mask}") for mask in sides}
-    ratio = 1 - BEYOND[world] * simulation.conventions.margin_share
+    lower = -BEYOND[world] * simulation.conventions.margin_share
 
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
         for arm in claim.arms:
-            own = {
-                mask: side * margins[mask] + rng.normal(0, spread[f"setting_{mask}"]) for mask, side in sides.items()
-            }
+            own = {mask: of_unit(side * margins[mask], spread[f"setting_{mask}"], rng) for mask, side in sides.items()}
             energies = {
-                mask: rng.normal(1 + side * ENERGY, spread[f"setting_energy_{mask}"]) for mask, side in sides.items()
+                mask: 1 + of_unit(side * ENERGY, spread[f"setting_energy_{mask}"], rng) for mask, side in sides.items()
             }
-            ratios = {name: rng.normal(ratio, spread[f"setting_{name}"]) for name in SIZE_FREE}
+            ratios = {name: 1 + of_unit(lower, spread[f"setting_{name}"], rng) for name in SIZE_FREE}
             for run, _, _ in runs(config, [arm]):
                 of_mask = {
                     mask: {

@@ -42,6 +42,7 @@ WEIGHTS = RecordedWeights(
     },
     changed=(0.6, 0.5),
     overlap=0.2,
+    repeat=0.6,
     spread=SPREADS,
 )
 SCATTER = Scatter(CURVES, WEIGHTS)

@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from rlscape.claims import evaluate_claim
 from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, NOT_TESTABLE, REPLICATED, Claim, Conventions, Verdict
-from rlscape.power import off_principals, scalerl
+from rlscape.power import scalerl
+from rlscape.power.off_principals import simulators as off_principals
 from rlscape.power.worlds import WORLDS, Scatter, Simulation, Simulator, World
 from rlscape.results.files import read_from
 from rlscape.settings.scale import Config

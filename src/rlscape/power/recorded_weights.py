@@ -52,6 +52,8 @@ class RecordedWeights:
     """Density of the first snapshot's update mask, and of new changes among the other entries by the last."""
     overlap: float
     """Of two runs' update masks, less random."""
+    repeat: float
+    """phi of the update masks of two runs that differ in the seed."""
     spread: dict[str, float]
     """Statistic -> standard deviation over seeds (others are named so), upper limit, pooled over arms."""
 
@@ -95,6 +97,7 @@ def measure_weights(gallery: Path) -> RecordedWeights:
     progress = {str(arm): _progress(rows) for arm, rows in measured.groupby("arm")}
     as_run = matching[(matching["matching"] == "as_run") & (matching["method"] == "rl")].set_index("statistic")["value"]
     profiles, overlaps = pd.concat([table("fig03"), table("fig14")]), table("fig06")
+    gauge = table("control_gauge")
     overlaps["excess"] = overlaps["value"] - overlaps["chance"]
     spread = (
         _of_sizes(sizes)
@@ -114,6 +117,7 @@ def measure_weights(gallery: Path) -> RecordedWeights:
         progress=progress,
         adapters={str(arm): (float(row["pass_rate"]), float(row["step_size"])) for arm, row in adapters.iterrows()},
         changed=_changed(profiles),
+        repeat=float(gauge.loc[(gauge["comparison"] == "repeat") & (gauge["measure"] == "phi"), "value"].mean()),
         overlap=float(overlaps.loc[overlaps["arm"] == RL, "excess"].mean()),
         spread=spread,
     )

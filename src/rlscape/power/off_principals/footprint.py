@@ -1,6 +1,6 @@
 """Worlds of the claims on which weights change: O3, O4 and O10."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import NamedTuple
 
@@ -72,54 +72,66 @@ DENSITY = 0.5
 
 
 def striped(simulation: Simulation, world: World) -> Maker:
-    """O4: masks of independent entries, whose rows and columns differ in density as recorded ones do.
+    """O4: masks of independent entries, whose rows and columns differ in density as those of recorded updates do.
 
-    Rotated updates do as well (any update of low rank does).
-
-    Every run has lines of its own: in fact the base decides in part, and runs scatter less.
+    Rotated updates have as much along either axis (any update of low rank has stripes). Runs of one base have their
+    lines in common to the degree in which their masks agree.
     """
     import torch
 
     from rlscape.geometry.pairs import stripe_share  # imports torch
 
-    config, claim = simulation.config, simulation.claim
-    recorded = simulation.recorded.weights
+    config, claim, recorded = simulation.config, simulation.claim, simulation.recorded.weights
     changed, _ = recorded.changed
     level = recorded.spread["line"] ** 2 / (changed * (1 - changed))
     beyond = STRIPED[world] * claim.threshold("negligible")
 
-    def draw(shape: tuple[int, int], shares: Sequence[float], rng: np.random.Generator) -> torch.Tensor:
-        rows, columns = (
-            rng.normal(0, np.sqrt(share * DENSITY * (1 - DENSITY)), lines)
-            for share, lines in zip(shares, shape, strict=True)
-        )
-        return torch.from_numpy(rng.random(shape) < DENSITY + rows[:, None] + columns)
+    def mask(lines: Mapping[str, np.ndarray], shares: Mapping[str, float], rng: np.random.Generator) -> torch.Tensor:
+        row, column = (np.sqrt(shares[axis] * DENSITY * (1 - DENSITY)) * lines[axis] for axis in ("row", "column"))
+        return torch.from_numpy(rng.random((len(row), len(column))) < DENSITY + row[:, None] + column)
 
-    def matrix(shape: tuple[int, int], along: str, across: str, rng: np.random.Generator) -> dict[str, float]:
+    def of_runs(
+        count: int, shape: tuple[int, int], along: str, across: str, rng: np.random.Generator
+    ) -> Iterator[dict[str, float]]:
         shares = {along: level + beyond, across: level}
-        mask = draw(shape, (shares["row"], shares["column"]), rng)
-        permuted = torch.from_numpy(rng.permutation(mask.numpy().ravel()).reshape(shape))
-        found = {axis: stripe_share(mask, axis) for axis in shares}
-        columns = {f"{axis}_stripes{suffix}": found[axis] for axis in shares for suffix in ("", "_top")}
-        columns[f"{along}_stripes_binned"] = stripe_share(permuted, along)
-        columns[f"{along}_stripes_spectrum"] = stripe_share(draw(shape, (level, level), rng), along)
-        return columns
+        of_null = dict.fromkeys(shares, level)
+        lines = dict(zip(("row", "column"), shape, strict=True))
+        common = {axis: _standard(rng.normal(size=length)) for axis, length in lines.items()}
+        for _ in range(count):
+            own, rotated = ({axis: rng.normal(size=length) for axis, length in lines.items()} for _ in range(2))
+            mixed = {
+                axis: np.sqrt(recorded.repeat) * common[axis] + np.sqrt(1 - recorded.repeat) * own[axis] for axis in own
+            }
+            found = mask(mixed, shares, rng)
+            permuted = torch.from_numpy(rng.permutation(found.numpy().ravel()).reshape(shape))
+            columns = {f"{axis}_stripes": stripe_share(found, axis) for axis in shares}
+            columns |= {f"{name}_top": share for name, share in columns.items()}
+            columns[f"{along}_stripes_binned"] = stripe_share(permuted, along)
+            columns[f"{along}_stripes_spectrum"] = stripe_share(mask(rotated, of_null, rng), along)
+            yield columns
 
     def make(rng: np.random.Generator) -> Tables:
         measured = []
-        for run, arm, _ in runs(config, claim.arms):
+        for arm in claim.arms:
             model = config.bases[base_of(config, arm)].model
             q, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
             shapes = {"q": (q, model.hidden_size), "o": (model.hidden_size, q)}
-            measured += [
-                {"run": run, "view": "stored", "kind": kind}
-                | matrix(shapes.get(kind, (kv, model.hidden_size)), *AXES[side], rng)
-                for kind, side in claim.directions.items()
-                for _ in range(model.layers)
-            ]
+            for kind, side in claim.directions.items():
+                shape = shapes.get(kind, (kv, model.hidden_size))
+                for _ in range(model.layers):
+                    found = of_runs(config.seeds[arm], shape, *AXES[side], rng)
+                    measured += [
+                        {"run": run_name(arm, seed), "view": "stored", "kind": kind} | columns
+                        for seed, columns in enumerate(found)
+                    ]
         return {"geometry/stripes_intervened.parquet": pd.DataFrame(measured)}
 
     return make
+
+
+def _standard(values: np.ndarray) -> np.ndarray:
+    """With mean 0 and variance 1."""
+    return (values - values.mean()) / values.std()
 
 
 # O10

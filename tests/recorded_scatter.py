@@ -20,7 +20,7 @@ SPREADS: dict[str, float] = {
     **dict.fromkeys(RELATIVE, 0.02),
     **{f"{mask}_{null}": 0.001 for mask, nulls in NULLS.items() for null in nulls},
     **{f"{kind}_{mask}": 0.004 for mask in NULLS for kind in ("energy", "cell", "setting", "setting_energy")},
-    **{"log_x": 0.02, "octaves": 0.03, "sparsity": 0.003, "exact_zeros": 1e-6, "pass_rate": 0.02},
+    **{"log_x": 0.02, "octaves": 0.03, "sparsity": 0.003, "exact_zeros": 1e-6, "pass_rate": 0.01, "evaluation": 0.01},
     **{"log_kl_step": 0.1, "log_kl_by_rate": 0.1, "log_kl": 0.03, "log_kl_area": 0.02},
     **{"overlap_changed": 0.002, "overlap_other": 0.004, "jaccard": 0.05, "phi": 0.03, "phi_less_null": 0.05},
     **{"phi_top": 0.03, "line": 0.08, "setting_efficiency": 0.02, "setting_angle": 0.02},

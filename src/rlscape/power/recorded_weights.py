@@ -156,18 +156,24 @@ def _of_sizes(sizes: pd.DataFrame) -> dict[str, float]:
         "octaves": np.log2(as_isotropic / sizes["x"]),
         "sparsity": sizes["sparsity"] - sizes["isotropic_sparsity"],
         "exact_zeros": sizes["exact_zero_share"],
-        "pass_rate": sizes["gain"],
     }
     return {name: _over_seeds(column, sizes["arm"]) for name, column in values.items()}
 
 
 def _of_matchings(matching: pd.DataFrame) -> dict[str, float]:
     rows = matching[matching["matching"].isin(("as_run", "norm")) & matching["statistic"].isin(RELATIVE)]
-    found = {}
+    found = {"pass_rate": _of_final_models(matching)}
     for statistic, of in rows.drop_duplicates(["method", "statistic", "value"]).groupby("statistic"):
         low, high = of["value_low"] / of["value"], of["value_high"] / of["value"]
         found[str(statistic)] = _from_intervals(low, high, of["seeds"])
     return found
+
+
+def _of_final_models(matching: pd.DataFrame) -> float:
+    """Of the pass rate at the end. Gains would scatter by the evaluation of the base as well."""
+    trained = matching[matching["matching"].isin(("as_run", "rate")) & (matching["statistic"] == "pass_rate")]
+    rates = trained.drop_duplicates("arms")
+    return _from_intervals(rates["value_low"], rates["value_high"], rates["seeds"])
 
 
 def _of_overlaps(overlaps: pd.DataFrame) -> dict[str, float]:
@@ -207,7 +213,8 @@ def _of_divergence(table: pd.DataFrame, curves: pd.DataFrame) -> dict[str, float
     rl = steps[steps["family"] == RL]
     x, y = np.log(rl["learning_rate"]), np.log(rl["kl_step"])
     rest = y - np.polyval(np.polyfit(x, y, 1), x)
-    last = paths[paths["step"] == paths.groupby("arm")["step"].transform("max")]
+    is_last = paths["step"] == paths.groupby("arm")["step"].transform("max")
+    last = paths[is_last]
     below = curves[curves["direction"] == "kl_to_start"].groupby(["arm", "seed"])["value"].mean().reset_index()
     return {
         "log_kl_step": _from_intervals(
@@ -216,7 +223,20 @@ def _of_divergence(table: pd.DataFrame, curves: pd.DataFrame) -> dict[str, float
         "log_kl_by_rate": float(np.sqrt(upper_variance((rest**2).sum(), len(rest) - 2))),
         "log_kl": _over_seeds(np.log(last["kl"]), last["arm"]),
         "log_kl_area": _over_seeds(np.log(below["value"]), below["arm"]),
+        "evaluation": _of_evaluations(paths[~is_last]),
     }
+
+
+def _of_evaluations(paths: pd.DataFrame) -> float:
+    """Of the pass rate at an evaluation on the way, about what its run and its step have in common with others."""
+    squares, degrees = 0.0, 0
+    for _, of_arm in paths.groupby("arm"):
+        gains = of_arm.pivot(index="seed", columns="step", values="gain")
+        if len(gains) > 1:
+            rest = gains.sub(gains.mean(axis=1), axis=0) - gains.mean() + gains.to_numpy().mean()
+            squares += float((rest**2).to_numpy().sum())
+            degrees += (gains.shape[0] - 1) * (gains.shape[1] - 1)
+    return float(np.sqrt(upper_variance(squares, degrees)))
 
 
 def _progress(path: pd.DataFrame) -> Progress:

@@ -8,7 +8,7 @@ import pandas as pd
 from rlscape.catalogue import resolve_run
 from rlscape.paths import run_name
 from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
-from rlscape.power.recorded_weights import RL, SLOW
+from rlscape.power.recorded_weights import RL, SLOW, RecordedWeights
 from rlscape.power.worlds import Simulation, World
 from rlscape.results.bias import step_bound
 from rlscape.settings.scale import Config
@@ -31,6 +31,15 @@ def evaluated(config: Config, arm: str) -> np.ndarray:
     return np.rint(np.linspace(0, steps, settings.evaluation.evaluations + 1)).astype(int)
 
 
+def evaluations(recorded: RecordedWeights, arm: str, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Pass rates of a run at these shares of its steps, the last of which is its end."""
+    path = recorded.progress[arm]
+    rates = recorded.start + np.interp(share, (0, *path.share), (0, *path.gain))
+    rates[:-1] += rng.normal(0, recorded.spread["evaluation"], len(rates) - 1)
+    rates[-1] += rng.normal(0, recorded.spread["pass_rate"])
+    return rates
+
+
 # O1
 
 # Paper: differences of final models of unequal size (RL 36-92%, SFT 0.6-18.8%; 0.5 where both start from one base).
@@ -48,8 +57,7 @@ def sparser(simulation: Simulation, world: World) -> Maker:
 
     def of_run(arm: str, rng: np.random.Generator) -> dict[str, float]:
         x = recorded.size[arm] * np.exp(rng.normal(0, recorded.spread["log_x"]))
-        own = beyond[arm] + rng.normal(0, recorded.spread["sparsity"])
-        return {"x": x, "own": own, "pass_rate": rng.normal(0, recorded.spread["pass_rate"])}
+        return {"x": x, "own": beyond[arm] + rng.normal(0, recorded.spread["sparsity"])}
 
     def sparsity(run: dict[str, float], x: np.ndarray | float) -> np.ndarray:
         return np.clip(isotropic(x) + run["own"], 0, 1)
@@ -63,12 +71,11 @@ def sparser(simulation: Simulation, world: World) -> Maker:
             linear["isotropic_sparsity"] = float(isotropic(run["x"]))
             tables[f"geometry/{name}/summary.json"] = {"linear": linear}
             if arm in steps:
-                share, path = steps[arm] / steps[arm][-1], recorded.progress[arm]
+                share = steps[arm] / steps[arm][-1]
                 x = run["x"] * share**GROWTH
-                gain = np.interp(share, (0, *path.share), (0, *path.gain))
                 tables[f"runs/{name}/metrics.parquet"] = rows(
                     step=steps[arm],
-                    pass_rate=recorded.start + gain + run["pass_rate"],
+                    pass_rate=evaluations(recorded, arm, share, rng),
                     relative_norm=x / BF16,
                     sparsity=sparsity(run, x),
                 )
@@ -176,9 +183,9 @@ def leashed(simulation: Simulation, world: World) -> Maker:
             )
         for run, arm, _ in runs(config, (RL, SLOW)):
             share, measured = steps[arm] / steps[arm][-1], recorded.progress[arm]
-            kl, gain = (np.interp(share, (0, *measured.share), (0, *column)) for column in (measured.kl, measured.gain))
-            kl = scale[arm] * kl * np.exp(rng.normal(0, spread["log_kl"]))
-            rates = recorded.start + gain + rng.normal(0, spread["pass_rate"])
+            kl = scale[arm] * np.interp(share, (0, *measured.share), (0, *measured.kl))
+            kl *= np.exp(rng.normal(0, spread["log_kl"]))
+            rates = evaluations(recorded, arm, share, rng)
             tables[f"runs/{run}/metrics.parquet"] = rows(step=steps[arm], pass_rate=rates)
             updates = tables.get(f"runs/{run}/updates.parquet", rows(step=steps[arm][1:]))
             kl_by_step = dict(zip(steps[arm], kl, strict=True))

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import ARMS, load_scale, runs_of
+from rlscape.catalogue import load_scale, runs_of
 from rlscape.claims import evaluate_claim, evaluate_register, load_register
 from rlscape.claims.power import COLUMNS, design_of_claim, read_power
 from rlscape.claims.register import Claim, Register
 from rlscape.errors import ResultError
 from rlscape.power.estimate import SIMULATORS, estimate_power
-from rlscape.power.recorded import ArmRecord, Recorded, measure_scatter
+from rlscape.power.recorded import Recorded, measure_scatter
 from rlscape.power.runs import Draw, Truth, design_of
 from rlscape.power.scalerl import WORLDS
 from rlscape.power.worlds import Simulation
@@ -24,20 +24,8 @@ from rlscape.scaling.curves import Curve
 from rlscape.scaling.sigmoid import sigmoid
 from rlscape.settings.scale import Config
 from tests.claim_verdicts import BLOCKED, CLAIMS, NO, YES
+from tests.recorded_scatter import CURVES, SCATTER
 from tests.synthetic import ROOT, small_config, write_scalerl_results
-
-SHAPE = ArmRecord(R_0=0.3, B=1.5, C_mid=500.0, compute_per_step=25.0, mismatch=0.02, truncation=0.02)
-RECORDED = Recorded(
-    rise=0.5,
-    dispersion=1.2,
-    spread={"A": 0.01, "log_C_mid": 0.03},
-    downstream=0.12,
-    transfer=0.4,
-    downstream_spread=0.01,
-    entropy=(0.28, 0.05),
-    entropy_spread=(0.002, 0.004),
-    arms=dict.fromkeys(ARMS, SHAPE) | {"ppo8": SHAPE._replace(compute_per_step=48.0)},
-)
 
 
 @pytest.fixture(scope="module")
@@ -67,16 +55,16 @@ def claim_of(register: Register, name: str) -> Claim:
     return next(claim for claim in register.claims if claim.id == name)
 
 
-def simulation(register: Register, name: str, config: Config, recorded: Recorded = RECORDED) -> Simulation:
-    return Simulation(claim_of(register, name), register.conventions, config, recorded)
+def simulation(register: Register, name: str, config: Config, recorded: Recorded = CURVES) -> Simulation:
+    return Simulation(claim_of(register, name), register.conventions, config, SCATTER._replace(curves=recorded))
 
 
 def drawn(config: Config, arm: str, truth: Truth, number: int = 0) -> Draw:
-    return Draw(config, {arm: design_of(config, RECORDED, arm)}, RECORDED, "scalerl", {arm: truth}, number)
+    return Draw(config, {arm: design_of(config, CURVES, arm)}, CURVES, "scalerl", {arm: truth}, number)
 
 
-def test_every_claim_of_the_first_paper_is_simulated(register: Register) -> None:
-    assert set(SIMULATORS) == {claim.id for claim in register.claims if claim.paper == "scalerl"}
+def test_every_claim_is_simulated(register: Register) -> None:
+    assert set(SIMULATORS) == {claim.id for claim in register.claims}
 
 
 NO_ROOM = {
@@ -95,7 +83,7 @@ def test_without_noise_a_claim_is_found_where_it_holds_and_nowhere_else(
 ) -> None:
     """What this shows is that the worlds are what they say."""
     precise = replace(
-        RECORDED,
+        CURVES,
         dispersion=1.0,
         spread={"A": 1e-3, "log_C_mid": 1e-3},
         downstream_spread=1e-4,

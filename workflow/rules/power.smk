@@ -4,7 +4,7 @@
 rule measure_scatter:
     input:
         f"{SCATTER_FROM}/scalerl/run.json",
-        sorted(map(str, Path(SCATTER_FROM, "scalerl").glob("*.csv"))),
+        sorted(map(str, Path(SCATTER_FROM).glob("*/*.csv"))),
     output:
         "<results>/power/scatter.json",
     log:
@@ -20,7 +20,7 @@ rule measure_scatter:
         gallery=lambda wildcards, input: os.path.dirname(os.path.dirname(input[0])),
         reference=lambda wildcards: register()["conventions"]["reference_arm"],
     message:
-        "Measure the scatter of recorded curves"
+        "Measure the scatter of recorded curves and updates"
     shell:
         "python -m rlscape.pipeline.measure_scatter --gallery {params.gallery:q}"
         " --reference-arm {params.reference:q} --output {output:q} > {log:q} 2>&1"

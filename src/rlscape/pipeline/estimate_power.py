@@ -6,8 +6,7 @@ from rlscape.claims import load_register
 from rlscape.files import atomic, read_json
 from rlscape.pipeline.entry import run
 from rlscape.power.estimate import estimate_power
-from rlscape.power.recorded import Recorded
-from rlscape.power.worlds import Simulation
+from rlscape.power.worlds import Scatter, Simulation
 from rlscape.settings.scale import Config
 
 
@@ -15,7 +14,7 @@ def estimate(claims: Path, claim: str, scatter: Path, settings: Config, draws: i
     """Write a CSV file; see :func:`rlscape.power.estimate.estimate_power`."""
     register = load_register(claims)
     chosen = next(each for each in register.claims if each.id == claim)
-    recorded = Recorded.from_dict(read_json(scatter))
+    recorded = Scatter.from_dict(read_json(scatter))
     table = estimate_power(Simulation(chosen, register.conventions, settings, recorded), draws)
     with atomic(output) as path:
         table.to_csv(path, index=False)

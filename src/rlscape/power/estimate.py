@@ -4,15 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pandas as pd
+from scipy.stats import binomtest
 from tqdm import tqdm
 
 from rlscape.claims import evaluate_claim
-from rlscape.claims.power import COLUMNS, design_of_claim
+from rlscape.claims.power import COLUMNS, HOLDS, design_of_claim
 from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, NOT_TESTABLE, REPLICATED, Verdict
-from rlscape.power.scalerl import SIMULATORS
-from rlscape.power.worlds import Simulation
+from rlscape.power import scalerl
+from rlscape.power.off_principals import simulators as off_principals
+from rlscape.power.worlds import Simulation, Simulator
 from rlscape.results.files import Source, read_from
 
+SIMULATORS: dict[str, Simulator] = scalerl.SIMULATORS | off_principals.SIMULATORS
+"""Claim -> its worlds."""
 SHARES: dict[Verdict, str] = {
     REPLICATED: "replicated",
     NOT_REPLICATED: "not_replicated",
@@ -21,8 +25,15 @@ SHARES: dict[Verdict, str] = {
 }
 
 
+BATCH = 100
+"""Draws after which it is asked whether more are needed."""
+
+
 def estimate_power(simulation: Simulation, draws: int) -> pd.DataFrame:
     """How often a claim's evaluator gives each verdict in each of its worlds.
+
+    A world is drawn from until Wilson's 95% intervals of the shares that decide whether the criterion can be used lie on
+    one side of their limits, and at most ``draws`` times.
 
     Returns:
         A row per world for the verdict (``part`` empty) and for every part of the criterion, by its number: the columns
@@ -42,7 +53,10 @@ def _shares(
     simulation: Simulation, world: str, results: Callable[[int], Source], draws: int
 ) -> Iterator[dict[str, object]]:
     counts: dict[str, Counter[Verdict]] = {"": Counter()}
+    limits = _limits(simulation, world)
     for draw in tqdm(range(draws), desc=f"{simulation.claim.id} {world}", disable=None):
+        if draw and draw % BATCH == 0 and all(_settled(counts[""], *limit) for limit in limits.items()):
+            break
         with read_from(results(draw)):
             outcome = evaluate_claim(simulation.claim, simulation.conventions, simulation.config)
         counts[""][outcome.verdict] += 1
@@ -51,3 +65,16 @@ def _shares(
     for part_number, found in counts.items():
         shares: dict[str, object] = {column: found[verdict] / found.total() for verdict, column in SHARES.items()}
         yield {"part": part_number, "draws": found.total()} | shares
+
+
+def _limits(simulation: Simulation, world: str) -> dict[Verdict, float]:
+    """Verdict -> the share of it on which the use of the criterion depends."""
+    conventions = simulation.conventions
+    if world == HOLDS:
+        return {REPLICATED: conventions.min_power, NOT_REPLICATED: conventions.max_error}
+    return {REPLICATED: conventions.max_error}
+
+
+def _settled(counts: Counter[Verdict], verdict: Verdict, limit: float) -> bool:
+    interval = binomtest(counts[verdict], counts.total()).proportion_ci(method="wilson")
+    return bool(interval.high < limit or interval.low > limit)

@@ -68,6 +68,11 @@ class Recorded:
         return cls(**{**own, "arms": {arm: ArmRecord(**row) for arm, row in own["arms"].items()}})
 
 
+def upper_variance(squares: float, degrees: int) -> float:
+    """Upper limit of a variance of which ``squares`` are the summed squares about so many fewer means."""
+    return float(squares / chi2.ppf(1 - UPPER, degrees))
+
+
 def measure_scatter(gallery: Path, reference_arm: str) -> Recorded:
     """The curves of P1 in a recorded scale, and their scatter.
 

@@ -1,6 +1,6 @@
 """What a scale would record of P1's runs if their curves were known: one draw of seeds and evaluations."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from rlscape.scaling.forecast import LAST_POINTS, Bands, FittedCurve, Forecast, 
 from rlscape.scaling.records import plain
 from rlscape.scaling.sigmoid import FloatArray, power_law, sigmoid
 from rlscape.scaling.sigmoid_fit import SigmoidFit, fit_least_squares, midpoint_limit
-from rlscape.scaling.windows import fit_windows
+from rlscape.scaling.windows import Form, fit_windows
 from rlscape.settings.scale import Config
 from rlscape.tasks.base import column_prefix
 
@@ -110,7 +110,8 @@ class Draw:
     """The results of one draw, as :func:`rlscape.results.files.read_from` takes them.
 
     Every run has its own random numbers, from the draw's number and its name: what is read first changes nothing.
-    Seeds of the same number in two arms are independent; arms from one base share the measurement of its R_0.
+    Seeds of the same number in two arms are independent; arms from one base share the measurement of its R_0. ``forms``
+    are those that are fitted to windows.
     """
 
     def __init__(
@@ -121,11 +122,12 @@ class Draw:
         reference_arm: str,
         truths: Mapping[str, Truth],
         number: int,
+        forms: Collection[Form] = (),
     ) -> None:
         self.root = results_dir(config)
         self.settings = config.fit
         self.designs, self.recorded, self.reference_arm = designs, recorded, reference_arm
-        self.truths, self.number = truths, number
+        self.truths, self.number, self.forms = truths, number, forms
         self._metrics: dict[str, pd.DataFrame] = {}
         self._forecasts: dict[tuple[str, str], Forecast] = {}
         self._read: dict[Path, Any] = {}
@@ -305,7 +307,7 @@ class Draw:
         return _Fits(
             eager,
             score=lambda: score_forecast(self.forecast(run, task), curve),
-            windows=lambda: [window.to_dict() for window in fit_windows(curve, initial, total)],
+            windows=lambda: [window.to_dict() for window in fit_windows(curve, initial, total, self.forms)],
         )
 
 

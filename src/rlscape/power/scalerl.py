@@ -29,6 +29,7 @@ from rlscape.figures.scalerl.paper_values import (
 from rlscape.power.runs import Draw, Truth, design_of
 from rlscape.power.worlds import Simulation, Simulator, Worlds
 from rlscape.scaling.arm_comparison import MARGIN_SHARE
+from rlscape.scaling.windows import Form
 
 Truths = dict[str, Truth]
 
@@ -291,12 +292,14 @@ def _shapes() -> dict[str, dict[str, Truths]]:
     }
 
 
+FORMS: dict[str, tuple[Form, ...]] = {"S2": ("sigmoid", "power_law"), "S3": ("sigmoid",)}
+"""What the claims on windows of a run fit to them."""
 WORLDS: dict[str, dict[str, Truths]] = _ceilings() | _equal_ceilings() | _shapes()
 
 
 def _by_updates(simulation: Simulation) -> dict[str, Truths]:
     """S7: two arms that need the same number of updates, of which each costs its own compute."""
-    arms = simulation.recorded.arms
+    arms = simulation.recorded.curves.arms
     dearer = arms["ppo8"].compute_per_step / arms["baseline"].compute_per_step
     holds = {"baseline": STANDARD, "ppo8": later(dearer)}
     return {
@@ -329,14 +332,14 @@ def truths_of(simulation: Simulation) -> dict[str, Truths]:
 
 def simulate(simulation: Simulation) -> Worlds:
     """The worlds of a claim of P1."""
-    config, recorded = simulation.config, simulation.recorded
+    config, recorded = simulation.config, simulation.recorded.curves
     arms = [arm for arm in config.seeds if ARMS[arm].paper == "scalerl"]
     designs = {arm: design_of(config, recorded, arm) for arm in arms}
     reference = simulation.conventions.reference_arm
 
     def draw(truths: Truths, number: int) -> Draw:
         by_arm = {arm: truths.get(arm, Truth()) for arm in arms}
-        return Draw(config, designs, recorded, reference, by_arm, number)
+        return Draw(config, designs, recorded, reference, by_arm, number, FORMS.get(simulation.claim.id, ()))
 
     return {world: partial(draw, truths) for world, truths in truths_of(simulation).items()}
 

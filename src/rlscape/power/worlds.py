@@ -1,12 +1,34 @@
 """The worlds of a claim, and what its results are made from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from rlscape.claims.register import Claim, Conventions
 from rlscape.power.recorded import Recorded
+from rlscape.power.recorded_weights import RecordedWeights
 from rlscape.results.files import Source
 from rlscape.settings.scale import Config
+
+World = Literal["holds", "fails"]
+WORLDS: tuple[World, ...] = get_args(World)
+"""The worlds that every claim has."""
+
+
+class Scatter(NamedTuple):
+    """What recorded results of both papers scatter by (``scatter.json``)."""
+
+    curves: Recorded
+    weights: RecordedWeights
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"curves": self.curves.to_dict(), "weights": self.weights.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`."""
+        return cls(Recorded.from_dict(values["curves"]), RecordedWeights.from_dict(values["weights"]))
 
 
 @dataclass(frozen=True)
@@ -16,7 +38,7 @@ class Simulation:
     claim: Claim
     conventions: Conventions
     config: Config
-    recorded: Recorded
+    recorded: Scatter
 
 
 Worlds = dict[str, Callable[[int], Source]]

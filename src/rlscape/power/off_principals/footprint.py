@@ -1,0 +1,170 @@
+"""Worlds of the claims on which weights change: O3, O4 and O10."""
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rlscape.catalogue import base_of
+from rlscape.claims.off_principals.footprint import AXES
+from rlscape.figures.off_principals.paper_values import TABLE_2
+from rlscape.paths import run_name
+from rlscape.power.off_principals.tables import TWICE, Maker, Tables, runs
+from rlscape.power.worlds import Simulation, World
+
+UNREAD = {"overlap": 0.0, "density_a": 1.0, "density_b": 1.0}
+"""Columns of a pair that are mirrored and not judged."""
+
+# O3
+
+
+class Shared(NamedTuple):
+    """What two runs of RL share beyond independent masks, as shares of their phi."""
+
+    beyond_nulls: float
+    beyond_sft: float
+    """Beyond what one of them shares with SFT, in margin_share."""
+
+
+# Paper: J and phi of Table 2, in either world; no numbers for nulls or SFT. Here: magnitudes explain half, or all.
+SHARED: dict[World, Shared] = {"holds": Shared(0.5, TWICE), "fails": Shared(0.0, 0.0)}
+PHI = float(np.mean([column.phi for column in TABLE_2.values()]))
+EXCESS = float(np.mean([column.jaccard - column.chance for column in TABLE_2.values()]))
+"""J less J_0."""
+
+
+def shared(simulation: Simulation, world: World) -> Maker:
+    """O3: what is a recipe's own weakens the similarity of all of its pairs."""
+    spread, truth = simulation.recorded.weights.spread, SHARED[world]
+    *learned, supervised = simulation.claim.arms
+    beyond_sft = truth.beyond_sft * simulation.conventions.margin_share
+
+    def make(rng: np.random.Generator) -> Tables:
+        factor = {
+            name: dict(zip(learned, np.exp(rng.normal(0, spread[name], len(learned))), strict=True)) | {supervised: 1.0}
+            for name in ("jaccard", "phi", "phi_less_null", "phi_top")
+        }
+        seed = dict(zip(simulation.claim.arms, rng.normal(0, spread["overlap_other"], len(factor["phi"])), strict=True))
+
+        def row(a: str, b: str) -> dict[str, object]:
+            of = {name: values[a] * values[b] for name, values in factor.items()}
+            share = 1 - beyond_sft if supervised in (a, b) else 1.0
+            phi = PHI * share * of["phi"]
+            null = phi - PHI * truth.beyond_nulls * of["phi_less_null"] - seed[a] - seed[b]
+            columns = {"phi": phi, "phi_binned": null, "phi_spectrum": null, "phi_top": PHI * share * of["phi_top"]}
+            columns |= {"jaccard": EXCESS * of["jaccard"], "jaccard_chance": 0.0}
+            return {"run_a": run_name(a, 0), "run_b": run_name(b, 0)} | UNREAD | columns
+
+        pairs = pd.DataFrame(row(a, b) for a, b in combinations(simulation.claim.arms, 2))
+        return {"geometry/pairs_footprint.parquet": pairs}
+
+    return make
+
+
+# O4
+
+STRIPED: dict[World, float] = {"holds": TWICE, "fails": 0.0}
+"""Share of the variance between lines along the claimed axis beyond that along the other one, in negligible ones.
+Paper: no numbers."""
+DENSITY = 0.5
+
+
+def striped(simulation: Simulation, world: World) -> Maker:
+    """O4: masks of independent entries, whose rows and columns differ in density as those of recorded updates do.
+
+    Rotated updates have as much along either axis (any update of low rank has stripes). Runs of one base have their
+    lines in common to the degree in which their masks agree.
+    """
+    import torch
+
+    from rlscape.geometry.pairs import stripe_share  # imports torch
+
+    config, claim, recorded = simulation.config, simulation.claim, simulation.recorded.weights
+    changed, _ = recorded.changed
+    level = recorded.spread["line"] ** 2 / (changed * (1 - changed))
+    beyond = STRIPED[world] * claim.threshold("negligible")
+
+    def mask(lines: Mapping[str, np.ndarray], shares: Mapping[str, float], rng: np.random.Generator) -> torch.Tensor:
+        row, column = (np.sqrt(shares[axis] * DENSITY * (1 - DENSITY)) * lines[axis] for axis in ("row", "column"))
+        return torch.from_numpy(rng.random((len(row), len(column))) < DENSITY + row[:, None] + column)
+
+    def of_runs(
+        count: int, shape: tuple[int, int], along: str, across: str, rng: np.random.Generator
+    ) -> Iterator[dict[str, float]]:
+        shares = {along: level + beyond, across: level}
+        of_null = dict.fromkeys(shares, level)
+        lines = dict(zip(("row", "column"), shape, strict=True))
+        common = {axis: _standard(rng.normal(size=length)) for axis, length in lines.items()}
+        for _ in range(count):
+            own, rotated = ({axis: rng.normal(size=length) for axis, length in lines.items()} for _ in range(2))
+            mixed = {
+                axis: np.sqrt(recorded.repeat) * common[axis] + np.sqrt(1 - recorded.repeat) * own[axis] for axis in own
+            }
+            found = mask(mixed, shares, rng)
+            permuted = torch.from_numpy(rng.permutation(found.numpy().ravel()).reshape(shape))
+            columns = {f"{axis}_stripes": stripe_share(found, axis) for axis in shares}
+            columns |= {f"{name}_top": share for name, share in columns.items()}
+            columns[f"{along}_stripes_binned"] = stripe_share(permuted, along)
+            columns[f"{along}_stripes_spectrum"] = stripe_share(mask(rotated, of_null, rng), along)
+            yield columns
+
+    def make(rng: np.random.Generator) -> Tables:
+        measured = []
+        for arm in claim.arms:
+            model = config.bases[base_of(config, arm)].model
+            q, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
+            shapes = {"q": (q, model.hidden_size), "o": (model.hidden_size, q)}
+            for kind, side in claim.directions.items():
+                shape = shapes.get(kind, (kv, model.hidden_size))
+                for _ in range(model.layers):
+                    found = of_runs(config.seeds[arm], shape, *AXES[side], rng)
+                    measured += [
+                        {"run": run_name(arm, seed), "view": "stored", "kind": kind} | columns
+                        for seed, columns in enumerate(found)
+                    ]
+        return {"geometry/stripes_intervened.parquet": pd.DataFrame(measured)}
+
+    return make
+
+
+def _standard(values: np.ndarray) -> np.ndarray:
+    """With mean 0 and variance 1."""
+    return (values - values.mean()) / values.std()
+
+
+# O10
+
+FALLS: dict[World, float] = {"holds": 1.0, "fails": 0.0}
+"""Share of the overlap less random that is lost in changed matrices. Paper: all of it."""
+EDITS = {"changed": "rotated", "other": "none"}
+"""Tensor -> what was done to it in the base."""
+
+
+def following(simulation: Simulation, world: World) -> Maker:
+    """O10: every run adds its own to the overlap of all of its pairs; undone, nothing is lost."""
+    config, recorded = simulation.config, simulation.recorded.weights
+    reference, changed = simulation.claim.arms
+    lost = FALLS[world] * recorded.overlap
+    scatter = {"changed": recorded.spread["overlap_changed"], "other": recorded.spread["overlap_other"]}
+
+    def make(rng: np.random.Generator) -> Tables:
+        measured = []
+        every = [(run, arm) for run, arm, _ in runs(config, simulation.claim.arms)]
+        for tensor, edit in EDITS.items():
+            own = {
+                (run, edited): rng.normal(0, scatter["changed" if edited and edit != "none" else "other"])
+                for run, _ in every
+                for edited in (False, True)
+            }
+            for (run_a, arm_a), (run_b, arm_b) in combinations(every, 2):
+                crossed = {arm_a, arm_b} == {reference, changed}
+                for view in ("stored", "undone") if crossed else ("stored",):
+                    gone = crossed and view == "stored" and edit != "none"
+                    excess = recorded.overlap + own[run_a, gone] + own[run_b, gone] - (lost if gone else 0.0)
+                    identity = {"run_a": run_a, "run_b": run_b, "view": view, "tensor": tensor, "edit": edit}
+                    measured.append(identity | UNREAD | {"overlap": excess + 1, "overlap_chance": 1.0})
+        return {"geometry/pairs_intervened.parquet": pd.DataFrame(measured)}
+
+    return make

@@ -1,0 +1,144 @@
+"""Worlds of the claims on runs that train a mask or an adapter only: O11, O12 and O13."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rlscape.catalogue import ARMS
+from rlscape.figures.off_principals.paper_tables import TABLE_5
+from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
+from rlscape.power.recorded_weights import RL
+from rlscape.power.worlds import Simulation, World
+from rlscape.results.restricted import COLLAPSE, learning_rate
+
+# O11
+
+
+class Masked(NamedTuple):
+    """What training a mask does."""
+
+    distance: float
+    """Of its KL curve to the dense one, in the claim's negligible distances."""
+    pass_rate: float
+    """At the end, less that of dense training."""
+
+
+def _masked(mask: str, distance: float) -> Masked:
+    return Masked(distance, (TABLE_5[f"mask_{mask}"].average - TABLE_5["mask_dense"].average) / 100)
+
+
+# Paper: pass rates of Table 5; of KL, that safe tracks dense and that principal is the slowest.
+MASKED: dict[World, dict[str, Masked]] = {
+    "holds": {
+        "mask_dense": Masked(0.0, 0.0),
+        "mask_safe": _masked("safe", 0.0),
+        "mask_random": _masked("random", TWICE),
+        "mask_principal": _masked("principal", 2 * TWICE),
+        "mask_complement": _masked("complement", TWICE),
+    },
+    "fails": {},
+}
+EQUAL = Masked(2 * TWICE, 0.0)
+"""Every mask where the claim does not hold."""
+CURVE = 10
+"""Steps of a KL curve."""
+
+
+def ranked(simulation: Simulation, world: World) -> Maker:
+    """O11: KL grows linearly; a mask's curve is lower by its distance."""
+    config, recorded, claim = simulation.config, simulation.recorded.weights, simulation.claim
+    spread, negligible = recorded.spread, claim.threshold("negligible")
+    truths = {"mask_dense": Masked(0.0, 0.0)} | dict.fromkeys(claim.arms[1:], EQUAL) | MASKED[world]
+    steps = np.arange(1, CURVE + 1)
+    end = recorded.start + recorded.progress[RL].gain[-1]
+
+    def make(rng: np.random.Generator) -> Tables:
+        tables: Tables = {}
+        for run, arm, _ in runs(config, claim.arms):
+            truth = truths[arm]
+            kl = steps * (1 - truth.distance * negligible) * np.exp(rng.normal(0, spread["log_kl_area"]))
+            tables[f"runs/{run}/updates.parquet"] = rows(step=steps, kl_to_start=kl)
+            rate = end + truth.pass_rate + rng.normal(0, spread["pass_rate"])
+            tables[f"runs/{run}/metrics.parquet"] = rows(step=[0, CURVE], pass_rate=[recorded.start, rate])
+        return tables
+
+    return make
+
+
+# O12
+
+GAINS: dict[World, float] = {"holds": 0.0, "fails": TWICE}
+"""Pass rate of PiSSA less that of LoRA at the same rank and rate, in standard deviations over seeds."""
+
+
+def _lora(arm: str) -> str:
+    return arm.replace("pissa", "lora")
+
+
+def gaining(simulation: Simulation, world: World) -> Maker:
+    """O12: LoRA's pass rates as recorded, PiSSA's so much higher at every rank and rate."""
+    config, recorded = simulation.config, simulation.recorded.weights
+    full, *adapters = simulation.claim.arms
+    deviation = recorded.spread["pass_rate"]
+    levels = {full: recorded.start + recorded.progress[full].gain[-1]}
+    for arm in adapters:
+        levels[arm] = recorded.adapters[_lora(arm)][0] + (GAINS[world] * deviation if arm != _lora(arm) else 0.0)
+
+    def make(rng: np.random.Generator) -> Tables:
+        return {
+            f"runs/{run}/metrics.parquet": rows(
+                step=[0, 1], pass_rate=[recorded.start, rng.normal(levels[arm], deviation)]
+            )
+            for run, arm, _ in runs(config, levels)
+        }
+
+    return make
+
+
+# O13
+
+
+class Collapsing(NamedTuple):
+    """Where half of the runs collapse."""
+
+    beyond: float
+    """Log of LoRA's rate over PiSSA's, beyond what PiSSA's larger steps explain, in negligible ones."""
+    explained: bool
+    """Whether the larger steps shift it as well."""
+
+
+# Paper: PiSSA's curves fall at the high rates, no numbers.
+COLLAPSING: dict[World, Collapsing] = {"holds": Collapsing(TWICE, True), "fails": Collapsing(0.0, False)}
+WIDTH = 0.3
+"""Of the logistic curve, in logarithms of the rate: nearly all runs collapse at twice the rate at which half do.
+Paper: one run each. Here: sharp enough that three rates show both ends."""
+PEAK = 0.5
+FALLEN = PEAK * (1 - COLLAPSE) / 2
+LENGTH = 20
+"""Steps of a run, the second half of which a collapsed one spends at :data:`FALLEN`."""
+
+
+def collapsing(simulation: Simulation, world: World) -> Maker:
+    """O13: runs of recorded step sizes, which collapse at random by the logarithm of their rate."""
+    config, recorded, truth = simulation.config, simulation.recorded.weights, COLLAPSING[world]
+    arms = simulation.claim.arms
+    rates = {arm: np.log(learning_rate(config, arm)) for arm in arms}
+    sizes = {arm: recorded.adapters[arm][1] for arm in arms}
+    larger = np.mean([np.log(sizes[arm] / sizes[_lora(arm)]) for arm in arms if arm != _lora(arm)])
+    apart = truth.beyond * simulation.claim.threshold("negligible") + (larger if truth.explained else 0.0)
+    middle = np.mean(sorted(set(rates.values()))[-2:])
+    half = {"pissa": middle - apart / 2, "lora": middle + apart / 2}
+    kinds = {arm: adapter.kind for arm in arms if (adapter := ARMS[arm].adapter)}
+    steps = np.arange(1, LENGTH + 1)
+
+    def make(rng: np.random.Generator) -> Tables:
+        tables: Tables = {}
+        for run, arm, _ in runs(config, arms):
+            chance = 1 / (1 + np.exp(-(rates[arm] - half[kinds[arm]]) / WIDTH))
+            rest = FALLEN if rng.random() < chance else PEAK
+            tables[f"runs/{run}/updates.parquet"] = rows(step=steps, pass_rate=np.where(steps > LENGTH / 2, rest, PEAK))
+            size = sizes[arm] * np.exp(rng.normal(0, recorded.spread["log_x"]))
+            tables[f"runs/{run}/metrics.parquet"] = rows(step=[0, 1], pass_rate=PEAK, relative_norm=[0.0, size])
+        return tables
+
+    return make

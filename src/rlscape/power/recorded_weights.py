@@ -1,0 +1,339 @@
+"""What recorded updates of P2's runs scatter by, from the tables of a gallery's figures."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+from scipy.stats import t as student_t
+
+from rlscape.errors import ResultError
+from rlscape.power.recorded import upper_variance
+from rlscape.results.bias import MATCHED_ARMS
+
+RL, SFT, SLOW = MATCHED_ARMS
+NULLS = {"principal": ("chance", "binned", "spectrum"), "low": ("chance", "isotropic", "spectrum")}
+"""Mask -> the baselines of its overlap that criteria ask to beat."""
+RELATIVE = ("nss", "largest_angle", "efficiency", "energy_both_over_chance")
+"""Positive statistics of an update, whose scatter is relative."""
+SETTINGS = (RL, "rlvr_second_base", "dpo", "simpo")
+"""Recorded settings in which P2's bias is to be generic; but for the first of one seed each."""
+OF_SETTINGS = {"principal": "setting_principal", "low": "setting_low"} | {
+    name: f"setting_{name}" for name in ("efficiency", "angle")
+}
+
+
+class Progress(NamedTuple):
+    """Of an arm at its evaluations, means over seeds."""
+
+    share: tuple[float, ...]
+    """Of its steps."""
+    gain: tuple[float, ...]
+    """Of the pass rate since the start."""
+    kl: tuple[float, ...]
+    """KL(pi_0 || pi), nats per token."""
+
+
+@dataclass(frozen=True)
+class RecordedWeights:
+    """The scatter of recorded updates, and what they were like."""
+
+    start: float
+    """Pass rate of the base."""
+    size: dict[str, float]
+    """Arm -> x of its update."""
+    progress: dict[str, Progress]
+    adapters: dict[str, tuple[float, float]]
+    """Arm -> pass rate at the end, and relative norm of the update per step at the first evaluation."""
+    changed: tuple[float, float]
+    """Density of the first snapshot's update mask, and of new changes among the other entries by the last."""
+    overlap: float
+    """Of two runs' update masks, less random."""
+    repeat: float
+    """phi of the update masks of two runs that differ in the seed."""
+    spread: dict[str, float]
+    """Statistic -> standard deviation over seeds (others are named so), upper limit, pooled over arms."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"progress": {arm: path._asdict() for arm, path in self.progress.items()}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`."""
+        progress = {
+            arm: Progress(**{name: tuple(column) for name, column in path.items()})
+            for arm, path in values["progress"].items()
+        }
+        adapters = {arm: tuple(pair) for arm, pair in values["adapters"].items()}
+        return cls(**{**values, "progress": progress, "adapters": adapters, "changed": tuple(values["changed"])})
+
+
+def measure_weights(gallery: Path) -> RecordedWeights:
+    """The scatter of P2's statistics in a recorded scale.
+
+    Args:
+        gallery: such as ``figures/gallery/default``.
+
+    Raises:
+        ResultError: it lacks one of P2's figures, or RL, SFT and SFT at RL's rate have one seed.
+    """
+    directory = gallery / "off_principals"
+
+    def table(figure: str) -> pd.DataFrame:
+        path = directory / f"{figure}.csv"
+        if not path.exists():
+            raise ResultError(f"{path}: no such figure; `make gallery PAPER=off_principals` records it")
+        return pd.read_csv(path)
+
+    sizes, matching, paths = table("control_learning_rate"), table("control_matching"), table("control_kl")
+    if sizes.groupby("arm")["seed"].nunique().reindex(MATCHED_ARMS).fillna(0).min() < 2:
+        raise ResultError(f"{directory}: one seed of {', '.join(MATCHED_ARMS)} shows no scatter")
+    adapters = table("control_adapters").groupby("arm")[["pass_rate", "step_size"]].mean()
+    measured = paths[(paths["kind"] == "path") & paths["arm"].isin(MATCHED_ARMS)]
+    progress = {str(arm): _progress(rows) for arm, rows in measured.groupby("arm")}
+    as_run = matching[(matching["matching"] == "as_run") & (matching["method"] == "rl")].set_index("statistic")["value"]
+    profiles, overlaps = pd.concat([table("fig03"), table("fig14")]), table("fig06")
+    gauge = table("control_gauge")
+    overlaps["excess"] = overlaps["value"] - overlaps["chance"]
+    spread = (
+        _of_sizes(sizes)
+        | _of_matchings(matching)
+        | _of_overlaps(table("control_nulls"))
+        | _of_cells(table("control_operators"))
+        | _of_divergence(paths, table("fig15"))
+        | _of_edits(overlaps)
+        | _of_recipes(table("fig12"), table("table2"))
+        | _of_lines(profiles)
+        | _of_curvature(table("control_curvature"))
+    )
+    spread |= _of_settings(table("control_origin"), spread)
+    return RecordedWeights(
+        start=float(as_run["pass_rate"] - progress[RL].gain[-1]),
+        size={str(arm): float(x) for arm, x in sizes.groupby("arm")["x"].mean().items()},
+        progress=progress,
+        adapters={str(arm): (float(row["pass_rate"]), float(row["step_size"])) for arm, row in adapters.iterrows()},
+        changed=_changed(profiles),
+        repeat=float(gauge.loc[(gauge["comparison"] == "repeat") & (gauge["measure"] == "phi"), "value"].mean()),
+        overlap=float(overlaps.loc[overlaps["arm"] == RL, "excess"].mean()),
+        spread=spread,
+    )
+
+
+# Standard deviations
+
+
+def _pooled(groups: Iterable[Iterable[float]]) -> float:
+    """Upper limit of the standard deviation within groups; NaN if none has two values."""
+    arrays = [values[~np.isnan(values)] for values in (np.asarray(list(group), float) for group in groups)]
+    arrays = [values for values in arrays if len(values) > 1]
+    degrees = sum(len(values) - 1 for values in arrays)
+    squares = sum(((values - values.mean()) ** 2).sum() for values in arrays)
+    return float(np.sqrt(upper_variance(squares, degrees))) if degrees else np.nan
+
+
+def _over_seeds(values: pd.Series, arms: pd.Series) -> float:
+    return _pooled(group for _, group in values.groupby(arms))
+
+
+def _from_intervals(low: pd.Series, high: pd.Series, seeds: pd.Series) -> float:
+    """The same where the tables have 95% t limits in place of the values."""
+    deviations = (high - low) / 2 * np.sqrt(seeds) / student_t.ppf(0.975, seeds - 1)
+    degrees = seeds - 1
+    return float(np.sqrt(upper_variance((degrees * deviations**2).sum(), int(degrees.sum()))))
+
+
+# Figures
+
+
+def _of_sizes(sizes: pd.DataFrame) -> dict[str, float]:
+    as_isotropic = np.tan(np.pi / 2 * (1 - sizes["sparsity"]))
+    values = {
+        "log_x": np.log(sizes["x"]),
+        "octaves": np.log2(as_isotropic / sizes["x"]),
+        "sparsity": sizes["sparsity"] - sizes["isotropic_sparsity"],
+        "exact_zeros": sizes["exact_zero_share"],
+    }
+    return {name: _over_seeds(column, sizes["arm"]) for name, column in values.items()}
+
+
+def _of_matchings(matching: pd.DataFrame) -> dict[str, float]:
+    rows = matching[matching["matching"].isin(("as_run", "norm")) & matching["statistic"].isin(RELATIVE)]
+    found = {"pass_rate": _of_final_models(matching)}
+    for statistic, of in rows.drop_duplicates(["method", "statistic", "value"]).groupby("statistic"):
+        low, high = of["value_low"] / of["value"], of["value_high"] / of["value"]
+        found[str(statistic)] = _from_intervals(low, high, of["seeds"])
+    return found
+
+
+def _of_final_models(matching: pd.DataFrame) -> float:
+    """Of the pass rate at the end. Gains would scatter by the evaluation of the base as well."""
+    trained = matching[matching["matching"].isin(("as_run", "rate")) & (matching["statistic"] == "pass_rate")]
+    rates = trained.drop_duplicates("arms")
+    return _from_intervals(rates["value_low"], rates["value_high"], rates["seeds"])
+
+
+def _of_overlaps(overlaps: pd.DataFrame) -> dict[str, float]:
+    """Of an overlap less each baseline, in bf16, and of the fp32 energy over chance."""
+    found: dict[str, float] = {}
+    for mask, nulls in NULLS.items():
+        bf16, fp32 = (
+            overlaps[(overlaps["mask"] == mask) & (overlaps["precision"] == name)] for name in ("bf16", "fp32")
+        )
+        found |= {f"{mask}_{null}": _over_seeds(bf16["value"] - bf16[null], bf16["arm"]) for null in nulls}
+        found[f"energy_{mask}"] = _over_seeds(fp32["value"], fp32["arm"])
+    return found
+
+
+def _of_cells(operators: pd.DataFrame) -> dict[str, float]:
+    """Of the fp32 energy over chance at each rank and density; the tables have its range over seeds."""
+    found = {}
+    for mask in NULLS:
+        rows = operators[operators["operator"] == mask]
+        deviations = (rows["energy_high"] - rows["energy_low"]) / _expected_range(rows["seeds"])
+        degrees = rows["seeds"] - 1
+        found[f"cell_{mask}"] = float(np.sqrt(upper_variance((degrees * deviations**2).sum(), int(degrees.sum()))))
+    return found
+
+
+def _expected_range(counts: pd.Series) -> pd.Series:
+    """Of so many normal values, in standard deviations."""
+    grid = np.linspace(-8, 8, 4001)
+    below = norm.cdf(grid)
+    return counts.map({n: np.trapezoid(1 - below**n - (1 - below) ** n, grid) for n in counts.unique()})
+
+
+def _of_divergence(table: pd.DataFrame, curves: pd.DataFrame) -> dict[str, float]:
+    """Of logarithms of KL: of a step, over seeds and about the line of the rates; at the end; and below the curve."""
+    steps, paths = table[table["kind"] == "step"], table[table["kind"] == "path"]
+    several = steps[steps["seeds"] > 1]
+    rl = steps[steps["family"] == RL]
+    x, y = np.log(rl["learning_rate"]), np.log(rl["kl_step"])
+    rest = y - np.polyval(np.polyfit(x, y, 1), x)
+    is_last = paths["step"] == paths.groupby("arm")["step"].transform("max")
+    last = paths[is_last]
+    below = curves[curves["direction"] == "kl_to_start"].groupby(["arm", "seed"])["value"].mean().reset_index()
+    return {
+        "log_kl_step": _from_intervals(
+            np.log(several["kl_step_low"]), np.log(several["kl_step_high"]), several["seeds"]
+        ),
+        "log_kl_by_rate": float(np.sqrt(upper_variance((rest**2).sum(), len(rest) - 2))),
+        "log_kl": _over_seeds(np.log(last["kl"]), last["arm"]),
+        "log_kl_area": _over_seeds(np.log(below["value"]), below["arm"]),
+        "evaluation": _of_evaluations(paths[~is_last]),
+    }
+
+
+def _of_evaluations(paths: pd.DataFrame) -> float:
+    """Of the pass rate at an evaluation on the way, about what its run and its step have in common with others."""
+    squares, degrees = 0.0, 0
+    for _, of_arm in paths.groupby("arm"):
+        gains = of_arm.pivot(index="seed", columns="step", values="gain")
+        if len(gains) > 1:
+            rest = gains.sub(gains.mean(axis=1), axis=0) - gains.mean() + gains.to_numpy().mean()
+            squares += float((rest**2).to_numpy().sum())
+            degrees += (gains.shape[0] - 1) * (gains.shape[1] - 1)
+    return float(np.sqrt(upper_variance(squares, degrees)))
+
+
+def _progress(path: pd.DataFrame) -> Progress:
+    means = path.groupby("step")[["gain", "kl"]].mean()
+    share = means.index / means.index.max()
+    return Progress(*(tuple(map(float, column)) for column in (share, means["gain"], means["kl"])))
+
+
+def _of_edits(overlaps: pd.DataFrame) -> dict[str, float]:
+    """Of a run's overlap less random, mean over changed and over other matrices."""
+    group = overlaps["edit"].ne("none").map({True: "overlap_changed", False: "overlap_other"})
+    means = overlaps.groupby([group.rename("group"), "arm", "seed"])["excess"].mean().reset_index()
+    return {str(name): _over_seeds(rows["excess"], rows["arm"]) for name, rows in means.groupby("group")}
+
+
+def _of_recipes(pairs: pd.DataFrame, ranges: pd.DataFrame) -> dict[str, float]:
+    """Over recipes, of the log of the factor by which a run's own noise weakens the similarity of all of its pairs.
+
+    To first order ``similarity / mean = 1 + a + b``, of means over matrices. Densities follow from J_0
+    (``1 / J_0 + 1 = 1 / p + 1 / q``), and phi from them and J. Of phi in fp32 the tables have the range over pairs: it
+    scatters as phi does, in the ratio of the ranges over the means.
+    """
+    pairs = pairs[pairs["arm_a"] < pairs["arm_b"]]
+    arms = sorted({*pairs["arm_a"], *pairs["arm_b"]})
+    values = []
+    for _, of_kind in pairs.groupby("kind"):
+        of_kind = of_kind.set_index(["arm_a", "arm_b"]).sort_index()
+        members = _members(of_kind.index, arms)
+        density = 1 / np.linalg.lstsq(members, 1 / of_kind["jaccard_chance"] + 1, rcond=None)[0]
+        p, q = (density[of_kind.index.get_level_values(side).map(arms.index)] for side in (0, 1))
+
+        found = {"jaccard": of_kind["jaccard"] - of_kind["jaccard_chance"], "phi": _phi(of_kind["jaccard"], p, q)}
+        null = _phi(of_kind["jaccard_binned"], p, q)
+        values.append(pd.DataFrame(found | {"phi_less_null": found["phi"] - null}))
+    means = sum(values) / len(values)
+    members = _members(means.index, arms)
+    effects = np.linalg.lstsq(members, means / means.mean() - 1, rcond=None)[0]
+    spread = {name: _pooled([column]) for name, column in zip(means, effects.T, strict=True)}
+    middle = ranges[ranges["layers"] == "middle"]
+    top, phi = (
+        (middle[f"{name}_high"] - middle[f"{name}_low"]).mean() / middle[name].mean() for name in ("phi_top", "phi")
+    )
+    return spread | {"phi_top": float(spread["phi"] * top / phi)}
+
+
+def _phi(jaccard: pd.Series, p: np.ndarray, q: np.ndarray) -> pd.Series:
+    """Of two masks of densities p and q."""
+    return (jaccard * (p + q) / (1 + jaccard) - p * q) / np.sqrt(p * (1 - p) * q * (1 - q))
+
+
+def _members(index: pd.Index, arms: list[str]) -> np.ndarray:
+    """A row per pair: 1 for its two arms."""
+    return np.array([[(a == arm) + (b == arm) for arm in arms] for a, b in index], float)
+
+
+def _first_and_last(profiles: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    first, last = (profiles["step"] == profiles["step"].agg(end) for end in ("min", "max"))
+    return profiles[first], profiles[last]
+
+
+def _changed(profiles: pd.DataFrame) -> tuple[float, float]:
+    first, last = (float(rows["share"].mean()) for rows in _first_and_last(profiles))
+    return first, (last - first) / (1 - first)
+
+
+def _of_lines(profiles: pd.DataFrame) -> dict[str, float]:
+    """Over rows and columns, of the first snapshot's density less what magnitudes predict, beyond binomial scatter."""
+    first, _ = _first_and_last(profiles)
+    counts = first.groupby(["kind", "axis"])["index"].nunique()
+    across = first["axis"].map({"row": "column", "column": "row"})
+    entries = counts.reindex(pd.MultiIndex.from_frame(pd.DataFrame({"kind": first["kind"], "axis": across})))
+    expected = first["share_by_magnitude"]
+    binomial = (expected * (1 - expected) / entries.to_numpy()).mean()
+    squares = ((first["share"] - expected) ** 2).sum()
+    return {"line": float(np.sqrt(max(upper_variance(squares, len(first)) - binomial, 0.0)))}
+
+
+def _of_curvature(table: pd.DataFrame) -> dict[str, float]:
+    """Of log2 quotients. Here: one base is recorded, so bases scatter as its kinds of matrix do."""
+    blocks = table[table["kind"] == "block"]
+    by_kind = blocks.pivot(index="matrix", columns="block", values="value")
+    index = table[table["kind"] == "index"]
+    rest = index["value"] - np.polyval(np.polyfit(index["position"], index["value"], 1), index["position"])
+    return {
+        "curvature_base": _pooled([by_kind["principal"] - by_kind["off"]]),
+        "curvature_batch": _from_intervals(blocks["low"], blocks["high"], blocks["batches"]),
+        "curvature_direction": float(np.sqrt(upper_variance((rest**2).sum(), len(rest) - 2))),
+    }
+
+
+def _of_settings(origin: pd.DataFrame, spread: Mapping[str, float]) -> dict[str, float]:
+    """Over settings. Energies have no record: they scatter as overlaps do, in the ratio of both over seeds."""
+    rows = origin[origin["arm"].isin(SETTINGS)]
+    relative = rows["quantity"].isin(("efficiency", "angle"))
+    excess = (rows["value"] - rows["null"]).where(~relative, rows["value"] / rows["null"] - 1)
+    means = excess.groupby([rows["quantity"], rows["arm"]]).mean()
+    found = {name: _pooled([means[quantity]]) for quantity, name in OF_SETTINGS.items()}
+    for mask, null in (("principal", "binned"), ("low", "isotropic")):
+        found[f"setting_energy_{mask}"] = found[f"setting_{mask}"] * spread[f"energy_{mask}"] / spread[f"{mask}_{null}"]
+    return found

@@ -1,0 +1,198 @@
+"""P2's claims on simulated updates: planted effects are found, their absence refuted, and scatter is as recorded."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlscape.catalogue import load_scale
+from rlscape.claims import evaluate_claim, load_register
+from rlscape.claims.register import Claim, Register
+from rlscape.errors import ResultError
+from rlscape.paths import results_dir, run_name
+from rlscape.power.estimate import estimate_power
+from rlscape.power.off_principals.simulators import SIMULATORS
+from rlscape.power.recorded_weights import RL, SFT, SLOW, RecordedWeights, measure_weights
+from rlscape.power.worlds import WORLDS, Scatter, Simulation, World
+from rlscape.results import origin
+from rlscape.results.files import read_from
+from rlscape.settings.scale import Config
+from tests.claim_verdicts import CLAIMS
+from tests.recorded_scatter import SCATTER, WEIGHTS
+from tests.synthetic import ROOT
+
+GALLERY = ROOT / "figures" / "gallery" / "default"
+WORDS: dict[World, str] = {"holds": "replicated", "fails": "not_replicated"}
+
+
+@pytest.fixture(scope="module")
+def register() -> Register:
+    return load_register(CLAIMS)
+
+
+@pytest.fixture(scope="module")
+def seeded() -> Config:
+    """The default scale with five seeds for every arm, eight for adapters."""
+    config = load_scale(ROOT / "config" / "config.yaml")
+    return config.changed(seeds={arm: 8 if arm.startswith(("lora", "pissa")) else 5 for arm in config.seeds})
+
+
+def claim_of(register: Register, name: str) -> Claim:
+    return next(claim for claim in register.claims if claim.id == name)
+
+
+@pytest.mark.parametrize("name", SIMULATORS)
+@pytest.mark.parametrize("world", WORLDS)
+def test_evaluators_find_what_they_read_and_know_the_worlds_apart(
+    name: str, world: World, register: Register, seeded: Config
+) -> None:
+    claim = claim_of(register, name)
+    results = SIMULATORS[name](Simulation(claim, register.conventions, seeded, SCATTER))[world]
+    wrong: dict[World, str] = {"holds": "not replicated", "fails": "replicated"}
+    with read_from(results(0)):
+        outcome = evaluate_claim(claim, register.conventions, seeded)
+    assert outcome.verdict != wrong[world], outcome.reason
+    assert outcome.units >= 5, outcome.reason
+    assert all(np.isfinite(part.interval.estimate) for part in outcome.parts), outcome.reason
+
+
+@pytest.mark.parametrize("name", ["O2", "O7", "O8", "O9", "O10"])
+def test_planted_effects_are_found_and_their_absence_refuted(name: str, register: Register, seeded: Config) -> None:
+    table = estimate_power(Simulation(claim_of(register, name), register.conventions, seeded, SCATTER), draws=5)
+    verdicts = table[table["part"] == ""].set_index("world")
+    for world, word in WORDS.items():
+        assert verdicts.loc[world, word] > 0.5, table.to_string()
+
+
+def test_a_draw_is_the_same_twice_and_differs_from_others(register: Register, seeded: Config) -> None:
+    simulation = Simulation(claim_of(register, "O2"), register.conventions, seeded, SCATTER)
+    results = SIMULATORS["O2"](simulation)["holds"]
+
+    def sizes(number: int) -> pd.DataFrame:
+        with read_from(results(number)):
+            return origin.sizes(seeded, simulation.claim.arms)
+
+    pd.testing.assert_frame_equal(sizes(0), sizes(0))
+    assert not sizes(0)["x"].equals(sizes(1)["x"])
+    x = np.log([table.loc[table["arm"] == RL, "x"].mean() for table in map(sizes, range(60))])
+    assert x.mean() == pytest.approx(np.log(WEIGHTS.size[RL]), abs=0.005)
+    assert x.std() == pytest.approx(WEIGHTS.spread["log_x"] / np.sqrt(5), rel=0.3)
+
+
+def test_a_result_that_is_not_simulated_is_named(register: Register, seeded: Config) -> None:
+    simulation = Simulation(claim_of(register, "O2"), register.conventions, seeded, SCATTER)
+    with pytest.raises(ResultError, match="masks.npz: not simulated"):
+        SIMULATORS["O2"](simulation)["holds"](0)(results_dir(seeded) / "geometry" / "masks.npz")
+
+
+# The scatter of recorded updates
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Path:
+    """The recorded gallery, of which a test changes a figure."""
+    directory = tmp_path / "off_principals"
+    directory.mkdir()
+    for figure in (GALLERY / "off_principals").glob("*.csv"):
+        (directory / figure.name).write_bytes(figure.read_bytes())
+    return tmp_path
+
+
+def test_the_recorded_gallery_has_every_scatter_that_is_simulated(gallery: Path) -> None:
+    found = measure_weights(gallery)
+    assert set(found.spread) >= set(WEIGHTS.spread)
+    assert all(value > 0 for value in found.spread.values())
+    assert set(found.adapters) >= set(WEIGHTS.adapters)
+    assert set(found.size) >= set(WEIGHTS.size)
+    both = Scatter(SCATTER.curves, found)
+    assert Scatter.from_dict(both.to_dict()) == both
+
+
+def test_the_scatter_of_planted_sizes_is_measured(gallery: Path) -> None:
+    rng = np.random.default_rng(0)
+    planted = pd.DataFrame(
+        {"run": run_name(arm, seed), "arm": arm, "seed": seed, "x": x * np.exp(rng.normal(0, 0.1))}
+        for arm, x in {RL: 1.6, SLOW: 5.0, SFT: 30.0}.items()
+        for seed in range(100)
+    )
+    planted["isotropic_sparsity"] = 1 - 2 / np.pi * np.arctan(planted["x"])
+    planted["sparsity"] = planted["isotropic_sparsity"] + rng.normal(0, 0.004, len(planted))
+    planted["gain"] = 0.2
+    planted["exact_zero_share"] = 0.0
+    planted.to_csv(gallery / "off_principals" / "control_learning_rate.csv", index=False)
+    spread = measure_weights(gallery).spread
+    for name, deviation in {"log_x": 0.1, "sparsity": 0.004}.items():
+        assert spread[name] == pytest.approx(deviation, rel=0.15), name
+
+
+def test_the_scatter_of_planted_evaluations_is_measured(gallery: Path) -> None:
+    figure = gallery / "off_principals" / "control_kl.csv"
+    table, rng = pd.read_csv(figure), np.random.default_rng(3)
+    planted = pd.DataFrame(
+        {"kind": "path", "arm": arm, "seed": seed, "step": step, "kl": 0.01 * step}
+        | {"gain": 0.02 * step + of_run + rng.normal(0, 0.01)}
+        for arm in (RL, SLOW, SFT)
+        for seed, of_run in enumerate(rng.normal(0, 0.05, 40))
+        for step in range(1, 8)
+    )
+    pd.concat([table[table["kind"] != "path"], planted]).to_csv(figure, index=False)
+    found = measure_weights(gallery)
+    assert found.spread["evaluation"] == pytest.approx(0.01, rel=0.15)
+    assert found.progress[RL].gain[-1] == pytest.approx(0.14, abs=0.02)
+    assert found.progress[RL].share[0] == pytest.approx(1 / 7)
+
+
+def test_the_scatter_of_planted_recipes_is_measured(gallery: Path) -> None:
+    rng = np.random.default_rng(1)
+    recipes = [f"footprint_{index:02d}" for index in range(30)]
+    own = dict(zip(recipes, rng.normal(0, 0.05, len(recipes)), strict=True))
+    density = dict(zip(recipes, rng.uniform(0.4, 0.6, len(recipes)), strict=True))
+    rows = []
+    for a in recipes:
+        for b in recipes:
+            if a != b:
+                p, q = density[a], density[b]
+                found = 0.4 * (1 + own[a]) * (1 + own[b])
+                phi = {"jaccard": found, "jaccard_chance": 0.0, "jaccard_binned": found / 2}
+                joint = {name: p * q + value * np.sqrt(p * (1 - p) * q * (1 - q)) for name, value in phi.items()}
+                jaccard = {name: both / (p + q - both) for name, both in joint.items()}
+                rows.append({"layer": 4, "kind": "q", "arm_a": a, "arm_b": b} | jaccard)
+    pd.DataFrame(rows).to_csv(gallery / "off_principals" / "fig12.csv", index=False)
+    spread = measure_weights(gallery).spread
+    own_spread = np.std(list(own.values()), ddof=1)
+    assert own_spread < spread["phi"] < 1.3 * own_spread
+    assert own_spread < spread["phi_less_null"] < 1.3 * own_spread
+
+
+def test_intervals_and_ranges_stand_for_deviations(gallery: Path) -> None:
+    directory = gallery / "off_principals"
+    cells = pd.read_csv(directory / "control_operators.csv")
+    measured = measure_weights(gallery).spread
+    wider = cells.assign(energy_low=3 * cells["energy_low"], energy_high=3 * cells["energy_high"])
+    wider.to_csv(directory / "control_operators.csv", index=False)
+    assert measure_weights(gallery).spread["cell_low"] == pytest.approx(3 * measured["cell_low"])
+    rng = np.random.default_rng(2)
+    drawn = rng.normal(1, 0.01, (400, 5))
+    planted = pd.DataFrame(
+        {"arm": "rlvr", "operator": mask, "energy_low": of.min(), "energy_high": of.max(), "seeds": 5}
+        for mask in ("principal", "low")
+        for of in drawn
+    )
+    planted.to_csv(directory / "control_operators.csv", index=False)
+    assert 0.0095 < measure_weights(gallery).spread["cell_principal"] < 0.0115
+
+
+def test_a_gallery_without_scatter_is_one_clear_error(gallery: Path) -> None:
+    figure = gallery / "off_principals" / "control_learning_rate.csv"
+    sizes = pd.read_csv(figure)
+    sizes[sizes["seed"] == 0].to_csv(figure, index=False)
+    with pytest.raises(ResultError, match="one seed of rlvr, sft, sft_lr_thirtieth shows no scatter"):
+        measure_weights(gallery)
+    figure.unlink()
+    with pytest.raises(ResultError, match="no such figure; `make gallery PAPER=off_principals` records it"):
+        measure_weights(gallery)
+
+
+def test_records_of_weights_survive_a_file() -> None:
+    assert RecordedWeights.from_dict(WEIGHTS.to_dict()) == WEIGHTS

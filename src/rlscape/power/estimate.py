@@ -32,8 +32,8 @@ BATCH = 100
 def estimate_power(simulation: Simulation, draws: int) -> pd.DataFrame:
     """How often a claim's evaluator gives each verdict in each of its worlds.
 
-    A world is drawn from until Wilson's 95% intervals of the shares that decide whether the criterion can be used lie on
-    one side of their limits, and at most ``draws`` times.
+    A world is drawn from until Wilson's 95% intervals of the shares on which the use of the criterion depends lie on one
+    side of their limits, and at most ``draws`` times.
 
     Returns:
         A row per world for the verdict (``part`` empty) and for every part of the criterion, by its number: the columns

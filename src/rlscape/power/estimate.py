@@ -32,7 +32,7 @@ BATCH = 100
 def estimate_power(simulation: Simulation, draws: int) -> pd.DataFrame:
     """How often a claim's evaluator gives each verdict in each of its worlds.
 
-    A world is drawn from until Wilson's 95% intervals of the shares on which the use of the criterion depends lie on one
+    A world is drawn from until Wilson's 95% intervals of the shares that decide about the criterion's use lie on one
     side of their limits, and at most ``draws`` times.
 
     Returns:

@@ -8,6 +8,7 @@ import pytest
 from rlscape.catalogue import figure_of
 from rlscape.figures.compute_units import LABELS
 from rlscape.figures.registry import find_target
+from rlscape.figures.scalerl import fig19
 from rlscape.figures.style import ARM_STYLES
 from rlscape.files import read_json, write_json, write_parquet
 from rlscape.paths import results_dir
@@ -98,6 +99,17 @@ def test_a_factor_that_touches_nothing_is_said_not_to_bind(
         for arm in arms:
             write_touched(config, arm, values if arm == arms[-1] else weak)
         assert expected in note(target.draw(target.assemble(config)))
+
+
+def test_ceilings_at_one_bound_are_drawn_beside_each_other(tmp_path: Path) -> None:
+    """Not their last digits."""
+    config = small_config(tmp_path, seeds=1)
+    write_scalerl_results(config, dict.fromkeys(fig19.DAPO, Run(A=1.0)), spread=1e-13)
+    figure = fig19.draw(fig19.assemble(config))
+    (panel,) = (ax for ax in figure.axes if ax.get_title(loc="left").startswith("c:"))
+    low, high = panel.get_ylim()
+    assert high - low >= fig19.LEAST_RANGE * 0.999
+    assert low < 1 < high
 
 
 def write_touched(config: Config, arm: str, values: dict[str, float]) -> None:

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rlscape.catalogue import ARMS
-from rlscape.figures.learning_curves import draw_levels, means_over_seeds, rates_of_bases
-from rlscape.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, whole_numbers_axis
+from rlscape.figures.learning_curves import means_over_seeds, rates_of_bases
+from rlscape.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, whole_numbers_axis
 from rlscape.figures.weights import learning_rates
 from rlscape.results import curves
 from rlscape.settings.scale import Config
@@ -68,14 +68,16 @@ def draw_by_step(ax: Axes, frame: pd.DataFrame) -> None:
         name, colour, line = "full", INK, "-"
         if isinstance(kind := rows["adapter"].iloc[0], str):
             (name, colour), line = KINDS[kind], RATE_LINES[rates.index(rate)]
-        for _, seed in rows[rows["kind"] == "evaluation"].groupby("seed"):
-            ax.plot(seed["step"], seed["value"], color=colour, linestyle=line, linewidth=0.5, alpha=0.3)
         mean = rows[rows["kind"] == "mean"]
-        steps = mean["step"] + STAGGER * (index - (len(arms) - 1) / 2) * mean["step"].max()
+        shift = STAGGER * (index - (len(arms) - 1) / 2) * mean["step"].max()
+        steps = mean["step"] + shift
         if mean["seeds"].max() > 1:
+            for _, seed in rows[rows["kind"] == "evaluation"].groupby("seed"):
+                ax.plot(seed["step"] + shift, seed["value"], color=colour, linestyle=line, linewidth=0.5, alpha=0.3)
             ax.fill_between(steps, mean["low"], mean["high"], color=colour, alpha=0.1, linewidth=0)
         else:
             ax.vlines(steps, mean["low"], mean["high"], color=colour, linewidth=0.8, alpha=0.6)
         ax.plot(steps, mean["value"], color=colour, linestyle=line, linewidth=1.3, label=f"{name}, rate {rate:.1e}")
-    draw_levels(ax, frame[frame["kind"] == "chance"], "best constant answer", right=True)
+    for chance in frame.loc[frame["kind"] == "chance", "value"].dropna().unique():
+        ax.axhline(chance, color=GREY, linewidth=1, linestyle=(0, (1, 1)), label="best constant answer")
     whole_numbers_axis(ax)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator
 
 from rlscape.figures.style import ARM_STYLES, log_compute_axis, pass_rate_axis
 
@@ -37,10 +37,11 @@ def draw_units(figure: Figure, place: SubplotSpec, frame: pd.DataFrame, arms: Co
             ax.fill_between(mean[unit], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
             ax.plot(mean[unit], mean["value"], color=colour, linewidth=1, marker=marker, markersize=4, markevery=[-1])
         log_compute_axis(ax, label)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         if first is None:
             ax.set_title(f"{panel} against other units".strip(), loc="left", fontsize=SMALL + 1)
-            pass_rate_axis(ax, "pass rate", few_ticks=True)
+            pass_rate_axis(ax, "pass rate", small=True)
             first = ax
         else:
             ax.tick_params(labelleft=False)

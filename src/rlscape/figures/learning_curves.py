@@ -230,8 +230,8 @@ def draw_downstream(
             markevery=[-1],
             label=ARMS[arm].label + _setting(arm, settings),
         )
-    draw_levels(ax, frame[frame["kind"] == "downstream_base"], "base model")
-    draw_levels(ax, frame[frame["kind"] == "downstream_chance"], "best constant answer", right=True)
+    _draw_levels(ax, frame[frame["kind"] == "downstream_base"], "base model")
+    _draw_levels(ax, frame[frame["kind"] == "downstream_chance"], "best constant answer", right=True)
     log_compute_axis(ax)
     ax.set_ylabel(f"downstream pass rate ({frame['operations'].dropna().iloc[0]})")
 
@@ -252,7 +252,7 @@ def draw_with_downstream(
 
     The arms are those of ``paper``.
     """
-    grid = figure.add_gridspec(2, 2, height_ratios=(3, 1))
+    grid = figure.add_gridspec(2, 2, height_ratios=(2.6, 1))
     validation, downstream = (figure.add_subplot(grid[0, column]) for column in (0, 1))
     draw_units(figure, grid[1, :], frame, paper, names[0])
     draw_panel(validation, frame, f"{names[0]}: validation set", paper, paper, settings)
@@ -293,12 +293,12 @@ def describe_fit(frame: pd.DataFrame, arm: str, paper: Fit | None = None) -> str
 
 def finish_axes(ax: Axes, frame: pd.DataFrame) -> None:
     """Axes of compute and pass rate, with the base model's pass rate as a line."""
-    draw_levels(ax, frame[frame["kind"] == "base"], "base model")
+    _draw_levels(ax, frame[frame["kind"] == "base"], "base model")
     log_compute_axis(ax)
     pass_rate_axis(ax)
 
 
-def draw_levels(ax: Axes, levels: pd.DataFrame, name: str, right: bool = False) -> None:
+def _draw_levels(ax: Axes, levels: pd.DataFrame, name: str, right: bool = False) -> None:
     """A horizontal line per value of base models, named on one side; several are told apart by the base's name."""
     levels = levels.dropna(subset="value").drop_duplicates("value")
     for row in levels.to_dict("records"):

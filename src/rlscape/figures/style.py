@@ -58,9 +58,10 @@ RC: dict[str, Any] = {
 
 FEW_DECADES = 1.6
 PASS_RATE_TICKS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
-FEW_PASS_RATE_TICKS = (1, 2, 3, 5, 7)
-"""In tenths; in small panels, and where rates differ by this factor:"""
-FEW_TICKS_FROM = 5
+SMALL_PASS_RATE_TICKS = (2, 3, 4, 5, 7, 9)
+WIDE_PASS_RATE_TICKS = (1, 2, 5)
+WIDE = 4
+"""Of pass rates, in tenths: of panels, of small ones, and where the highest is so many times the lowest."""
 NOTE_CHARACTERS_PER_INCH = 18
 NOTE_LINE, NOTE_MARGIN = 0.12, 0.1
 """Inches."""
@@ -134,13 +135,17 @@ def small_numbers_axis(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def pass_rate_axis(axes: Axes, label: str = "validation pass rate", few_ticks: bool = False) -> None:
+def pass_rate_axis(axes: Axes, label: str = "validation pass rate", small: bool = False) -> None:
     """A logarithmic pass-rate axis, as in the paper, after the rates are drawn; linear where one is zero."""
     axes.set_ylabel(label)
-    if axes.dataLim.y0 > 0:
-        few_ticks |= axes.dataLim.y1 > FEW_TICKS_FROM * axes.dataLim.y0
+    drawn = [shared.dataLim for shared in axes.get_shared_y_axes().get_siblings(axes)]
+    low, high = min(limits.y0 for limits in drawn), max(limits.y1 for limits in drawn)
+    if low > 0:
+        ticks = SMALL_PASS_RATE_TICKS if small else PASS_RATE_TICKS
+        if high > WIDE * low:
+            ticks = WIDE_PASS_RATE_TICKS
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=FEW_PASS_RATE_TICKS if few_ticks else PASS_RATE_TICKS))
+        axes.yaxis.set_major_locator(LogLocator(subs=ticks))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
 

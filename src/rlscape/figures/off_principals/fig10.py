@@ -33,8 +33,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_title(f"rank {rank:.0f}", loc="left")
     for ax in grid[-1]:
         ax.set_xlabel("optimiser step")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=6)
+    handles, labels = grid[-1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     seeds = frame[frame["kind"] == "evaluation"].groupby("arm")["seed"].nunique()
     add_note(
         figure,

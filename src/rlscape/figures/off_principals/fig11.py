@@ -23,12 +23,12 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Left: the validation set. Right: downstream."""
-    figure = new_figure(9.5, 4.2)
+    figure = new_figure(11.5, 4.2)
     axes = figure.subplots(1, len(PANELS), sharex=True)
     for ax, (panel, label) in zip(axes, PANELS.items(), strict=True):
         draw_by_step(ax, frame[frame["panel"] == panel])
         ax.set(xlabel="optimiser step", ylabel=label)
-    axes[0].legend(loc="best")
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside right center")
     seeds = frame[frame["kind"] == "evaluation"].groupby("arm")["seed"].nunique()
     add_note(
         figure,

@@ -24,7 +24,7 @@ PER_UPDATE = {
     "reward_mean": ("d: reward per update", "mean reward of the batch"),
 }
 LARGEST_SCATTER = 2000
-"""Points per panel, evenly taken from the batch; the numbers in its title are of all."""
+"""Points per panel, evenly taken from the batch; the numbers in it are of all."""
 
 
 def assemble(config: Config) -> pd.DataFrame:
@@ -88,9 +88,14 @@ def _draw_ratios(ax: Axes, frame: pd.DataFrame, arm: str, title: str) -> None:
     ax.axhline(1, color=INK, linewidth=0.8, linestyle=":")
     ax.set(xlabel="generator's probability", ylabel="importance ratio, trainer over generator")
     ax.set_title(title, loc="left")
-    ax.set_title(
-        f"mean |log ρ| {agreement['value']:.2g}, ρ from {agreement['least']:.3f} to {agreement['largest']:.3f}",
-        loc="right",
+    ax.text(
+        0.97,
+        0.97,
+        f"{agreement['tokens']:,.0f} tokens: mean |log ρ| {agreement['value']:.2g},\n"
+        f"ρ from {agreement['least']:.3f} to {agreement['largest']:.3f}",
+        transform=ax.transAxes,
+        ha="right",
+        va="top",
         fontsize=8,
     )
 

@@ -19,6 +19,8 @@ from rlscape.settings.scale import Config
 
 DAPO = ("dapo_clip_020", "baseline", "dapo_clip_028", "dapo_clip_040")
 CISPO = tuple(FIG19)
+LEAST_RANGE = 0.1
+"""Of the axes of ceilings: less would show the last digits of ceilings at one bound."""
 
 
 def assemble(config: Config) -> pd.DataFrame:
@@ -60,6 +62,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     below[1].legend()
     below[1].set_title("d: ceiling by CISPO's cap", loc="left")
     below[1].set_xlabel("cap on the importance ratio")
+    for ax in below:
+        _widen(ax)
     add_curve_note(
         figure,
         frame,
@@ -78,3 +82,10 @@ def _draw_ceilings(ax: Axes, frame: pd.DataFrame, clips: pd.Series, arms: Sequen
         ax.errorbar(clips[arm], value, limits, color=colour, marker=marker, markersize=7, capsize=3, linestyle="none")
     ax.set_xticks([clips[arm] for arm in arms])
     ax.set_ylabel("ceiling A")
+
+
+def _widen(ax: Axes) -> None:
+    """At least :data:`LEAST_RANGE` on the y axis."""
+    low, high = ax.get_ylim()
+    missing = max(0.0, LEAST_RANGE - (high - low)) / 2
+    ax.set_ylim(low - missing, high + missing)

@@ -108,7 +108,7 @@ def draw(frame: pd.DataFrame) -> Figure:
             *("$C_\\tau$ / ScaleRL's, ours / paper", "clock's factor"),
         ],
         rows,
-        widths=(2.4, 1.8, 2.4, 2.3, 2.7, 2.6, 1.6, 1.6, 2.3, 0.9),
+        widths=(2.4, 1.8, 2.4, 2.3, 2.7, 2.6, 1.6, 1.6, 2.3, 1.1),
         colours=[ARM_STYLES[arm][0] for arm in frame["arm"]],
     )
     ax.set_title(

@@ -6,10 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from rlscape.catalogue import choices_of
+from rlscape.claims.register import span
 from rlscape.errors import ConfigError
 from rlscape.files import atomic
 from rlscape.pipeline.entry import run
 from rlscape.results.pilots import choices
+from rlscape.scaling.uncertainty import Interval
 from rlscape.settings.scale import Config
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ def describe(candidates: pd.DataFrame) -> str:
     """What a choice chose, with the effect and its interval; or what none of its candidates showed."""
     chosen = [
         f"{row['arm']} ({row['quantity']} {row['value']:.3g}), end {row['end']:.3f}, less {row['against']} "
-        f"{row['effect']:+.3f} [{row['effect_low']:+.3f}, {row['effect_high']:+.3f}]"
+        + span(Interval(row["effect"], row["effect_low"], row["effect_high"], row["seeds"]))
         + (", at an end of the range" if row["outermost"] else "")
         for row in candidates[candidates["chosen"]].to_dict("records")
     ]

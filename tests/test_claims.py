@@ -38,8 +38,9 @@ def test_register_agrees_with_the_code() -> None:
     assert {claim.evaluator for claim in register.claims} == set(EVALUATORS)
     assert len({claim.id for claim in register.claims}) == len(register.claims)
     carried = {figure for claim in register.claims for figure in claim.figures}
-    # The learning rates are a control of several claims and carry none.
-    assert carried | {"scalerl_control_learning_rate"} == {figure.target for figure in FIGURES if figure.arms}
+    # The learning rates are a control of several claims and carry none; nor do the panels that were added later.
+    without = {"scalerl_control_learning_rate", "scalerl_camera_ready"}
+    assert carried | without == {figure.target for figure in FIGURES if figure.arms}
     ids = [f"S{number}" for number in range(1, 29)] + [f"O{number}" for number in range(1, 16)]
     assert [claim.id for claim in register.claims] == ids
 

@@ -46,5 +46,5 @@ def draw_units(figure: Figure, place: SubplotSpec, frame: pd.DataFrame, arms: Co
         else:
             ax.tick_params(labelleft=False)
         ax.tick_params(labelsize=SMALL)
-        ax.xaxis.label.set_size(SMALL + 1)
-        ax.yaxis.label.set_size(SMALL + 1)
+        ax.xaxis.label.set_fontsize(SMALL + 1)
+        ax.yaxis.label.set_fontsize(SMALL + 1)

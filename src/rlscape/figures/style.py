@@ -141,7 +141,7 @@ def pass_rate_axis(axes: Axes, label: str = "validation pass rate", small: bool 
     drawn = [shared.dataLim for shared in axes.get_shared_y_axes().get_siblings(axes)]
     low, high = min(limits.y0 for limits in drawn), max(limits.y1 for limits in drawn)
     if low > 0:
-        ticks = SMALL_PASS_RATE_TICKS if small else PASS_RATE_TICKS
+        ticks: tuple[float, ...] = SMALL_PASS_RATE_TICKS if small else PASS_RATE_TICKS
         if high > WIDE * low:
             ticks = WIDE_PASS_RATE_TICKS
         axes.set_yscale("log")

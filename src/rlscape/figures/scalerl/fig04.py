@@ -93,8 +93,8 @@ def _ratios(config: Config) -> pd.DataFrame:
             for arm, reached in zip(pair, compute, strict=True)
         ]
         ratios = {
-            "compute": compare_reached(*compute).interval,
-            "updates": compare_reached(*updates).interval,
+            "compute": compare_reached(compute[0], compute[1]).interval,
+            "updates": compare_reached(updates[0], updates[1]).interval,
             "clock": clock_factor(*(per_update[arm] for arm in pair)),
         }
         for unit, ratio in ratios.items():

@@ -56,10 +56,15 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "measure_pairs": ("rlscape.pipeline.measure_pairs",),
     "measure_landscape": ("rlscape.pipeline.measure_landscape",),
     "measure_curvature": ("rlscape.pipeline.measure_curvature",),
+    "measure_ratios": ("rlscape.pipeline.measure_ratios",),
+    "choose_pilots": ("rlscape.pipeline.choose_pilots",),
     "plot_figure": ("rlscape.pipeline.plot_figure",),
     "evaluate_claims": ("rlscape.pipeline.evaluate_claims",),
     "plot_scoreboard": ("rlscape.pipeline.plot_figure",),
     "execute_notebook": ("rlscape.pipeline.execute_notebook",),
+    "measure_scatter": ("rlscape.pipeline.measure_scatter",),
+    "estimate_power": ("rlscape.pipeline.estimate_power",),
+    "power": ("rlscape.pipeline.gather_power",),
 }
 FIRST = ("pretrain_base", "evaluate_base", "intervene_base")
 SECOND = ("train_rl", "train_with_trl")

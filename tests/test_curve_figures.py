@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import figure_of
+from rlscape.catalogue import figure_of, first_run
 from rlscape.figures.compute_units import LABELS
 from rlscape.figures.registry import find_target
 from rlscape.figures.scalerl import fig19
@@ -114,7 +114,7 @@ def test_ceilings_at_one_bound_are_drawn_beside_each_other(tmp_path: Path) -> No
 
 def write_touched(config: Config, arm: str, values: dict[str, float]) -> None:
     """Columns of a run's updates, or its mismatch, replaced."""
-    directory = results_dir(config) / "runs" / f"{arm}-s0"
+    directory = results_dir(config) / "runs" / first_run(config, arm)
     updates = directory / "updates.parquet"
     table = pd.read_parquet(updates)
     write_parquet(updates, table.assign(**{name: value for name, value in values.items() if name in table}))

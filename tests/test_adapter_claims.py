@@ -58,7 +58,6 @@ def masks(kl: dict[str, float], end: dict[str, float], noise: float = 1e-4) -> R
         (3, masks(PAPER_KL, {"principal": 0.65}), NO),
         (3, masks(PAPER_KL, PAPER_END, noise=0.3), OPEN),
         (5, masks({}, {}), NO),  # every mask is as dense training
-        (3, masks({}, {}), OPEN),
         (1, masks(PAPER_KL, PAPER_END), OPEN),
     ],
 )

@@ -186,12 +186,16 @@ def compared_runs(wildcards):
 
 
 def models_of_base(wildcards):
-    return [file for run in CURVED[wildcards.base].values() for file in model_files(f"<results>/runs/{run}/model")]
+    return [
+        file for run in CURVED[wildcards.base].values() for file in model_files(f"<results>/runs/{run}/model")
+    ]
 
 
 def compared_models(wildcards):
     root = results_dir(CONFIG)
-    return json.dumps({method: str(root / "runs" / run / "model") for method, run in CURVED[wildcards.base].items()})
+    return json.dumps(
+        {method: str(root / "runs" / run / "model") for method, run in CURVED[wildcards.base].items()}
+    )
 
 
 def settings_of_curvature(wildcards):

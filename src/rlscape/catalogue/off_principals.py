@@ -175,7 +175,7 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
 }
 """Arms whose runs a measurement compares; none: it is of single runs."""
 _CURVED_TOO = (*_SIZES, "size_1_sft", "rlvr_second_base", "agent_calculator", "llama_full", "mistral_full")
-MEASURED_TOO: dict[Measurement, tuple[str, ...]] = {
+MEASURED_TOO = {
     "pairs_intervened": ("rlvr_sgd", "rlvr_intervened_sgd"),
     # The base with a tenth of the pretraining is an early stage of that of ``rlvr``, no other one.
     "curvature": _CURVED_TOO,

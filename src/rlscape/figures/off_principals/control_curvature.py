@@ -136,7 +136,7 @@ def _draw_bases(ax: Axes, rows: pd.DataFrame) -> None:
     ax.invert_yaxis()
     ax.set_xlabel("principal over others (log$_2$)")
     ax.set_title("f: all bases", loc="left")
-    ax.legend(loc="best")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
 
 def _draw_by_matrix(

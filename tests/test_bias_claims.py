@@ -22,7 +22,13 @@ from tests.synthetic import ROOT, small_config
 
 YES, NO, OPEN = "replicated", "not replicated", "inconclusive"
 CONVENTIONS = Conventions(
-    reference_arm="scalerl", margin_share=0.1, level_share=0.7, seeds_for_neutral=5, collapse_evaluations=3
+    reference_arm="scalerl",
+    margin_share=0.1,
+    level_share=0.7,
+    seeds_for_neutral=5,
+    collapse_evaluations=3,
+    min_power=0.8,
+    max_error=0.05,
 )
 RATES = ("rlvr", "rlvr_lr_half", "rlvr_lr_double", "rlvr_lr_x4")
 

@@ -23,7 +23,13 @@ from tests.loss_results import write_curvature
 from tests.synthetic import small_config
 
 CONVENTIONS = Conventions(
-    reference_arm="scalerl", margin_share=0.1, level_share=0.7, seeds_for_neutral=5, collapse_evaluations=3
+    reference_arm="scalerl",
+    margin_share=0.1,
+    level_share=0.7,
+    seeds_for_neutral=5,
+    collapse_evaluations=3,
+    min_power=0.8,
+    max_error=0.05,
 )
 CURVED = (
     *("size_1", "size_2", "size_3", "size_4", "rlvr"),

@@ -12,7 +12,13 @@ from rlscape.paths import results_dir
 from tests.synthetic import small_config
 
 CONVENTIONS = Conventions(
-    reference_arm="scalerl", margin_share=0.1, level_share=0.7, seeds_for_neutral=5, collapse_evaluations=3
+    reference_arm="scalerl",
+    margin_share=0.1,
+    level_share=0.7,
+    seeds_for_neutral=5,
+    collapse_evaluations=3,
+    min_power=0.8,
+    max_error=0.05,
 )
 RATES = {"rlvr_lr_quarter": 0.25, "rlvr": 1.0, "rlvr_lr_x4": 4.0, "rlvr_lr_x30": 30.0}
 SEEDS = 5

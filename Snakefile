@@ -17,6 +17,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/register.smk"
 
 
 pathvars:
@@ -41,6 +42,7 @@ include: "workflow/rules/plot.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/power.smk"
 include: "workflow/rules/notebooks.smk"
+include: "workflow/rules/pilots.smk"
 
 
 rule all:
@@ -77,3 +79,8 @@ for paper in sorted({figure.paper for figure in SCALE_FIGURES if "table" in figu
 rule scoreboard:
     input:
         picture_files("scoreboard"),
+
+
+rule pilots:
+    input:
+        "<results>/pilots.csv",

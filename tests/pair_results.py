@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from rlscape.catalogue import ARMS
+from rlscape.catalogue import ARMS, first_run, runs_of
 from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_update
 from rlscape.geometry.pairs import ComparedRun, compare_runs
 from rlscape.models.decoder import WEIGHTS, DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
-from rlscape.paths import results_dir, run_name
+from rlscape.paths import results_dir
 from rlscape.settings.measurement import GeometrySettings, Intervention, LayerEdit
 from rlscape.settings.scale import Config
 
@@ -75,8 +75,8 @@ def write_pair_results(config: Config, sgd: bool = False) -> None:
 
     intervened = ["rlvr", "rlvr_intervened", *(["rlvr_sgd", "rlvr_intervened_sgd"] if sgd else [])]
     groups = {
-        "footprint": [run_name(arm, 0) for arm in (*FOOTPRINT, "rlvr", "sft")],
-        "intervened": [run_name(arm, seed) for arm in intervened for seed in range(config.seeds[arm])],
+        "footprint": [first_run(config, arm) for arm in (*FOOTPRINT, "rlvr", "sft")],
+        "intervened": runs_of(config, intervened),
     }
     for group, runs in groups.items():
         compared = []

@@ -1,19 +1,21 @@
 """Scatter that tests simulate with: round numbers of the order of recorded ones."""
 
+from rlscape.catalogue import ARMS
 from rlscape.power.recorded import ArmRecord, Recorded
 from rlscape.power.recorded_weights import NULLS, RELATIVE, RL, SFT, SLOW, Progress, RecordedWeights
 from rlscape.power.worlds import Scatter
 
+SHAPE = ArmRecord(R_0=0.3, B=1.5, C_mid=500.0, compute_per_step=25.0, mismatch=0.02, truncation=0.02)
 CURVES = Recorded(
-    R_0=0.3,
-    rise=0.6,
+    rise=0.5,
+    dispersion=1.2,
+    spread={"A": 0.01, "log_C_mid": 0.03},
     downstream=0.12,
     transfer=0.4,
+    downstream_spread=0.01,
     entropy=(0.28, 0.05),
-    entropy_spread=0.01,
-    dispersion=1.2,
-    spread={"A": 0.01, "log_B": 0.0, "log_C_mid": 0.03},
-    arms={"scalerl": ArmRecord(1.5, 500.0, 25.0)},
+    entropy_spread=(0.002, 0.004),
+    arms=dict.fromkeys(ARMS, SHAPE) | {"ppo8": SHAPE._replace(compute_per_step=48.0)},
 )
 RATES = {"rlvr_lr_quarter": 0.4, "rlvr_lr_half": 0.8, "rlvr_lr_double": 3.0, "rlvr_lr_x4": 5.0}
 SPREADS: dict[str, float] = {

@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from rlscape.catalogue import ARMS, FIGURES, resolve_run, runs_of, with_catalogue
+from rlscape.catalogue import ARMS, FIGURES, resolve_run, runs_of, seeds_of, with_catalogue
+from rlscape.catalogue.off_principals import MEASURED
 from rlscape.catalogue.resolve import DOWNSTREAM
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_update
@@ -241,13 +242,23 @@ def write_scalerl_results(config: Config, runs: Mapping[str, Run] | None = None,
         if ARMS[arm].paper != "scalerl":
             continue
         run = runs.get(arm, Run())
-        for seed, offset in zip(range(count), np.linspace(-spread, spread, count), strict=True):
-            write_run(
-                config,
-                arm,
-                seed,
-                run._replace(A=run.A + offset, code_A=run.code_A + offset),
-            )
+        for seed, offset in zip(seeds_of(config, arm), np.linspace(-spread, spread, count), strict=True):
+            write_run(config, arm, seed, run._replace(A=run.A + offset, code_A=run.code_A + offset))
+    write_ratios(config)
+
+
+def write_ratios(config: Config, mismatch: Mapping[str, float] | None = None, tokens: int = 3000) -> None:
+    """Both sides' log-probabilities of a first batch, of the arms of the camera-ready panels that run.
+
+    Args:
+        mismatch: arm -> standard deviation of log rho.
+    """
+    rng = np.random.default_rng(0)
+    for arm in [arm for arm in MEASURED["ratios"] if arm in config.seeds]:
+        generator = np.log(rng.uniform(0.05, 1, tokens))
+        trainer = generator + (mismatch or {}).get(arm, 1e-3) * rng.standard_normal(tokens)
+        table = pd.DataFrame({"generator": generator, "trainer": trainer})
+        write_parquet(results_dir(config) / "ratios" / f"{arm}.parquet", table)
 
 
 def write_geometry_results(config: Config, layers: int = 3, size: int = 32) -> None:

@@ -1,7 +1,7 @@
 """Masks and adapters: what is read from their runs, and the figures and tables that show it."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, runs_of
+from rlscape.catalogue import ARMS, base_of, runs_of, seeds_of
 from rlscape.figures import adapters as looks
 from rlscape.figures.off_principals import control_adapters, fig09, fig10, fig11, table4, table5
 from rlscape.figures.off_principals.paper_tables import TABLE_4, TABLE_5
 from rlscape.files import write_json, write_parquet
-from rlscape.paths import results_dir
+from rlscape.paths import parse_run_name, results_dir
 from rlscape.results import curves
 from rlscape.results.restricted import (
     adapter_arms,
@@ -28,9 +29,11 @@ from rlscape.results.restricted import (
     sustained_fall,
 )
 from rlscape.settings.scale import Config
+from tests.pictures import crowded_axes, legends_on_lines
 from tests.synthetic import small_config
 
 STEPS = 50
+CHANCE = 0.11
 MODULES = (fig09, fig10, fig11, table4, table5, control_adapters)
 DENSITIES = {"dense": 1.0, "principal": 0.5, "complement": 0.5, "low": 0.586, "safe": 0.74, "random": 0.74}
 
@@ -48,15 +51,21 @@ class Restricted(NamedTuple):
     """Relative norm of the update per step."""
 
 
-def write_runs(config: Config, arms: Iterable[str], run_of: Callable[[str, int], Restricted]) -> None:
-    """metrics.parquet, updates.parquet and run.json of every seed of some arms."""
+def write_runs(config: Config, arms: Collection[str], run_of: Callable[[str, int], Restricted]) -> None:
+    """metrics.parquet, updates.parquet and run.json of every seed of some arms, and what their bases score.
+
+    Seeds count from 0 in ``run_of``.
+    """
+    for base in {base_of(config, arm) for arm in arms}:
+        write_json(results_dir(config) / "bases" / base / "evaluation.json", {"chance_rate": CHANCE})
     for run in runs_of(config, arms):
-        arm, seed = run.rsplit("-s", 1)
-        made = run_of(arm, int(seed))
-        rng = np.random.default_rng([int(seed), sorted(ARMS).index(arm)])
+        arm, seed = parse_run_name(run)
+        number = seed - config.first_seed
+        made = run_of(arm, number)
+        rng = np.random.default_rng([number, sorted(ARMS).index(arm)])
         steps = np.arange(0, STEPS + 1, 10)
         rates = np.linspace(0.4, made.end, len(steps))
-        metrics = pd.DataFrame({"run": run, "arm": arm, "seed": int(seed), "step": steps, "compute": steps * 1.0})
+        metrics = pd.DataFrame({"run": run, "arm": arm, "seed": seed, "step": steps, "compute": steps * 1.0})
         metrics["pass_rate"], metrics["downstream_pass_rate"] = rates, rates / 2
         metrics["pass_rate_se"], metrics["downstream_pass_rate_se"] = 0.008, 0.016
         metrics["relative_norm"] = made.step_size * steps
@@ -121,7 +130,7 @@ def test_arms_of_masks_and_adapters(config: Config, single: Config) -> None:
     }
     assert len(adapter_arms(single)) == 18
     assert {"milora_r8_mid", "subspace_r8_mid"} < set(adapter_arms(config))
-    assert adapter_arms(single, "llama") == ["llama_lora_mid", "llama_pissa_mid"]
+    assert len(adapter_arms(single, "llama")) == 6
 
 
 def test_the_evaluation_nearest_to_a_share_of_the_run() -> None:
@@ -161,17 +170,18 @@ def test_a_fall_counts_as_far_as_it_lasts_a_tenth_of_the_run() -> None:
 
 def test_stability_of_runs(config: Config) -> None:
     runs = stability(config, ["lora_r4_high", "pissa_r4_high", "pissa_r4_low"]).set_index(["arm", "seed"])
+    first, second = seeds_of(config, "pissa_r4_low")
     assert runs["collapsed"].to_dict() == {
-        ("lora_r4_high", 0): False,
-        ("lora_r4_high", 1): False,
-        ("pissa_r4_high", 0): True,
-        ("pissa_r4_high", 1): True,
-        ("pissa_r4_low", 0): False,
-        ("pissa_r4_low", 1): False,
+        ("lora_r4_high", first): False,
+        ("lora_r4_high", second): False,
+        ("pissa_r4_high", first): True,
+        ("pissa_r4_high", second): True,
+        ("pissa_r4_low", first): False,
+        ("pissa_r4_low", second): False,
     }
-    assert runs.loc[("pissa_r4_low", 0), "step_size"] == pytest.approx(2e-3)
-    assert runs.loc[("pissa_r4_low", 0), "relative_norm"] == pytest.approx(2e-3 * STEPS)
-    assert runs.loc[("pissa_r4_low", 1), "pass_rate"] == pytest.approx(0.61)
+    assert runs.loc[("pissa_r4_low", first), "step_size"] == pytest.approx(2e-3)
+    assert runs.loc[("pissa_r4_low", first), "relative_norm"] == pytest.approx(2e-3 * STEPS)
+    assert runs.loc[("pissa_r4_low", second), "pass_rate"] == pytest.approx(0.61)
     rates = runs["learning_rate"].groupby("arm").first()
     assert rates["pissa_r4_high"] == rates["lora_r4_high"] == pytest.approx(10 * rates["pissa_r4_low"])
     assert rates["pissa_r4_low"] == pytest.approx(10 * learning_rate(config, "rlvr"))
@@ -214,6 +224,7 @@ def test_a_figure_says_its_seeds_and_its_csv_gives_the_same_picture(module, scal
     assert note.startswith("scale: smoke")
     assert ("one seed: no verdict" in note) == (scale == "single")
     assert "paper" in note
+    assert crowded_axes(figure) == legends_on_lines(figure) == []
     frame.to_csv(tmp_path / "frame.csv", index=False)
     assert drawn(module.draw(pd.read_csv(tmp_path / "frame.csv"))) == drawn(figure)
 
@@ -242,17 +253,34 @@ def test_figure_10_has_a_column_per_rank_and_the_harder_problems_below(config: C
     assert len(figure.axes) == 2 * 3
     assert [ax.get_title(loc="left") for ax in figure.axes[:3]] == ["rank 1", "rank 4", "rank 8"]
     labels = legend(figure)
-    assert len(labels) == len(set(labels)) == 6
+    assert len(labels) == len(set(labels)) == 6 + 1
     colours = {line.get_color() for line in figure.axes[0].lines}
     assert colours == {looks.KINDS[kind][1] for kind in ("lora", "pissa")}
     above, below = (max(line.get_ydata()[-1] for line in ax.lines) for ax in figure.axes[:4:3])
     assert below == pytest.approx(above / 2)
 
 
-def test_figure_11_has_the_rates_that_the_scale_runs(config: Config, single: Config) -> None:
-    few, all_of_them = (legend(fig11.draw(fig11.assemble(scale))) for scale in (single, config))
-    assert [entry.partition(",")[0] for entry in few] == ["full", "LoRA", "PiSSA"]
-    assert len(all_of_them) == len(set(all_of_them)) == 7
+def test_figure_11_has_the_papers_seven_runs(config: Config, single: Config) -> None:
+    for scale in (single, config):
+        entries = legend(fig11.draw(fig11.assemble(scale)))
+        assert [entry.partition(",")[0] for entry in entries[:-1]] == ["full", *["LoRA"] * 3, *["PiSSA"] * 3]
+        assert len(set(entries)) == 7 + 1
+
+
+@pytest.mark.parametrize("module", [fig10, fig11])
+def test_harder_problems_have_error_bars_and_chance(module, config: Config, single: Config) -> None:
+    """One seed: the sampling error of its evaluations, 1.96 x 0.016 to either side."""
+    for scale, several in ((single, False), (config, True)):
+        figure = module.draw(module.assemble(scale))
+        last = figure.axes[-1]
+        assert legend(figure)[-1] == "best constant answer"
+        chance = [[CHANCE, CHANCE] in [list(line.get_ydata()) for line in ax.lines] for ax in figure.axes]
+        assert chance[-1] and not chance[0]
+        bars = [mark for mark in last.collections if isinstance(mark, LineCollection)]
+        assert bool(bars) != several
+        for bar in bars:
+            low, high = np.diff(bar.get_segments()[0][:, 1])[0] * np.array([-0.5, 0.5])
+            assert (low, high) == pytest.approx((-1.96 * 0.016, 1.96 * 0.016))
 
 
 @pytest.mark.parametrize(("module", "rate"), [(table4, 0.4 + 0.6 * 0.2), (table5, 0.6)])

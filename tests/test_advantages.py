@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlscape.rl.advantages import active_prompts, advantages
-from rlscape.rl.rewards import reward
+from rlscape.rl.rewards import judged, reward
 
 REWARDS = torch.tensor([[1.0, -1.0, -1.0, 1.0], [1.0, -1.0, -1.0, -1.0]])
 CENTRED = torch.tensor([[1.0, -1.0, -1.0, 1.0], [1.5, -0.5, -0.5, -0.5]])
@@ -48,3 +48,13 @@ def test_length_penalty_ramps_over_the_last_window_of_correct_completions_only()
     correct = torch.tensor([True, True, True, True, True, False])
     expected = torch.tensor([1.0, 1.0, 0.75, 0.25, 0.0, -1.0])
     torch.testing.assert_close(reward(correct, length, 28, "penalty", 1 / 7), expected)
+
+
+def test_random_rewards_are_fair_coins_that_know_nothing() -> None:
+    correct = torch.arange(4000).view(1000, 4) % 4 == 0
+    assert torch.equal(judged(correct, "verified", (0,)), correct)
+    coins = judged(correct, "random", (0, 4, 7))
+    assert torch.equal(coins, judged(~correct, "random", (0, 4, 7)))
+    assert not torch.equal(coins, judged(correct, "random", (0, 4, 8)))
+    assert coins.float().mean() == pytest.approx(0.5, abs=0.03)
+    assert coins[correct].float().mean() == pytest.approx(0.5, abs=0.05)

@@ -72,7 +72,8 @@ def test_spectra_have_a_row_per_arm_and_show_which_update_is_large(name, config)
     frame = module.assemble(config)
     figure = module.draw(frame)
     axes = [ax for ax in figure.axes if ax.get_ylabel()]
-    assert len(axes) == 4 * len(module.SHOWN)
+    assert len(axes) == 4 * (len(module.SHOWN) + (module in (fig04, fig16, fig17)))
+    axes = axes[: 4 * len(module.SHOWN)]
     assert [ax.get_ylabel().partition("\n")[0] for ax in axes[::4]] == [ARMS[arm].label for arm in module.SHOWN]
     for kind in ("angle", "max_angle", "nss"):
         means = frame[frame["kind"] == kind].groupby("arm")["value"].mean()
@@ -106,6 +107,25 @@ def test_masks_are_those_of_the_measured_overlap(config):
     nulls = frame[frame["quantity"] == "isotropic"].set_index("arm")["value"]
     assert overlaps["agent_search"] < nulls["agent_search"] - 0.05, "planted: only small weights change"
     assert overlaps["agent_planning"] == pytest.approx(nulls["agent_planning"], abs=0.12)
+    (legend,) = fig07.draw(frame).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["changed in bf16 (left), principal (right)", "not"]
+
+
+@pytest.mark.parametrize("module", [fig04, fig16, fig17])
+def test_the_row_of_rl_is_shown_again_on_axes_of_its_own(module, config):
+    frame = module.assemble(config)
+    figure = module.draw(frame)
+    rows = np.array(figure.axes).reshape(3, 4)
+    arm = module.SHOWN[1]
+    assert ARMS[arm].label in rows[2, 0].get_ylabel() and "zoomed" in rows[2, 0].get_ylabel()
+    for column, kind in ((0, "angle"), (2, "max_angle"), (3, "nss")):
+        own = frame.loc[(frame["arm"] == arm) & (frame["kind"] == kind), "value"].max()
+        common = frame.loc[frame["kind"] == kind, "value"].max()
+        assert rows[1, column].get_ylim()[1] >= common > 5 * own
+        assert own <= rows[2, column].get_ylim()[1] < 2 * own
+    change = rows[2, 1].lines[0].get_ydata()
+    spectra = frame[(frame["arm"] == arm) & (frame["matrix"] == "q")].groupby(["kind", "index"])["value"].mean()
+    assert change == pytest.approx((spectra["singular_after"] - spectra["singular_before"]).to_numpy())
 
 
 def test_the_table_has_the_papers_rows_with_our_arms_beside_them(config):

@@ -376,9 +376,9 @@ def test_an_agents_run_has_its_own_task_and_resumes_bit_for_bit(tmp_path):
 
 
 def test_columns_of_a_runs_own_task_have_no_prefix():
-    evaluator = Evaluator(make_model(), {"": SETS["search"]}, EVALUATION, RL, "fp32", 1.0)
+    evaluator = Evaluator(make_model(), {"": SETS["search"]}, EVALUATION, RL, 1.0)
     row = evaluator.evaluate(make_model(), seed=(0,))
     assert {"pass_rate", "downstream_pass_rate", "entropy"} <= row.keys()
     both = {"": math.make_sets(MATH), "planning_": SETS["planning"]}
-    row = Evaluator(make_model(), both, EVALUATION, RL, "fp32", 1.0).evaluate(make_model(), seed=(0,))
+    row = Evaluator(make_model(), both, EVALUATION, RL, 1.0).evaluate(make_model(), seed=(0,))
     assert {"pass_rate", "planning_pass_rate", "planning_downstream_pass_rate_se"} <= row.keys()

@@ -7,29 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import figure_of, resolve_run, runs_of
+from rlscape.catalogue import figure_of, resolve_run, runs_of, seeds_of
 from rlscape.claims import BESIDE, load_register
 from rlscape.claims.off_principals import bias as evaluators
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
-from rlscape.claims.register import Claim, Conventions, Outcome
+from rlscape.claims.register import Claim, Outcome
 from rlscape.files import write_parquet
 from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS
 from rlscape.paths import parse_run_name, results_dir, run_name
 from rlscape.results import bias
 from rlscape.results.files import recorded_reads
 from rlscape.settings.scale import Config
+from tests.claim_verdicts import CLAIMS
 from tests.synthetic import ROOT, small_config
 
 YES, NO, OPEN = "replicated", "not replicated", "inconclusive"
-CONVENTIONS = Conventions(
-    reference_arm="scalerl",
-    margin_share=0.1,
-    level_share=0.7,
-    seeds_for_neutral=5,
-    collapse_evaluations=3,
-    min_power=0.8,
-    max_error=0.05,
-)
+CONVENTIONS = load_register(CLAIMS).conventions
 RATES = ("rlvr", "rlvr_lr_half", "rlvr_lr_double", "rlvr_lr_x4")
 
 
@@ -134,7 +127,7 @@ def write_curve(config: Config, run: str, updates: pd.DataFrame, pass_rates: tup
 def write_matching(config: Config, changes: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
     """Statistics of RL and SFT per matching; those not named are equal."""
     names = {*evaluators.AT_EQUAL_NORM, "kl"}
-    for seed in range(config.seeds["sft_lr_thirtieth"]):
+    for seed in seeds_of(config, "sft_lr_thirtieth"):
         rng = np.random.default_rng(seed)
         rows = []
         for matching in bias.MATCHINGS:

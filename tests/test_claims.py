@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from rlscape.catalogue import FIGURES
+from rlscape.catalogue import FIGURES, first_run
 from rlscape.claims import EVALUATORS, evaluate_register, load_register
 from rlscape.claims.register import Register
 from rlscape.errors import ConfigError, ResultError
-from rlscape.figures.scalerl.control_head_precision import LEAST_MISMATCH
+from rlscape.figures.scalerl.binding import LEAST_MISMATCH
 from rlscape.paths import results_dir
 from rlscape.pipeline.evaluate_claims import evaluate_claims
 from rlscape.scaling import arm_comparison
@@ -38,8 +38,10 @@ def test_register_agrees_with_the_code() -> None:
     assert {claim.evaluator for claim in register.claims} == set(EVALUATORS)
     assert len({claim.id for claim in register.claims}) == len(register.claims)
     carried = {figure for claim in register.claims for figure in claim.figures}
-    # The learning rates are a control of several claims and carry none.
-    assert carried | {"scalerl_control_learning_rate"} == {figure.target for figure in FIGURES if figure.arms}
+    # The learning rates are a control of several claims; the camera-ready panels show what others are judged by.
+    assert carried | {"scalerl_control_learning_rate", "scalerl_camera_ready"} == {
+        figure.target for figure in FIGURES if figure.arms
+    }
     ids = [f"S{number}" for number in range(1, 29)] + [f"O{number}" for number in range(1, 16)]
     assert [claim.id for claim in register.claims] == ids
 
@@ -68,11 +70,11 @@ def test_bad_register_names_file_and_key(old: str, new: str, message: str, tmp_p
 
 
 def test_missing_threshold_names_the_claim(tmp_path: Path) -> None:
-    config = small_config(tmp_path, seeds={"scalerl": 2, "large_batch": 2})
+    config = small_config(tmp_path, seeds={"scalerl": 2, "long_budget": 2})
     write_scalerl_results(config)
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIMS.read_text().replace("{min_share: 0.8, min_seeds: 5}", "{min_share: 0.8}"))
-    with pytest.raises(ConfigError, match=r"S1\.thresholds\.min_seeds: missing"):
+    with pytest.raises(ConfigError, match=r"S20\.thresholds\.min_seeds: missing"):
         evaluate_register(load_register(path), config)
 
 
@@ -96,7 +98,7 @@ def test_one_seed_decides_nothing(complete: tuple[Register, Config]) -> None:
 
 def test_missing_result_is_one_clear_error(complete: tuple[Register, Config]) -> None:
     register, config = complete
-    missing = results_dir(config) / "fits" / "minimax-s0.json"
+    missing = results_dir(config) / "fits" / f"{first_run(config, 'minimax')}.json"
     missing.unlink()
     with pytest.raises(ResultError, match=f"^{missing}: no such result"):
         evaluate_register(register, config)
@@ -115,9 +117,9 @@ def test_command_line_keeps_the_earlier_table_on_error(
     run_entry(evaluate_claims, monkeypatch, **options)
     before = output.read_bytes()
     assert len(pd.read_csv(output)) == 28
-    (results_dir(config) / "runs" / "scalerl-s0" / "metrics.parquet").unlink()
+    (results_dir(config) / "runs" / first_run(config, "scalerl") / "metrics.parquet").unlink()
     with pytest.raises(SystemExit) as raised:
         run_entry(evaluate_claims, monkeypatch, **options)
     assert raised.value.code == 1
-    assert "scalerl-s0/metrics.parquet: no such result" in capsys.readouterr().err
+    assert f"{first_run(config, 'scalerl')}/metrics.parquet: no such result" in capsys.readouterr().err
     assert output.read_bytes() == before

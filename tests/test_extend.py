@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rlscape.settings.reading import load_config
 from tests.pipeline_copy import Copy
 
 TASKS = """\
@@ -61,11 +62,14 @@ def extended(tmp_path: Path, repository: Path) -> Copy:
 
 
 @pytest.mark.more
-def test_a_task_a_loss_a_base_and_arms_as_readme_adds_them_run_through_the_pipeline(extended: Copy) -> None:
+def test_a_task_a_loss_a_base_and_arms_as_readme_adds_them_run_through_the_pipeline(
+    extended: Copy, repository: Path
+) -> None:
     results = "results/smoke"
-    targets = [f"{results}/fits/largest-s0.json", f"{results}/geometry/rlvr_reinforce-s0/summary.json"]
+    seed = load_config(repository / "config" / "smoke.yaml").first_seed
+    targets = [f"{results}/fits/largest-s{seed}.json", f"{results}/geometry/rlvr_reinforce-s{seed}/summary.json"]
     finished = extended.snakemake(*targets, "--cores", "2")
     assert finished.returncode == 0, finished.stdout
     assert all((extended.root / target).exists() for target in targets)
-    for scale in ("smoke", "default", "thorough", "gpu"):
+    for scale in ("smoke", "default", "evidence", "gpu"):
         assert extended.would_run("all", scale=scale)

@@ -7,23 +7,18 @@ import pandas as pd
 import pytest
 import torch
 
+from rlscape.catalogue import first_run, runs_of
 from rlscape.catalogue.grids import FOOTPRINT
+from rlscape.claims import load_register
 from rlscape.claims.off_principals import footprint
-from rlscape.claims.register import Claim, Conventions
+from rlscape.claims.register import Claim
 from rlscape.files import write_parquet
 from rlscape.geometry.pairs import View, stripes
 from rlscape.paths import results_dir
+from tests.claim_verdicts import CLAIMS
 from tests.synthetic import small_config
 
-CONVENTIONS = Conventions(
-    reference_arm="scalerl",
-    margin_share=0.1,
-    level_share=0.7,
-    seeds_for_neutral=5,
-    collapse_evaluations=3,
-    min_power=0.8,
-    max_error=0.05,
-)
+CONVENTIONS = load_register(CLAIMS).conventions
 KINDS = ("q", "k", "v", "o", "up")
 LAYERS = range(3)
 SEEDS = 5
@@ -101,7 +96,13 @@ def write_footprint(config, phi=0.6, binned=0.25, spectrum=0.26, phi_sft=0.08, p
         for matrix in matrices():
             excess = 0.4 * ((phi_sft if b == "sft" else phi) - 0.0)
             rows.append(
-                {"run_a": f"{a}-s0", "run_b": f"{b}-s0", "view": "stored", "edit": "none", "size": 64}
+                {
+                    "run_a": first_run(config, a),
+                    "run_b": first_run(config, b),
+                    "view": "stored",
+                    "edit": "none",
+                    "size": 64,
+                }
                 | matrix
                 | {"density_a": 0.3, "density_b": 0.3, "overlap": 0.5, "overlap_chance": 0.3, "overlap_binned": 0.4}
                 | {"jaccard": 0.2 + excess + jitter(), "jaccard_chance": 0.2}
@@ -145,7 +146,7 @@ def write_stripes(config, row=None, column=None, binned=0.0, spectrum=0.04):
     """Stripe shares by kind; the other kinds have 0.15 along the claimed axis, 0.1 across."""
     jitter = noise(2)
     rows = []
-    for seed in range(config.seeds["rlvr"]):
+    for run in runs_of(config, ["rlvr"]):
         for matrix in matrices():
             along = {"row": 0.1, "column": 0.15} if matrix["kind"] == "o" else {"row": 0.15, "column": 0.1}
             along |= {"row": (row or {}).get(matrix["kind"], along["row"])}
@@ -157,7 +158,7 @@ def write_stripes(config, row=None, column=None, binned=0.0, spectrum=0.04):
                 columns |= {f"{axis}_stripes_binned": binned, f"{axis}_stripes_spectrum": spectrum}
             for view in ("stored", "undone"):  # the second is not looked at
                 bad = {name: 1.0 for name in columns} if view == "undone" else columns
-                rows.append({"run": f"rlvr-s{seed}", "view": view, "edit": "none"} | matrix | bad)
+                rows.append({"run": run, "view": view, "edit": "none"} | matrix | bad)
     write_parquet(results_dir(config) / "geometry/stripes_intervened.parquet", pd.DataFrame(rows))
 
 
@@ -227,7 +228,8 @@ def test_stripes_planted_in_masks_of_any_shape_are_judged_by_their_axis(config, 
 def write_intervened(config, repeat=0.2, edited=0.0, elsewhere=0.2, undone=0.2, seeds=SEEDS, changed=SEEDS):
     """Overlap less random; layer 1 is changed in q, k, v and o, layer 2 in v and o. Returns ``config`` so."""
     jitter = noise(3)
-    runs = [f"rlvr-s{seed}" for seed in range(seeds)] + [f"rlvr_intervened-s{seed}" for seed in range(changed)]
+    config = config.changed(seeds=config.seeds | {"rlvr": seeds, "rlvr_intervened": changed})
+    runs = runs_of(config, ["rlvr", "rlvr_intervened"])
     rows = []
     for a, b in combinations(runs, 2):
         crossed = a.startswith("rlvr-s") and b.startswith("rlvr_intervened")
@@ -245,7 +247,7 @@ def write_intervened(config, repeat=0.2, edited=0.0, elsewhere=0.2, undone=0.2, 
                     | {"density_b": 0.3, "overlap": 0.3 + excess + jitter(0.002), "overlap_chance": 0.3}
                 )
     write_parquet(results_dir(config) / "geometry/pairs_intervened.parquet", pd.DataFrame(rows))
-    return config.changed(seeds=config.seeds | {"rlvr": seeds, "rlvr_intervened": changed})
+    return config
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Recorded scales: all that figures and verdicts need, or nothing; both are made again from it without results."""
 
+import re
 import shutil
 import sys
 import zipfile
@@ -11,7 +12,7 @@ from typing import get_args
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import ARMS, figure_of, figures_of, runs_of, with_catalogue
+from rlscape.catalogue import ARMS, figure_of, figures_of, first_run, runs_of, with_catalogue
 from rlscape.claims import BESIDE, EVALUATORS, lacking_at, load_register
 from rlscape.claims.register import Register
 from rlscape.errors import ConfigError, ResultError
@@ -20,7 +21,7 @@ from rlscape.gallery.recording import SUFFIXES, record
 from rlscape.gallery.replay import judge, redraw
 from rlscape.gallery.tables import write_tables
 from rlscape.imports import source_files
-from rlscape.paths import figures_dir, results_dir
+from rlscape.paths import figures_dir, results_dir, run_name
 from rlscape.pipeline import gallery as entry
 from rlscape.pipeline.plot_figure import plot_figure
 from rlscape.results.files import recorded_reads
@@ -31,6 +32,8 @@ from tests.pair_results import write_pair_results
 from tests.synthetic import ROOT, write_geometry_results, write_scalerl_results
 
 CLAIMS = ROOT / "config" / "claims.yaml"
+SEEDS = 2
+LAST = run_name("scalerl", load_config(ROOT / "config" / "smoke.yaml").first_seed + SEEDS - 1)
 TARGETS = {
     "scalerl": ("fig3", "fig5", "fig8", "table_robustness"),
     "off_principals": ("fig1", "fig2", "fig5", "fig6", "control_gauge"),
@@ -48,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Config:
     root = tmp_path_factory.mktemp("finished")
     targets = tuple(f"{paper}_{stem}" for paper, stems in TARGETS.items() for stem in stems)
     smoke = load_config(ROOT / "config" / "smoke.yaml")
-    config = smoke.changed(results=root / "results", figures=root / "figures", targets=targets, seeds={"others": 2})
+    config = smoke.changed(results=root / "results", figures=root / "figures", targets=targets, seeds={"others": SEEDS})
     config = with_catalogue(config, "finished")
     write_scalerl_results(config)
     write_geometry_results(config, layers=2, size=16)
@@ -131,19 +134,27 @@ def test_gallery_holds_figures_their_origin_and_verdicts(finished: Config, recor
     assert summary["kernels"] == ["compiled"]
     assert summary["provenance"] == [{"commit": "c0ffee"}] and summary["claims_sha256"] == ["abc"]
     runs = set(runs_of(finished, [arm for arm in finished.seeds if ARMS[arm].paper == "off_principals"]))
-    assert set(summary["runs"]) == runs and {"rlvr-s1", "rlvr_intervened-s0"} <= runs
+    assert set(summary["runs"]) == runs and set(runs_of(finished, ["rlvr", "rlvr_intervened"])) <= runs
     assert summary["core_hours"] == pytest.approx(len(runs) / 4)
     verdicts = pd.read_csv(recorded / "smoke" / "claims.csv")
     assert list(verdicts["id"]) == [claim.id for claim in load_register(CLAIMS).claims]
     judged = verdicts[verdicts["verdict"] != "not testable at this scale"]
-    assert {"S2", "S28", "O4", "O10"} <= set(judged["id"])
+    assert {"S9", "S28", "O4", "O10"} <= set(judged["id"])
     assert not list(recorded.rglob("*.tmp"))
 
 
 def test_tables_are_what_was_read_and_no_models(finished: Config, recorded: Path) -> None:
+    first, _ = runs_of(finished, ["scalerl"])
     for paper, some in {
-        "scalerl": {"fits/scalerl-s1.json", "forecasts/scalerl-s0.json", "runs/gspo-s1/metrics.parquet"},
-        "off_principals": {"geometry/rlvr-s1/matrices.parquet", "geometry/footprint_dapo-s0/masks.npz"},
+        "scalerl": {
+            f"fits/{LAST}.json",
+            f"forecasts/{first}.json",
+            f"runs/{first_run(finished, 'gspo')}/metrics.parquet",
+        },
+        "off_principals": {
+            *(f"geometry/{run}/matrices.parquet" for run in runs_of(finished, ["rlvr"])),
+            f"geometry/{first_run(finished, 'footprint_dapo')}/masks.npz",
+        },
     }.items():
         with zipfile.ZipFile(recorded / "smoke" / paper / "tables.zip") as tables:
             names = tables.namelist()
@@ -151,7 +162,7 @@ def test_tables_are_what_was_read_and_no_models(finished: Config, recorded: Path
                 assert tables.read(name) == (results_dir(finished) / name).read_bytes()
         assert some <= set(names) and names == sorted(names)
         assert not [name for name in names if name.endswith(".safetensors")]
-        assert "geometry/rlvr-s1/masks.npz" not in names  # nothing shows it
+        assert f"geometry/{runs_of(finished, ['rlvr'])[-1]}/masks.npz" not in names  # nothing shows it
 
 
 def test_the_same_tables_make_the_same_bytes(tmp_path: Path) -> None:
@@ -274,7 +285,7 @@ def altered(gallery: Path) -> None:
 
 
 def lacking(gallery: Path) -> None:
-    repacked(gallery / "smoke" / "scalerl" / "tables.zip", leave_out="fits/scalerl-s1")
+    repacked(gallery / "smoke" / "scalerl" / "tables.zip", leave_out=f"fits/{LAST}")
 
 
 def outdated(gallery: Path) -> None:
@@ -296,7 +307,7 @@ def no_verdicts(gallery: Path) -> None:
     [
         (damaged, r"scalerl/tables\.zip: not a readable zip archive .*restore it from git, or record the scale again"),
         (altered, r"scalerl/tables\.zip: not a readable zip archive .*restore it from git, or record the scale again"),
-        (lacking, r"scalerl/tables\.zip: no fits/scalerl-s1\.json, which the code now reads; record the scale again"),
+        (lacking, rf"scalerl/tables\.zip: no fits/{LAST}\.json, which the code now reads; record the scale again"),
         (outdated, r"scalerl/run\.json: maths: unknown key.*no longer understands; record the scale again"),
         (unsaid, r"scalerl/run\.json: no record of a scale's settings .*restore it from git"),
         (no_verdicts, r"smoke/claims\.csv: its columns are not id, claim, .*; restore it from git"),
@@ -318,9 +329,11 @@ def test_a_gallery_without_scales_is_an_error(register: Register, tmp_path: Path
             again()
 
 
-def test_no_rule_knows_of_the_gallery(repository: Path) -> None:
+def test_no_rule_writes_to_the_gallery(repository: Path) -> None:
+    """What the criteria can decide, and the scatter of recorded curves, are read from it."""
     rules = [repository / "Snakefile", *(repository / "workflow" / "rules").glob("*.smk")]
-    assert not [file for file in rules if "gallery" in file.read_text()]
+    outputs = [block for file in rules for block in re.findall(r"    output:\n(.*?)\n    \w+:", file.read_text(), re.S)]
+    assert outputs and not [block for block in outputs if "gallery" in block or "POWER" in block]
     package = repository / "src" / "rlscape"
     jobs = [f"pipeline.{file.stem}" for file in (package / "pipeline").glob("[a-z]*.py") if file.stem != "gallery"]
     assert "pipeline.plot_figure" in jobs

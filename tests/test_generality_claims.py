@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlscape.catalogue import runs_of
+from rlscape.claims import load_register
 from rlscape.claims.off_principals import generality
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -13,24 +15,16 @@ from rlscape.claims.register import (
     NOT_TESTABLE,
     REPLICATED,
     Claim,
-    Conventions,
     Outcome,
 )
 from rlscape.files import write_parquet
 from rlscape.paths import results_dir
 from rlscape.settings.scale import Config
+from tests.claim_verdicts import CLAIMS
 from tests.loss_results import write_curvature
 from tests.synthetic import small_config
 
-CONVENTIONS = Conventions(
-    reference_arm="scalerl",
-    margin_share=0.1,
-    level_share=0.7,
-    seeds_for_neutral=5,
-    collapse_evaluations=3,
-    min_power=0.8,
-    max_error=0.05,
-)
+CONVENTIONS = load_register(CLAIMS).conventions
 CURVED = (
     *("size_1", "size_2", "size_3", "size_4", "rlvr"),
     *("rlvr_second_base", "agent_calculator", "llama_full", "mistral_full"),
@@ -97,7 +91,7 @@ def write_settings(
     rng = np.random.default_rng(0)
     for arm in SETTINGS:
         sign = -1 if arm == odd else 1
-        for seed in range(config.seeds[arm]):
+        for run in runs_of(config, [arm]):
             rows = []
             for layer in range(2):
                 noise = 1 + 0.1 * rng.standard_normal()
@@ -112,7 +106,7 @@ def write_settings(
                     row |= {column: 1 + sign * rotation * noise, f"{column}_spectrum": 1.0}
                 rows.append(row)
             table = pd.DataFrame(rows).astype({"layer": "Int64"})
-            write_parquet(results_dir(config) / "geometry" / f"{arm}-s{seed}" / "matrices.parquet", table)
+            write_parquet(results_dir(config) / "geometry" / run / "matrices.parquet", table)
 
 
 def generic(config: Config) -> Outcome:

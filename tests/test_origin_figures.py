@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rlscape.catalogue import ARMS, FIGURES, runs_of
+from rlscape.catalogue import ARMS, FIGURES, runs_of, seeds_of
 from rlscape.figures.off_principals import control_learning_rate, control_origin, fig13, mask_panels, table1
 from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.figures.style import write_figure
@@ -167,4 +167,4 @@ def test_planted_directions_are_seen_and_isotropic_updates_are_at_their_nulls(st
 def test_seeds_keep_their_own_rows(config):
     frame = control_origin.assemble(config)
     rlvr = frame[(frame["arm"] == "rlvr") & (frame["quantity"] == "x")]
-    assert sorted(rlvr["seed"]) == [0, 1] and rlvr["value"].nunique() == 2
+    assert sorted(rlvr["seed"]) == list(seeds_of(config, "rlvr")) and rlvr["value"].nunique() == 2

@@ -62,6 +62,18 @@ def test_consensus_counts_the_runs(config):
     assert value["row"] == pytest.approx(measured["row_stripes"].mean())
 
 
+def test_matrices_are_drawn_at_one_scale(config):
+    figure = fig02.draw(fig02.assemble(config))
+    figure.draw_without_rendering()
+    heatmaps = [ax for ax in figure.axes if ax.images]
+    shapes = [ax.images[0].get_array().shape for ax in heatmaps]
+    assert len(set(shapes)) > 1
+    for side in (0, 1):
+        extents = [ax.get_window_extent().size[1 - side] for ax in heatmaps]
+        sizes = [extent / shape[side] for extent, shape in zip(extents, shapes, strict=True)]
+        assert sizes == pytest.approx([sizes[0]] * len(fig02.SHOWN), rel=0.01)
+
+
 def test_jaccard_matrices_are_symmetric_and_their_means_are_the_tables(config):
     frame = fig12.assemble(config)
     assert len(frame) == 7 * 5 * 4

@@ -48,7 +48,7 @@ def test_evaluators_find_what_they_read_and_know_the_worlds_apart(
     name: str, world: World, register: Register, seeded: Config
 ) -> None:
     claim = claim_of(register, name)
-    results = SIMULATORS[name](Simulation(claim, register.conventions, seeded, SCATTER), world)
+    results = SIMULATORS[name](Simulation(claim, register.conventions, seeded, SCATTER))[world]
     wrong: dict[World, str] = {"holds": "not replicated", "fails": "replicated"}
     with read_from(results(0)):
         outcome = evaluate_claim(claim, register.conventions, seeded)
@@ -59,7 +59,7 @@ def test_evaluators_find_what_they_read_and_know_the_worlds_apart(
 
 @pytest.mark.parametrize("name", ["O2", "O7", "O8", "O9", "O10"])
 def test_planted_effects_are_found_and_their_absence_refuted(name: str, register: Register, seeded: Config) -> None:
-    table = estimate_power(claim_of(register, name), register.conventions, seeded, SCATTER, draws=5)
+    table = estimate_power(Simulation(claim_of(register, name), register.conventions, seeded, SCATTER), draws=5)
     verdicts = table[table["part"] == ""].set_index("world")
     for world, word in WORDS.items():
         assert verdicts.loc[world, word] > 0.5, table.to_string()
@@ -68,7 +68,7 @@ def test_planted_effects_are_found_and_their_absence_refuted(name: str, register
 def test_tendencies_that_do_not_stay_are_not_mistaken_for_bias(register: Register, seeded: Config) -> None:
     """Ranks of profiles with unequal shares of entries left correlate a little though nothing persists."""
     simulation = Simulation(claim_of(register, "O5"), register.conventions, seeded, SCATTER)
-    results = SIMULATORS["O5"](simulation, "fails")
+    results = SIMULATORS["O5"](simulation)["fails"]
     verdicts = []
     for number in range(8):
         with read_from(results(number)):
@@ -81,7 +81,7 @@ def test_tendencies_that_do_not_stay_are_not_mistaken_for_bias(register: Registe
 
 def test_a_draw_is_the_same_twice_and_differs_from_others(register: Register, seeded: Config) -> None:
     simulation = Simulation(claim_of(register, "O2"), register.conventions, seeded, SCATTER)
-    results = SIMULATORS["O2"](simulation, "holds")
+    results = SIMULATORS["O2"](simulation)["holds"]
 
     def sizes(number: int) -> pd.DataFrame:
         with read_from(results(number)):
@@ -97,7 +97,7 @@ def test_a_draw_is_the_same_twice_and_differs_from_others(register: Register, se
 def test_a_result_that_is_not_simulated_is_named(register: Register, seeded: Config) -> None:
     simulation = Simulation(claim_of(register, "O2"), register.conventions, seeded, SCATTER)
     with pytest.raises(ResultError, match="masks.npz: not simulated"):
-        SIMULATORS["O2"](simulation, "holds")(0)(results_dir(seeded) / "geometry" / "masks.npz")
+        SIMULATORS["O2"](simulation)["holds"](0)(results_dir(seeded) / "geometry" / "masks.npz")
 
 
 # The scatter of recorded updates

@@ -20,11 +20,16 @@ from tests.synthetic import Run, small_config, write_scalerl_results
 pytestmark = pytest.mark.usefixtures("precise_evaluations")
 
 HIGH, LOW = Run(A=0.70), Run(A=0.55)
-LATE, CLIMBS = Run(A=0.85, C_mid=22), Run(A=0.95, C_mid=60)
+LATE, CLIMBS = Run(A=0.85, C_mid=21), Run(A=0.95, C_mid=60)
 FITTED = ("scalerl", "deepseek_grpo", "qwen_dapo", "magistral", "minimax", "large_batch")
 LESS_EFFICIENT = {arm: Run(C_mid=20) for arm in ARMS if arm.startswith("loo_")}
 PEAK = {"dapo_clip_020": LOW, "baseline": Run(A=0.66), "dapo_clip_028": Run(A=0.66), "dapo_clip_040": Run(A=0.60)}
 SELECTION = {"baseline": LOW, "loo_batch": Run(C_mid=20), "loo_uniform": Run(C_mid=20)}
+NOISY_DAPO, NOISY_MOE = ({f"{arm}_m{bits}": LOW for bits in (2, 1)} for arm in ("head", "moe_head"))
+EXACT = LOW._replace(mismatch=0.001)
+EARLY = dict.fromkeys(NOISY_DAPO, Run(A=0.55, C_mid=4, B=4))
+FAST = Run(A=0.70, C_mid=8)
+QUICK, WANDERS = dict.fromkeys(FITTED, FAST), FAST._replace(window_spread=0.1)
 SCALERL_CASES = [
     # claim, seeds, runs that differ from HIGH, half-spread of A over seeds, verdict
     ("S1", 5, {}, 0.004, YES),
@@ -32,18 +37,20 @@ SCALERL_CASES = [
     ("S1", 5, {"scalerl": Run(A=0.70, granted=False)}, 0.004, OPEN),
     ("S1", 5, {"large_batch": Run(forecast_A=0.95)}, 0.004, NO),
     ("S1", 5, {"large_batch": Run(granted=False)}, 0.004, OPEN),
-    ("S1", 3, {}, 0.004, OPEN),
-    ("S2", 5, {}, 0.004, YES),
-    ("S2", 5, dict.fromkeys(FITTED, Run(window_spread=0.3, power_law_spread=0.01)), 0.004, NO),
-    ("S2", 5, dict.fromkeys(FITTED, Run(fails=True)) | {"scalerl": Run()}, 0.004, NO),
-    ("S2", 4, {}, 0.004, OPEN),
-    ("S3", 5, {}, 0.004, YES),
-    ("S3", 5, dict.fromkeys(FITTED, Run(window_spread=0.1)), 0.004, NO),
-    ("S3", 5, dict.fromkeys(FITTED, Run(granted=False)), 0.004, OPEN),
-    ("S3", 5, dict.fromkeys(FITTED[1:4], Run(window_spread=0.1)), 0.004, NO),
-    ("S3", 5, dict.fromkeys(FITTED[1:3], Run(window_spread=0.1)), 0.004, OPEN),
-    ("S3", 5, dict.fromkeys(FITTED[1:3], Run(window_spread=0.1, collapse_at=60)), 0.004, YES),  # left out
-    ("S3", 1, {}, 0.004, OPEN),
+    ("S1", 3, {}, 0.004, YES),
+    ("S1", 1, {}, 0.004, OPEN),
+    ("S2", 5, QUICK, 0.004, YES),
+    ("S2", 5, dict.fromkeys(FITTED, FAST._replace(window_spread=0.3, power_law_spread=0.01)), 0.004, NO),
+    ("S2", 5, dict.fromkeys(FITTED, Run(fails=True)) | {"scalerl": FAST}, 0.004, YES),  # unfitted arms reach nowhere
+    ("S2", 4, QUICK, 0.004, OPEN),
+    ("S2", 5, {}, 0.004, BLOCKED),  # half a run is too short
+    ("S3", 5, QUICK, 0.004, YES),
+    ("S3", 5, dict.fromkeys(FITTED, WANDERS), 0.004, NO),
+    ("S3", 5, {}, 0.004, BLOCKED),
+    ("S3", 5, QUICK | dict.fromkeys(FITTED[1:4], WANDERS), 0.004, NO),
+    ("S3", 5, QUICK | dict.fromkeys(FITTED[1:3], WANDERS), 0.004, OPEN),
+    ("S3", 5, QUICK | dict.fromkeys(FITTED[1:3], WANDERS._replace(collapse_at=60)), 0.004, YES),  # left out
+    ("S3", 1, QUICK, 0.004, OPEN),
     ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW, "magistral": LOW}, 0.004, YES),
     ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW}, 0.004, NO),
     ("S4", 5, {"deepseek_grpo": LOW, "qwen_dapo": LOW, "magistral": Run(A=1.0)}, 0.004, OPEN),  # a bound
@@ -67,16 +74,18 @@ SCALERL_CASES = [
     ("S9", 5, {"baseline": LOW, "gspo": Run(A=0.62)}, 0.004, NO),
     ("S9", 5, {}, 0.004, NO),
     ("S9", 4, {"baseline": LOW}, 0.004, OPEN),
-    ("S10", 5, {"baseline": LOW}, 0.004, YES),
+    ("S10", 5, NOISY_DAPO, 0.004, YES),
     ("S10", 5, {}, 0.004, NO),
-    ("S10", 5, {"baseline": Run(A=0.55, mismatch=0.001)}, 0.004, BLOCKED),
-    ("S10", 1, {"baseline": LOW}, 0.004, OPEN),
-    ("S11", 5, {"baseline": LOW, "moe_bf16_head": LOW}, 0.004, YES),
-    ("S11", 5, {"baseline": LOW, "moe_bf16_head": LOW, "cispo": LOW}, 0.004, NO),
-    ("S11", 5, {"moe_bf16_head": LOW}, 0.004, NO),
-    ("S11", 5, {"baseline": LOW, "moe_bf16_head": Run(A=0.55, mismatch=0.001)}, 0.004, BLOCKED),
-    ("S11", 5, {"baseline": Run(A=0.55, mismatch=0.001), "moe_bf16_head": LOW}, 0.004, BLOCKED),
-    ("S11", 1, {"baseline": LOW, "moe_bf16_head": LOW}, 0.004, OPEN),
+    ("S10", 5, {"head_m1": LOW}, 0.004, NO),  # one dose only
+    ("S10", 5, NOISY_DAPO | {"head_m2": EXACT}, 0.004, BLOCKED),
+    ("S10", 1, NOISY_DAPO, 0.004, OPEN),
+    ("S11", 5, NOISY_DAPO | NOISY_MOE, 0.004, YES),
+    ("S11", 5, NOISY_DAPO | NOISY_MOE | {"cispo_head_m1": LOW}, 0.004, NO),
+    ("S11", 5, NOISY_DAPO, 0.004, NO),
+    ("S11", 5, NOISY_MOE, 0.004, NO),
+    ("S11", 5, NOISY_DAPO | NOISY_MOE | {"moe_head_m2": EXACT}, 0.004, BLOCKED),
+    ("S11", 5, NOISY_DAPO | NOISY_MOE | {"head_m1": EXACT}, 0.004, BLOCKED),
+    ("S11", 1, NOISY_DAPO | NOISY_MOE, 0.004, OPEN),
     ("S12", 5, SELECTION, 0.004, BLOCKED),
     ("S13", 5, {}, 0.004, YES),
     ("S13", 5, {"token_average": Run(A=0.75)}, 0.004, NO),
@@ -91,10 +100,10 @@ SCALERL_CASES = [
     ("S15", 5, PEAK | {"baseline": LOW, "dapo_clip_028": LOW}, 0.004, NO),
     ("S15", 5, PEAK | {"cispo_cap_8": LOW}, 0.004, NO),
     ("S15", 1, PEAK, 0.004, OPEN),
-    ("S16", 5, {"gspo_1e4": LOW, "gspo_1e2": Run(collapse_at=60)}, 0.004, YES),
     ("S16", 5, {"gspo_1e4": LOW}, 0.004, NO),
     ("S16", 5, {"gspo_1e2": Run(collapse_at=60)}, 0.004, NO),
-    ("S16", 5, {"gspo_1e4": LOW, "gspo_1e2": Run(A=0.60, collapse_at=60)}, 0.004, NO),
+    ("S16", 5, {"gspo_1e4": LOW, "gspo_1e2": Run(A=0.60)}, 0.004, NO),
+    ("S16", 5, {"gspo_1e4": LOW, "gspo_1e2": Run(collapse_at=60)}, 0.004, OPEN),  # no ceiling without a stable run
     ("S16", 1, {"gspo_1e4": LOW}, 0.004, OPEN),
     ("S18", 5, {"scalerl": Run(truncation=0.1)}, 0.004, NO),
     ("S18", 5, {"scalerl": Run(truncation=0.0)}, 0.004, BLOCKED),
@@ -128,10 +137,11 @@ SCALERL_CASES = [
     ("S25", 5, {}, 0.004, NO),
     ("S25", 5, {"moe": Run(A=0.90), "large_batch": Run(A=0.38)}, 0.004, BLOCKED),
     ("S25", 1, {"moe": Run(A=0.90, C_mid=5)}, 0.004, OPEN),
-    ("S27", 5, {"baseline": Run(A=0.55, C_mid=4, B=4)}, 0.004, YES),
+    ("S27", 5, EARLY, 0.004, YES),
     ("S27", 5, {}, 0.004, NO),
-    ("S27", 5, {"baseline": Run(A=0.55, C_mid=4, B=4, mismatch=0.001)}, 0.004, BLOCKED),
-    ("S27", 2, {"baseline": Run(A=0.55, C_mid=4, B=4)}, 0.004, OPEN),
+    ("S27", 5, {"head_m1": EARLY["head_m1"]}, 0.004, NO),  # one dose only
+    ("S27", 5, EARLY | {"head_m2": EXACT}, 0.004, BLOCKED),
+    ("S27", 2, EARLY, 0.004, OPEN),
     ("S28", 5, {}, 0.004, YES),
     ("S28", 5, {}, 0.2, NO),
     ("S28", 2, {}, 0.02, OPEN),
@@ -213,6 +223,20 @@ def test_verdicts_on_edited_tables(
         edit(config, arm, table, change)
     row = verdict(config, claim)
     assert row["verdict"] == expected, row["reason"]
+
+
+def test_some_runs_of_an_arm_diverge_and_the_others_have_its_ceiling(tmp_path: Path) -> None:
+    arms = next(claim for claim in load_register(CLAIMS).claims if claim.id == "S16").arms
+    config = small_config(tmp_path, seeds=dict.fromkeys((*arms, "scalerl"), 12))
+    write_scalerl_results(config, {"gspo_1e4": LOW})
+    for run in runs_of(config, ["gspo_1e2"])[:6]:
+        path = results_dir(config) / "runs" / run / "metrics.parquet"
+        metrics = pd.read_parquet(path)
+        late = metrics["compute"] > metrics["compute"].max() / 2
+        write_parquet(path, metrics.assign(pass_rate=metrics["pass_rate"].mask(late, 0.4)))
+    row = verdict(config, "S16")
+    assert row["verdict"] == YES, row["reason"]
+    assert "6 of 48 against 0 of 36 runs collapse" in row["reason"]
 
 
 FALLS = Run(collapse_at=60)

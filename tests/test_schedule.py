@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rlscape.catalogue.recipes import SCALERL
+from rlscape.results.clock import seconds_per_update
 from rlscape.rl.clock import Clock
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rollout import Budget, Generator
@@ -48,6 +49,21 @@ def test_pipeline_is_never_more_than_k_steps_stale(k, decode_utilisation):
     staleness = torch.cat(run(schedule, 40))
     assert staleness.min() >= 0
     assert staleness.max() <= k
+
+
+@pytest.mark.parametrize("decode_utilisation", [1 / 24, 1 / 12, 1 / 6])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_compute_per_update_is_what_the_algebra_of_the_clock_says(name, decode_utilisation):
+    schedule = make_schedule(name, 4, decode_utilisation=decode_utilisation)
+    tokens, updates, clock = 0, 120, schedule.clock
+    for _ in range(updates):
+        batch = schedule.next_batch()
+        trained = sum(len(completion.ids) for group in batch for completion in group.completions)
+        schedule.finish_update(trained)
+        tokens += trained
+    seconds = (clock.seconds_per_generated_token, clock.seconds_per_trained_token)
+    expected = seconds_per_update(name, *(tokens / updates * each for each in seconds))
+    assert clock.trainer / updates == pytest.approx(expected, rel=0.1)
 
 
 def test_pipeline_k_binds_and_sequences_mix_versions():

@@ -174,6 +174,14 @@ def test_a_model_trains_on_its_own_correct_samples(solver, tmp_path, monkeypatch
     )
 
 
+def test_a_mixture_of_experts_trains_too(tmp_path):
+    mixture = CONFIG.bases["moe"]
+    save_model(build_model(mixture.model, seed=0), tmp_path / "base")
+    run = train(tmp_path / "base", tmp_path, SETTINGS.changed(base=mixture.model_dump()))
+    losses = [row["loss"] for row in run.updates]
+    assert len(losses) == SETTINGS.sft.steps and losses[-1] < losses[0]
+
+
 def test_a_base_that_solves_nothing_has_no_samples_to_train_on(base, tmp_path):
     with pytest.raises(CheckpointError, match="no sample is correct"):
         train(base, tmp_path, changed(data="self", samples_per_prompt=1))

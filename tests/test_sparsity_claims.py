@@ -4,22 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import runs_of
+from rlscape.catalogue import runs_of, seeds_of
+from rlscape.claims import load_register
 from rlscape.claims.off_principals import sparsity
-from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim, Conventions
+from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, REPLICATED, Claim
 from rlscape.files import write_json, write_parquet
 from rlscape.paths import results_dir
+from tests.claim_verdicts import CLAIMS
 from tests.synthetic import small_config
 
-CONVENTIONS = Conventions(
-    reference_arm="scalerl",
-    margin_share=0.1,
-    level_share=0.7,
-    seeds_for_neutral=5,
-    collapse_evaluations=3,
-    min_power=0.8,
-    max_error=0.05,
-)
+CONVENTIONS = load_register(CLAIMS).conventions
 RATES = {"rlvr_lr_quarter": 0.25, "rlvr": 1.0, "rlvr_lr_x4": 4.0, "rlvr_lr_x30": 30.0}
 SEEDS = 5
 SPREAD = 0.002
@@ -80,7 +74,7 @@ def o1(tmp_path, matched=None, at_norm=0.3, at_rate=0.3, norms=(0, 1, 4, 9, 16),
 
     write_summaries(config, O1.arms, summary)
     rng = np.random.default_rng(1)
-    for seed in range(seeds):
+    for seed in seeds_of(config, *O1.arms):
         rows = [
             {"matching": matching, "method": method, "seed": seed, "sparsity": value + rng.normal(0, SPREAD)}
             for matching, difference in (AS_PAPER | (matched or {})).items()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, FIGURES, resolve_run
+from rlscape.catalogue import ARMS, FIGURES, resolve_run, seeds_of
 from rlscape.errors import ResultError
 from rlscape.figures.off_principals import (
     control_bounds,
@@ -31,6 +31,7 @@ from rlscape.paths import results_dir, run_name
 from rlscape.results import bias
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.scale import Config
+from tests.pictures import crowded_axes, legends_on_lines
 from tests.synthetic import ROOT, small_config
 
 MODULES = (
@@ -108,7 +109,7 @@ def write_matching(config: Config, seed: int, sft_effect: float = 2.0) -> None:
     for matching in bias.MATCHINGS:
         for method, arm in {"rl": "rlvr", "sft": "sft"}.items():
             factor = 1 if method == "rl" else sft_effect
-            values = {name: factor * (0.5 + 0.01 * seed) for name in control_matching.STATISTICS}
+            values = {name: factor * (0.5 + 0.01 * (seed - config.first_seed)) for name in control_matching.STATISTICS}
             if matching in ("norm", "kl") and method == "sft":
                 values["pass_rate"] = np.nan
             rows.append({"matching": matching, "method": method, "arm": arm, "seed": seed, "step": 6} | values)
@@ -121,13 +122,13 @@ def tree(root: Path, seeds: dict[str, int]) -> Config:
     measured = {*BOUND_ARMS, *control_nulls.METHODS, "rlvr_long"}
     names = dict.fromkeys([*moving, *measured, *bias.MATCHED_ARMS])
     config = small_config(root, seeds={arm: seeds.get(arm, 1) for arm in names})
-    for arm, count in config.seeds.items():
-        for seed in range(count):
+    for arm in config.seeds:
+        for seed in seeds_of(config, arm):
             if arm in measured:
                 for name, table in tables_of(SIZES.get(arm, 1e-4), seed).items():
                     write_parquet(results_dir(config) / "geometry" / run_name(arm, seed) / f"{name}.parquet", table)
             write_updates(config, arm, seed)
-    for seed in range(min(config.seeds[arm] for arm in bias.MATCHED_ARMS)):
+    for seed in seeds_of(config, *bias.MATCHED_ARMS):
         write_matching(config, seed)
     return config
 
@@ -159,6 +160,7 @@ def test_figure_is_drawn_and_its_csv_gives_the_same_picture(module: ModuleType, 
     figure = module.draw(frame)
     note = figure.texts[-1].get_text()
     assert note.startswith("scale: smoke") and "seed" in note and "paper" in note
+    assert crowded_axes(figure) == legends_on_lines(figure) == []
     frame.to_csv(tmp_path / "frame.csv", index=False)
     assert contents(module.draw(pd.read_csv(tmp_path / "frame.csv"))) == contents(figure)
 
@@ -184,7 +186,7 @@ def test_profiles_are_those_of_the_middle_layer_at_the_papers_shares_of_the_run(
         ("q", "column"),
         ("o", "row"),
     }
-    matrix = matrices_of(1e-4, 0)[1, "q"][STEPS[-1]]
+    matrix = matrices_of(1e-4, config.first_seed)[1, "q"][STEPS[-1]]
     rows = frame[(frame["kind"] == "q") & (frame["step"] == STEPS[-1])].sort_values("index")
     np.testing.assert_allclose(rows["share"], matrix.changed.double().mean(1))
     borders = [line for line in fig03.draw(frame).axes[0].lines if line.get_linestyle() == "--"]

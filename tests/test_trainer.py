@@ -202,6 +202,18 @@ def test_prompts_without_signal_shrink_the_average_unless_filtered(base):
     torch.testing.assert_close(2 * diluted, alone, rtol=1e-5, atol=1e-8)
 
 
+def test_a_pass_rate_does_not_depend_on_what_the_generator_computes_in(base):
+    """Bit for bit: whatever a coarse head or body costs is what training on its samples cost."""
+    rows = []
+    for head, body in (("fp32", "fp32"), ("bf16", "bf16"), ("m1", "bf16")):
+        settings = settings_of("qwen_dapo", generator_head=head)
+        trainer = make_trainer(settings.changed(rl=settings.rl.changed(generator_precision=body)), copy.deepcopy(base))
+        trainer.evaluate()
+        rows += trainer.metrics
+    assert "downstream_pass_rate" in rows[0]
+    assert rows[0] == rows[1] == rows[2]
+
+
 def test_weights_stored_in_bf16_are_bf16_values_after_every_step(base):
     settings = settings_of("rlvr_bf16_weights")
     trainer = train(settings, base)
@@ -210,6 +222,16 @@ def test_weights_stored_in_bf16_are_bf16_values_after_every_step(base):
         assert torch.equal(values, values.bfloat16().float()), name
         moved |= not torch.equal(values, base.state_dict()[name])
     assert moved
+
+
+def test_random_rewards_train_on_coins_and_report_what_the_verifier_says(base):
+    verified = train(settings_of("scalerl"), base)
+    settings = settings_of("scalerl", rewards="random")
+    random = train(settings, base)
+    assert_same_run(random, train(settings, base))
+    first, other = (pd.DataFrame(trainer.updates).iloc[0] for trainer in (verified, random))
+    assert first.pass_rate == other.pass_rate and first.reward_mean == pytest.approx(2 * first.pass_rate - 1)
+    assert other.reward_mean != first.reward_mean
 
 
 def test_zero_variance_filter_drops_prompts_before_training(base):

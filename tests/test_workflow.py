@@ -215,6 +215,14 @@ def test_the_default_scale_stands_alone(copy: Copy) -> None:
     assert sum(jobs[rule] for rule in RL | TRL) == len(runs_of(config, config.seeds))
 
 
+def test_pilots_train_what_they_choose_among_and_fit_what_they_forecast(copy: Copy) -> None:
+    config = load_scale(copy.root / "config" / "pilots.yaml")
+    jobs = copy.would_run("pilots", scale="pilots")
+    assert sum(jobs.pop(rule) for rule in RL | TRL if rule in jobs) == len(runs_of(config, config.seeds))
+    forecast = len(runs_of(config, ["random_rewards", "scalerl"]))
+    assert jobs == {"pretrain_base": 3, "evaluate_base": 1, "fit_curve": forecast, "choose_pilots": 1}
+
+
 def test_an_unknown_key_is_one_clear_error(copy: Copy) -> None:
     with copy.edited("config/smoke.yaml", "pool_size", "pol_size"):
         finished = copy.snakemake("all", "--dry-run")

@@ -16,7 +16,7 @@ DATA_MODULES = frozenset(
     {
         *("settings.base_model", "settings.measurement", "settings.precision", "settings.recipe", "settings.run"),
         *("settings.scale", "settings.training", "tasks.registry"),
-        *("catalogue.off_principals", "catalogue.recipes", "catalogue.scalerl"),
+        *("catalogue.off_principals", "catalogue.pilots", "catalogue.recipes", "catalogue.scalerl"),
     }
 )
 """Modules of settings and of tables of them, and nothing that a job calls. What they say reaches a rule resolved,

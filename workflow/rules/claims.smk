@@ -5,7 +5,6 @@ rule evaluate_claims:
     input:
         claims=CLAIMS,
         results=results_of_scale(),
-        # What cannot be decided at this scale, if `make power` recorded it.
         power=[POWER] if os.path.exists(POWER) else [],
     output:
         report(

@@ -15,14 +15,18 @@ from snakemake.exceptions import WorkflowError
 
 from rlscape.catalogue import (
     ARMS,
+    CHOICE_REFERENCE,
     FIGURES,
     arms_of,
     base_of,
+    choices_of,
     curved_bases,
     figures_of,
+    first_run,
     measured_arms,
     resolve_run,
     runs_of,
+    seeds_of,
     start_of,
     tasks_of,
     with_figure,
@@ -49,7 +53,6 @@ shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH;
 
 # What a job that runs a model takes of `--resources gpu=1`.
 GPUS = int(CONFIG.device == "cuda")
-
 
 # Jobs that run here together ask for no more than that, unless `--resources mem_mb=N` says otherwise. A profile could
 # only name a number; a cluster's executor asks for each job's own.
@@ -85,10 +88,6 @@ NOTEBOOKS = sorted(
 def in_repository(*parts):
     """A file of the repository, relative to the working directory: moving both changes nothing."""
     return os.path.relpath(os.path.join(workflow.basedir, *parts))
-
-
-CLAIMS = in_repository("config", "claims.yaml")
-POWER = in_repository("figures", "gallery", CONFIG.scale, "power.csv")
 
 
 @functools.cache
@@ -158,7 +157,7 @@ def runs_of_group(group):
     """The runs whose updates are compared with each other."""
     arms = measured_arms(CONFIG, f"pairs_{group}")
     # Data differ between the arms of the footprint; those of other groups differ between seeds, too.
-    return [f"{arm}-s0" for arm in arms] if group == "footprint" else runs_of(CONFIG, arms)
+    return [first_run(CONFIG, arm) for arm in arms] if group == "footprint" else runs_of(CONFIG, arms)
 
 
 def models_of_group(wildcards):
@@ -231,14 +230,17 @@ def results_of_measurements(measurements, arms):
     """The files of what is measured beyond single runs; per run, on some arms."""
     files = []
     for measurement in measurements:
+        if measurement == "ratios":
+            files += [f"<results>/ratios/{arm}.parquet" for arm in measured_arms(CONFIG, measurement)]
+            continue
         if measurement == "over_time":
             runs = runs_of(CONFIG, [arm for arm in arms if ARMS[arm].snapshots])
             names = [f"{run}/{name}" for run in runs for name in ("over_time", "profiles")]
         elif measurement == "operators":
             names = [f"{run}/{name}" for run in runs_of(CONFIG, arms) for name in ("operators", "mantissa")]
         elif measurement == "matching":
-            seeds = min(CONFIG.seeds[arm] for arm in measured_arms(CONFIG, measurement))
-            names = [f"matching-s{seed}" for seed in range(seeds)]
+            seeds = seeds_of(CONFIG, *measured_arms(CONFIG, measurement))
+            names = [f"matching-s{seed}" for seed in seeds]
         elif measurement == "curvature":
             names = [f"curvature-{base}" for base in CURVED]
         elif measurement.startswith("pairs_"):
@@ -247,6 +249,18 @@ def results_of_measurements(measurements, arms):
             names = [measurement]
         files += [f"<results>/geometry/{name}.parquet" for name in names]
     return files
+
+
+def results_of_choices():
+    """What the choices of pilots read."""
+    files = []
+    for choice in choices_of(CONFIG):
+        names = (*choice.candidates, *choice.against, CHOICE_REFERENCE)
+        arms = [name for name in names if name in CONFIG.seeds]
+        for run in runs_of(CONFIG, arms):
+            files += [f"<results>/runs/{run}/{table}.parquet" for table in ("metrics", "updates")]
+            files += [f"<results>/forecasts/{run}.json"] if choice.quantity == "promises" else []
+    return list(dict.fromkeys(files))
 
 
 def results_of_scale():
@@ -358,23 +372,6 @@ def as_rst(text):
     """Text whose marks are no markup."""
     return re.sub(r"([\\*`|_])", r"\\\1", text)
 
-
-def read_register():
-    """The claims with what was seen, once it is known; captions find them as `snakemake.config["register"]`."""
-    table = results_dir(CONFIG) / "claims.csv"
-    seen = {}
-    if table.exists():
-        with table.open(newline="") as file:
-            seen = {row["id"]: f"{row['verdict']}. {row['reason']}" for row in csv.DictReader(file)}
-    register = []
-    for claim in yaml.safe_load(Path(CLAIMS).read_text())["claims"]:
-        texts = {key: claim[key] for key in ("id", "text", "evidence", "criterion")}
-        texts["seen"] = seen.get(claim["id"], "not evaluated yet")
-        register.append({key: as_rst(text) for key, text in texts.items()} | {"figures": claim["figures"]})
-    return register
-
-
-config["register"] = read_register()
 
 # How to read each figure, by target; captions find it as `snakemake.config["reading"]`.
 config["reading"] = {

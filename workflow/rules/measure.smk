@@ -1,4 +1,4 @@
-# Weight geometry: what is measured on finished checkpoints.
+# What is measured on finished checkpoints, most of it weight geometry, and on base models.
 
 
 rule measure_geometry:
@@ -147,9 +147,9 @@ rule measure_pairs:
 
 rule measure_landscape:
     input:
-        base=lambda wildcards: start_of_run(wildcards, "rlvr-s0"),
-        rl=trained_files("rlvr-s0", snapshots=True),
-        sft=trained_files("sft-s0", snapshots=True),
+        base=lambda wildcards: start_of_run(wildcards, first_run(CONFIG, "rlvr")),
+        rl=trained_files(first_run(CONFIG, "rlvr"), snapshots=True),
+        sft=trained_files(first_run(CONFIG, "sft"), snapshots=True),
     output:
         "<results>/geometry/landscape.parquet",
     log:
@@ -165,7 +165,7 @@ rule measure_landscape:
         base=input_directory_of("base"),
         rl=input_directory_of("rl"),
         sft=input_directory_of("sft"),
-        settings=lambda wildcards: resolve_run(CONFIG, "rlvr-s0").model_dump_json(),
+        settings=lambda wildcards: resolve_run(CONFIG, first_run(CONFIG, "rlvr")).model_dump_json(),
         geometry=CONFIG.geometry.model_dump_json(),
     message:
         "Measure the loss in the plane of an RL and an SFT update"
@@ -199,3 +199,27 @@ rule measure_curvature:
     shell:
         "python -m rlscape.pipeline.measure_curvature --base {params.base:q} --models {params.models:q}"
         " --settings {params.settings:q} --geometry {params.geometry:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule measure_ratios:
+    input:
+        base=lambda wildcards: start_of_run(wildcards, runs_of(CONFIG, [wildcards.arm])[0]),
+    output:
+        "<results>/ratios/{arm}.parquet",
+    log:
+        "<logs>/measure_ratios/{arm}.log",
+    benchmark:
+        "<benchmarks>/measure_ratios/{arm}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="30m",
+    params:
+        code=lambda wildcards: code("pipeline.measure_ratios", tasks=tasks_of(wildcards.arm)),
+        base=input_directory_of("base"),
+        settings=lambda wildcards: resolve_run(CONFIG, runs_of(CONFIG, [wildcards.arm])[0]).model_dump_json(),
+    message:
+        "Measure how far generator and trainer of {wildcards.arm} disagree before its first update"
+    shell:
+        "python -m rlscape.pipeline.measure_ratios --base {params.base:q} --settings {params.settings:q}"
+        " --output {output:q} > {log:q} 2>&1"

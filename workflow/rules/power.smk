@@ -1,29 +1,10 @@
 # What the criteria of the register can decide at the scale: the evaluators on simulated results. Not part of `all`.
 
-# The recorded figures whose scatter the simulated ones have.
-SCATTER_FROM = in_repository("figures", "gallery", "default")
-# Draws from either world of a claim: a share of 5% is then known to within 2%.
-DRAWS = 400
-
-
-@functools.cache
-def entries_of_register():
-    """Claim -> its entry in the register, and what all of them share."""
-    with open(CLAIMS) as file:
-        register = yaml.safe_load(file)
-    return register["conventions"], {claim["id"]: claim for claim in register["claims"]}
-
-
-def simulated_claims(wildcards):
-    """The files of the claims that have simulated worlds; they are imported only when power is asked for."""
-    from rlscape.power.estimate import SIMULATORS
-
-    return expand("<results>/power/{claim}.csv", claim=SIMULATORS)
-
 
 rule measure_scatter:
     input:
-        expand("{gallery}/{paper}/run.json", gallery=SCATTER_FROM, paper=("scalerl", "off_principals")),
+        f"{SCATTER_FROM}/scalerl/run.json",
+        sorted(map(str, Path(SCATTER_FROM).glob("*/*.csv"))),
     output:
         "<results>/power/scatter.json",
     log:
@@ -36,8 +17,8 @@ rule measure_scatter:
         runtime="10m",
     params:
         code=code("pipeline.measure_scatter"),
-        gallery=SCATTER_FROM,
-        reference=lambda wildcards: entries_of_register()[0]["reference_arm"],
+        gallery=lambda wildcards, input: os.path.dirname(os.path.dirname(input[0])),
+        reference=lambda wildcards: register()["conventions"]["reference_arm"],
     message:
         "Measure the scatter of recorded curves and updates"
     shell:
@@ -63,7 +44,8 @@ rule estimate_power:
     params:
         code=code("pipeline.estimate_power"),
         claims=CLAIMS,
-        entry=lambda wildcards: str((entries_of_register()[0], entries_of_register()[1][wildcards.claim])),
+        criterion=lambda wildcards: criterion_of(wildcards.claim),
+        arms=lambda wildcards: describe_arms(CONFIG.seeds),
         settings=lambda wildcards: CONFIG.model_dump_json(),
         draws=DRAWS,
     message:

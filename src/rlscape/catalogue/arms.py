@@ -10,7 +10,7 @@ from rlscape.settings.scale import Paper
 from rlscape.settings.training import AdapterSettings, MaskName, Method, Optimizer
 
 Measurement = Literal[
-    "over_time", "landscape", "curvature", "pairs_footprint", "pairs_intervened", "matching", "operators"
+    "over_time", "landscape", "curvature", "pairs_footprint", "pairs_intervened", "matching", "operators", "ratios"
 ]
 """What is measured beyond the geometry of single runs; the rules are in ``workflow/rules/measure.smk``."""
 

@@ -12,6 +12,12 @@ LEARNING_RATE_EXTRA = (
     *("dapo_clip_028", "math_and_code"),
 )
 """One arm of every other family."""
+FURTHER_RATES: dict[str, float] = {"x4_lr": 4.0, "x8_lr": 8.0}
+FAIR_FAMILIES = (
+    *("scalerl", "deepseek_grpo", "qwen_dapo", "magistral", "minimax", "baseline", "gspo", "cispo"),
+    *("small_batch", "large_batch", "moe"),
+)
+"""Recipes, losses, batches and model, whose own best rates pilots choose: those of the two above have further ones."""
 
 
 def learning_rate_arm(arm: str, rate: str) -> str:

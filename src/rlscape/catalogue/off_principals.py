@@ -103,7 +103,7 @@ for _rank in ADAPTER_RANKS:
             ARMS[f"{_kind}_r{_rank}_{_rate}"] = _adapter(_kind, _rank, _rate)
 for _kind in ("lora", "pissa"):
     for _rate in ADAPTER_RATES:
-        ARMS[f"llama_{_kind}_{_rate}"] = _adapter(_kind, ADAPTER_RANKS[-1], _rate, base="llama", extra=_rate != "mid")
+        ARMS[f"llama_{_kind}_{_rate}"] = _adapter(_kind, ADAPTER_RANKS[-1], _rate, base="llama")
     ARMS[f"{_kind}_r8_mid_dropout"] = _adapter(_kind, ADAPTER_RANKS[-1], "mid", extra=True, dropout=0.05)
 for _kind in ("milora", "subspace"):
     ARMS[f"{_kind}_r8_mid"] = _adapter(_kind, ADAPTER_RANKS[-1], "mid", extra=True)
@@ -157,8 +157,7 @@ _ADAPTERS = tuple(
     f"{kind}_r{rank}_{rate}" for rank in ADAPTER_RANKS for kind in ("lora", "pissa") for rate in ADAPTER_RATES
 )
 _ADAPTERS_EXTRA = ("milora_r8_mid", "subspace_r8_mid", "lora_r8_mid_dropout", "pissa_r8_mid_dropout")
-_LLAMA = ("llama_full", "llama_lora_mid", "llama_pissa_mid")
-_LLAMA_EXTRA = tuple(f"llama_{kind}_{rate}" for kind in ("lora", "pissa") for rate in ("high", "low"))
+_LLAMA = ("llama_full", *(f"llama_{kind}_{rate}" for kind in ("lora", "pissa") for rate in ADAPTER_RATES))
 _RATES = tuple(f"rlvr_lr_{rate}" for rate in RATES)
 _SFT_RATES = tuple(f"sft_lr_{rate}" for rate in SFT_RATES)
 _SIZES = tuple(f"size_{size}" for size in SIZES)
@@ -172,6 +171,7 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
     "matching": ("rlvr", "sft", "sft_lr_thirtieth"),
     "pairs_footprint": (*FOOTPRINT, "rlvr", "sft"),
     "pairs_intervened": ("rlvr", "rlvr_intervened"),
+    "ratios": ("baseline", "fp32_head"),  # of P1
 }
 """Arms whose runs a measurement compares; none: it is of single runs."""
 _CURVED_TOO = (*_SIZES, "size_1_sft", "rlvr_second_base", "agent_calculator", "llama_full", "mistral_full")
@@ -198,7 +198,7 @@ FIGURES: tuple[Figure, ...] = (
     _figure("fig08", *AGENTS),
     _figure("fig09", *_MASKED, optional=_MASKED_EXTRA, downstream=True, divergence=True),
     _figure("fig10", *_ADAPTERS, downstream=True),
-    _figure("fig11", *_LLAMA, optional=_LLAMA_EXTRA, downstream=True),
+    _figure("fig11", *_LLAMA, downstream=True),
     _figure("fig12", *FOOTPRINT, measurements=("pairs_footprint",)),
     _figure("fig13", "llama_full", "mistral_full"),
     _figure("fig14", "rlvr_long", measurements=("over_time",)),

@@ -6,8 +6,9 @@ from typing import Any, TypeVar, assert_never
 
 from pydantic import ValidationError
 
-from rlscape.catalogue import off_principals, scalerl
+from rlscape.catalogue import off_principals, pilots, scalerl
 from rlscape.catalogue.arms import Arm, Figure, Measurement
+from rlscape.catalogue.pilots import Choice
 from rlscape.catalogue.recipes import RECIPES
 from rlscape.errors import ConfigError
 from rlscape.paths import parse_run_name, run_name
@@ -18,8 +19,12 @@ from rlscape.settings.run import RunSettings
 from rlscape.settings.scale import Config, StudySettings
 from rlscape.settings.training import Method, RLSettings
 
-ARMS: dict[str, Arm] = scalerl.ARMS | off_principals.ARMS
+ARMS: dict[str, Arm] = scalerl.ARMS | off_principals.ARMS | pilots.ARMS
 FIGURES: tuple[Figure, ...] = scalerl.FIGURES + off_principals.FIGURES
+CHOICES: dict[str, Choice] = {choice.name: choice for choice in pilots.CHOICES}
+"""What pilots choose, in the order in which choices may refer to each other."""
+CHOICE_REFERENCE = "scalerl"
+"""The arm whose rise makes the margins of all choices."""
 
 SHOWN = {arm for figure in FIGURES for arm in (*figure.arms, *figure.optional)}
 """Arms that some figure shows."""
@@ -27,6 +32,8 @@ DOWNSTREAM = {arm for figure in FIGURES if figure.downstream for arm in (*figure
 """Arms that are evaluated downstream; on the others it would be a third to a half of an evaluation's time."""
 DIVERGENCE = {arm for figure in FIGURES if figure.divergence for arm in (*figure.arms, *figure.optional)}
 """Arms whose divergence from their start is measured after every update: a twentieth to a tenth of a run's time."""
+PILOTED = {arm for choice in pilots.CHOICES for arm in (*choice.candidates, *choice.against)} - CHOICES.keys()
+"""Arms that pilots choose among, or compare those with."""
 
 
 # Scales
@@ -48,11 +55,14 @@ def with_catalogue(config: Config, source: str) -> Config:
         ConfigError: naming the file and the key: an arm or a figure does not exist, or lacks seeds, a base or settings.
     """
     given = dict(config.seeds)
-    others, extras = given.pop("others", 0), given.pop("extras", 0)
+    others, extras, piloted = (given.pop(group, 0) for group in ("others", "extras", "pilots"))
     for arm in given:
         if arm not in ARMS:
             raise ConfigError(f"{source}: seeds.{arm}: no such arm; the catalogue has {', '.join(ARMS)}")
-    counts = {arm: given.get(arm, extras if spec.extra else others) for arm, spec in ARMS.items()}
+    usual = {arm: 0 if arm in pilots.ARMS else extras if spec.extra else others for arm, spec in ARMS.items()}
+    if piloted:
+        usual |= dict.fromkeys(PILOTED, piloted)
+    counts = usual | given
     # An arm that nobody asked for by name, and no figure needs, does not run where its base is not.
     for arm in ARMS.keys() - given.keys() - SHOWN:
         if base_of(config, arm) not in config.bases:
@@ -64,7 +74,7 @@ def with_catalogue(config: Config, source: str) -> Config:
         named = {_figure_named(target, source).target for target in config.targets}
         figures = [figure for figure in FIGURES if figure.target in named]
         needed = {arm for figure in figures for arm in needed_arms(figure)}
-        shown = needed.union(*(figure.optional for figure in figures))
+        shown = needed.union(*(figure.optional for figure in figures), PILOTED if piloted else ())
         seeds = {arm: counts[arm] for arm in ARMS if arm in needed or (arm in shown and counts[arm])}
         for arm, count in seeds.items():
             if not count:
@@ -154,23 +164,44 @@ def with_figure(config: Config, figure: Figure) -> Config:
     return config.changed(seeds=seeds, targets=(figure.target,))
 
 
+def choices_of(config: Config) -> list[Choice]:
+    """The choices whose arms a scale runs, all of them."""
+    if CHOICE_REFERENCE not in config.seeds:
+        return []
+    made: list[Choice] = []
+    for choice in CHOICES.values():
+        if {*choice.candidates, *choice.against} <= config.seeds.keys() | {earlier.name for earlier in made}:
+            made.append(choice)
+    return made
+
+
 def measured_arms(config: Config, measurement: Measurement) -> tuple[str, ...]:
     """The arms whose runs a measurement compares at this scale."""
     too = off_principals.MEASURED_TOO.get(measurement, ())
     return off_principals.MEASURED[measurement] + tuple(arm for arm in too if arm in config.seeds)
 
 
+def seeds_of(config: Config, *arms: str) -> range:
+    """The recorded seeds of an arm; of several, those that all of them have."""
+    return range(config.first_seed, config.first_seed + min(config.seeds[arm] for arm in arms))
+
+
 def curved_bases(config: Config) -> dict[str, dict[Method, str]]:
     """Base whose curvature is measured -> method -> the run from it whose update is a direction."""
     bases: dict[str, dict[Method, str]] = {}
     for arm in measured_arms(config, "curvature"):
-        bases.setdefault(base_of(config, arm), {}).setdefault(ARMS[arm].method, run_name(arm, 0))
+        bases.setdefault(base_of(config, arm), {}).setdefault(ARMS[arm].method, first_run(config, arm))
     return {base: runs for base, runs in bases.items() if "rl" in runs}
 
 
 def runs_of(config: Config, arms: Iterable[str]) -> list[str]:
     """The recorded runs of some arms, in order."""
-    return [run_name(arm, seed) for arm in arms for seed in range(config.seeds[arm])]
+    return [run_name(arm, seed) for arm in arms for seed in seeds_of(config, arm)]
+
+
+def first_run(config: Config, arm: str) -> str:
+    """The run of an arm's first seed, which stands for the arm where one run is shown."""
+    return run_name(arm, config.first_seed)
 
 
 # Runs

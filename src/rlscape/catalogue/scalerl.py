@@ -4,7 +4,14 @@ from functools import partial
 from typing import Any
 
 from rlscape.catalogue.arms import Arm, Figure, arm
-from rlscape.catalogue.grids import LEARNING_RATE_CORE, LEARNING_RATE_EXTRA, LEARNING_RATES, learning_rate_arm
+from rlscape.catalogue.grids import (
+    FAIR_FAMILIES,
+    FURTHER_RATES,
+    LEARNING_RATE_CORE,
+    LEARNING_RATE_EXTRA,
+    LEARNING_RATES,
+    learning_rate_arm,
+)
 
 rl = partial(arm, paper="scalerl", method="rl")
 
@@ -44,7 +51,9 @@ ARMS: dict[str, Arm] = {
     # From which mismatch on would the head's precision matter? bf16 has 7 mantissa bits.
     "head_m5": rl("generator head, 5 mantissa bits", "baseline", generator_head="m5"),
     "head_m3": rl("generator head, 3 mantissa bits", "baseline", generator_head="m3"),
+    "head_m2": rl("generator head, 2 mantissa bits", "baseline", generator_head="m2"),
     "head_m1": rl("generator head, 1 mantissa bit", "baseline", generator_head="m1"),
+    "cispo_head_m2": rl("CISPO, generator head, 2 mantissa bits", "baseline", loss="cispo", generator_head="m2"),
     "cispo_head_m1": rl("CISPO, generator head, 1 mantissa bit", "baseline", loss="cispo", generator_head="m1"),
     # Figure 6: which prompts
     "zero_variance_filter": rl("zero-variance filter", "baseline", zero_variance_filter=True),
@@ -62,6 +71,12 @@ ARMS: dict[str, Arm] = {
     "moe": rl("ScaleRL, MoE", "scalerl", base="moe"),
     "moe_bf16_head": rl(
         "ScaleRL, MoE, no FP32 head", "scalerl", base="moe", generator_head="bf16", trainer_head="bf16"
+    ),
+    "moe_head_m2": rl(
+        "MoE, generator head, 2 mantissa bits", "scalerl", base="moe", generator_head="m2", trainer_head="bf16"
+    ),
+    "moe_head_m1": rl(
+        "MoE, generator head, 1 mantissa bit", "scalerl", base="moe", generator_head="m1", trainer_head="bf16"
     ),
     # Paper: 14k tokens, 12k of them for thinking, against 34k and 32k. Here: the ratio of the thinking budgets.
     "long_budget": rl("34k budget", "scalerl", scaled={"thinking_tokens": 32 / 12}),
@@ -110,7 +125,8 @@ _GENERATIONS = ("generations_8", "scalerl", "generations_24", "generations_32")
 _HEADS = (
     *("baseline", "fp32_trainer", "fp32_generator", "fp32_head"),
     *("cispo", "cispo_fp32_trainer", "cispo_fp32_generator", "cispo_fp32_head"),
-    *("head_m5", "head_m3", "head_m1", "cispo_head_m1"),
+    *("head_m5", "head_m3", "head_m2", "head_m1", "cispo_head_m2", "cispo_head_m1"),
+    *("moe_bf16_head", "moe_head_m2", "moe_head_m1"),
 )
 
 _FIGURES: tuple[Figure, ...] = (
@@ -168,9 +184,13 @@ _FIGURES: tuple[Figure, ...] = (
             for name in LEARNING_RATE_CORE
             for shown in (name, *(learning_rate_arm(name, rate) for rate in LEARNING_RATES))
         ),
-        optional=tuple(learning_rate_arm(name, rate) for name in LEARNING_RATE_EXTRA for rate in LEARNING_RATES),
+        optional=(
+            *(learning_rate_arm(name, rate) for name in LEARNING_RATE_EXTRA for rate in LEARNING_RATES),
+            *(learning_rate_arm(name, rate) for name in FAIR_FAMILIES for rate in FURTHER_RATES),
+        ),
     ),
     Figure(paper="scalerl", stem="control_head_precision", arms=_HEADS),
+    Figure(paper="scalerl", stem="camera_ready", arms=("baseline", "fp32_head", "ppo8"), measurements=("ratios",)),
 )
 
 _SHOWN = {name for figure in _FIGURES for name in figure.arms}

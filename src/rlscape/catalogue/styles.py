@@ -1,6 +1,6 @@
 """The colour and the marker of every arm, the same in every figure."""
 
-from rlscape.catalogue.grids import LEARNING_RATES, learning_rate_arm
+from rlscape.catalogue.grids import learning_rate_arm
 from rlscape.catalogue.resolve import ARMS, FIGURES
 
 Style = tuple[str, str]
@@ -35,7 +35,7 @@ FREE_STYLES: tuple[Style, ...] = (
     *(("teal", "d"), ("pink", "H"), ("grey", "8"), ("yellow", "H")),
 )
 """No star and no cross: these are evaluations."""
-RATE_MARKERS = {"half_lr": "<", "double_lr": ">"}
+RATE_MARKERS = {"half_lr": "<", "double_lr": ">", "x4_lr": "D", "x8_lr": "d"}
 
 
 def _arm_styles() -> dict[str, Style]:
@@ -47,7 +47,7 @@ def _arm_styles() -> dict[str, Style]:
     styles = dict(OWN_STYLES)
     shown = [{*figure.arms, *figure.optional} for figure in FIGURES]
     figures = [arms for arms in shown if len(arms) <= len(FREE_STYLES)]
-    rates = {learning_rate_arm(arm, rate): (arm, rate) for arm in ARMS for rate in LEARNING_RATES}
+    rates = {learning_rate_arm(arm, rate): (arm, rate) for arm in ARMS for rate in RATE_MARKERS}
     for arm in ARMS:
         if arm in rates:
             own, rate = rates[arm]

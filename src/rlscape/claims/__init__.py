@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, FIGURES
 from rlscape.claims.off_principals import adapters, bias, footprint, generality, sparsity
-from rlscape.claims.power import Power, lack_of_power, power_of
+from rlscape.claims.power import Power, design_of_claim, lack_of_power, power_of
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_TESTABLE,
@@ -113,6 +113,9 @@ def _check_names(claim: Claim, source: str) -> None:
                 raise ConfigError(f"{source}: {claim.id}.{key}: no {name!r}; there are {', '.join(allowed)}")
 
 
+UNKNOWN = Power(nan, nan, nan)
+UNREPORTED = ("units", "parts")
+"""Fields of an outcome that have no column."""
 BESIDE = {"striped": ("off_principals_fig6",), "early_and_stable": ("off_principals_control_model_size",)}
 """Figures whose measurements an evaluator reads, beside those of its claim."""
 
@@ -147,16 +150,13 @@ def evaluate_claim(claim: Claim, conventions: Conventions, config: Config) -> Ou
     return outcome
 
 
-UNREPORTED = ("units", "parts")
-"""Fields of an outcome that the register's table does not have."""
-
-
 def evaluate_register(register: Register, config: Config, power: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A row per claim: id, claim, verdict, measure, effect, low, high, seeds, reason, figure, power, error.
+    """A row per claim: id, claim, verdict, measure, effect, low, high, seeds, reason, figure, power, refutes,
+    error.
 
     Args:
         power: as :func:`rlscape.claims.power.read_power` returns it. A criterion that cannot decide at this scale is
-            not testable, whatever the results say.
+            not testable, whatever the results say. None: nothing is known, and no verdict hangs on it.
 
     Raises:
         ResultError: a result file that a claim needs is missing.
@@ -164,10 +164,13 @@ def evaluate_register(register: Register, config: Config, power: pd.DataFrame | 
     rows = []
     for claim in register.claims:
         outcome = evaluate_claim(claim, register.conventions, config)
-        found = None if power is None else power_of(power, claim)
-        if (lack := lack_of_power(found, register.conventions)) and outcome.verdict != NOT_TESTABLE:
-            outcome = replace(outcome, verdict=NOT_TESTABLE, reason=f"{lack}; {outcome.verdict}: {outcome.reason}")
+        found = None
+        if power is not None:
+            found = power_of(power, claim, design_of_claim(claim, register.conventions, config))
+            lack = lack_of_power(found, register.conventions)
+            if lack and outcome.verdict != NOT_TESTABLE:
+                outcome = replace(outcome, verdict=NOT_TESTABLE, reason=f"{lack}; {outcome.verdict}: {outcome.reason}")
         row = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name not in UNREPORTED}
-        figure = {"figure": " ".join(claim.figures)}
-        rows.append({"id": claim.id, "claim": claim.text} | row | figure | (found or Power(nan, nan))._asdict())
-    return pd.DataFrame(rows).rename(columns={"found": "power"})
+        identity = {"id": claim.id, "claim": claim.text}
+        rows.append(identity | row | {"figure": " ".join(claim.figures)} | (found or UNKNOWN)._asdict())
+    return pd.DataFrame(rows)

@@ -35,8 +35,7 @@ def conclude(parts: Sequence[Part], note: str, lack: str = "", seeds: int | None
             break
     assert deciding is not None, "a criterion has at least one part"
     reason = "; ".join([*([lack] if lack else []), note, *map(str, parts)])
-    verdict = NOT_TESTABLE if lack else deciding.verdict
-    found = outcome(verdict, deciding.measure, deciding.interval, reason, seeds)
+    found = outcome(NOT_TESTABLE if lack else deciding.verdict, deciding.measure, deciding.interval, reason, seeds)
     return replace(found, parts=tuple(parts))
 
 

@@ -1,5 +1,7 @@
 """Which criteria can decide at a scale, by their verdicts on simulated results (:mod:`rlscape.power`)."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,49 +9,69 @@ import pandas as pd
 
 from rlscape.claims.register import Claim, Conventions
 from rlscape.errors import ResultError
+from rlscape.settings.scale import Config
 
-IDENTITY = ["id", "world", "part"]
-SHARES = ["replicated", "not_replicated", "inconclusive", "not_testable"]
+COLUMNS = ["id", "world", "part", "draws", "replicated", "not_replicated", "inconclusive", "not_testable", "design"]
+HOLDS, FAILS = "holds", "fails"
+"""The worlds; those that begin with ``edge`` are the hardest to tell from the first, in each of which a claim fails."""
+
+
+class Power(NamedTuple):
+    """How a criterion does on simulated results of a scale; shares of them."""
+
+    power: float
+    """Replicated where the claim holds."""
+    refutes: float
+    """Not replicated where it plainly fails."""
+    error: float
+    """Not replicated where it holds, or replicated where it fails: the largest over all worlds."""
+
+
+def design_of_claim(claim: Claim, conventions: Conventions, config: Config) -> str:
+    """A digest of all by which a criterion and a scale decide what simulations of a claim give."""
+    criterion = claim.model_dump_json(include={"evaluator", "arms", "directions", "thresholds"})
+    shared = conventions.model_dump_json(exclude={"min_power", "max_error"})
+    design = config.model_dump_json(include={"tasks", "bases", claim.paper, "fit", "geometry"})
+    arms = {*claim.arms, conventions.reference_arm} if claim.arms else config.seeds
+    seeds = json.dumps({arm: config.seeds.get(arm, 0) for arm in sorted(arms)})
+    return hashlib.sha256("\n".join([criterion, shared, design, seeds]).encode()).hexdigest()[:16]
 
 
 def read_power(path: Path) -> pd.DataFrame:
     """``power.csv``: a row per claim, world and part (empty for the verdict), with the share of every verdict.
 
     Raises:
-        ResultError: it lacks a column.
+        ResultError: it is no table, or lacks a column.
     """
-    table = pd.read_csv(path, keep_default_na=False)
-    lacking = {*IDENTITY, *SHARES} - set(table.columns)
+    try:
+        table = pd.read_csv(path, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: not a readable table ({error}); `make power` writes it again") from None
+    lacking = [column for column in COLUMNS if column not in table]
     if lacking:
-        raise ResultError(f"{path}: no column {', '.join(sorted(lacking))}; `make power` writes it again")
+        raise ResultError(f"{path}: no column {', '.join(lacking)}; `make power` writes it again")
     return table
 
 
-class Power(NamedTuple):
-    """How a criterion does on simulated results of a scale; shares of them."""
-
-    found: float
-    """Replicated where the claim holds; of a criterion that is scored part by part, of its least powerful part."""
-    error: float
-    """Not replicated where it holds, or replicated where it does not: the larger of the two."""
-
-
-def power_of(table: pd.DataFrame, claim: Claim) -> Power | None:
-    """A claim's power; None if it was not simulated."""
-    of_claim = table[table["id"] == claim.id]
-    holds, fails = (of_claim[of_claim["world"] == world].set_index("part") for world in ("holds", "fails"))
-    if holds.empty:
+def power_of(table: pd.DataFrame, claim: Claim, design: str) -> Power | None:
+    """A claim's power; None if this design of it was not simulated."""
+    verdicts = table[(table["id"] == claim.id) & (table["part"] == "") & (table["design"] == design)]
+    shares = verdicts.set_index("world")
+    if shares.empty:
         return None
-    judged = holds.drop(index="") if claim.by_part and len(holds) > 1 else holds.loc[[""]]
-    error = max(judged["not_replicated"].max(), fails.loc["", "replicated"])
-    return Power(float(judged["replicated"].min()), float(error))
+    mistaken = shares.drop(index=HOLDS)["replicated"].max()
+    holds, fails = shares.loc[HOLDS], shares.loc[FAILS]
+    error = max(holds["not_replicated"], mistaken)
+    return Power(float(holds["replicated"]), float(fails["not_replicated"]), float(error))
 
 
 def lack_of_power(power: Power | None, conventions: Conventions) -> str:
-    """Why a criterion cannot decide; empty if it can, or if nothing is known about it."""
+    """Why a criterion cannot decide; empty if it can."""
+    if power is None:
+        return "power unknown: make power simulates the criterion and the scale as they are"
     lacks = []
-    if power and power.found < conventions.min_power:
-        lacks.append(f"power {power.found:.2f}, below {conventions.min_power:g}")
-    if power and power.error > conventions.max_error:
+    if power.power < conventions.min_power:
+        lacks.append(f"power {power.power:.2f}, below {conventions.min_power:g}")
+    if power.error > conventions.max_error:
         lacks.append(f"errs in {power.error:.0%} of simulations, more than {conventions.max_error:.0%}")
     return ", ".join(lacks)

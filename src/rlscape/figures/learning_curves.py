@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from rlscape.catalogue import ARMS, base_of
+from rlscape.figures.compute_units import draw_units
 from rlscape.figures.scalerl.paper_values import Fit
 from rlscape.figures.style import (
     ARM_STYLES,
@@ -36,6 +37,8 @@ LEGEND_TITLE = "arm: A [95% interval], B of the fit to all of the run"
 LEGEND_DISTANCE = 0.5
 """Inches from the axes to the legend below them: room for ticks and label."""
 LEGEND_SIZE = 7.5
+UNITS = ("tokens_generated", "flops")
+"""Columns of ``metrics.parquet`` that stand for compute elsewhere, beside the updates (``step``)."""
 NORMAL_LIMIT = 1.96
 """Standard errors to either side of a 95% interval."""
 
@@ -43,8 +46,9 @@ NORMAL_LIMIT = 1.96
 def assemble_curves(config: Config, arms: Iterable[str], task: str = "math") -> pd.DataFrame:
     """The frame of a learning-curve panel, by ``kind``:
 
-    - evaluation: a row per seed and evaluation after step 0;
+    - evaluation: a row per seed and evaluation after step 0, also by step, tokens generated and FLOPs;
     - mean: its mean over seeds, with t limits inside [0, 1]; ``later`` says that no forecast has seen the point;
+    - end: a row per seed, its last pass rate, and the ceiling ``forecast_A`` of its forecast (NaN: refused);
     - forecast: the mean first-half fit over seeds, with t limits (one seed: its bootstrap band); refused
       forecasts enter only if all of the arm's were;
     - granted: per arm the number of forecasts that were not refused, of ``seeds``;
@@ -56,10 +60,10 @@ def assemble_curves(config: Config, arms: Iterable[str], task: str = "math") -> 
     forecasts = curves.forecasts(config, arms, task)
     cutoffs = {run: forecast.cutoff for run, forecast in forecasts.items()}
     metrics = metrics[metrics["compute"] > 0].assign(later=lambda rows: rows["compute"] > rows["run"].map(cutoffs))
-    evaluations = metrics[["arm", "seed", "step", "compute", "later"]].assign(
+    evaluations = metrics[["arm", "seed", "step", "compute", *UNITS, "later"]].assign(
         kind="evaluation", value=metrics[f"{column_prefix(task)}pass_rate"]
     )
-    frames = [evaluations, _as_rates(means_over_seeds(evaluations, "mean"))]
+    frames = [evaluations, _as_rates(means_over_seeds(evaluations, "mean")), _ends(evaluations, forecasts)]
     fits = curves.fits(config, arms, task)
     for arm in arms:
         of_arm = [forecast for run, forecast in forecasts.items() if parse_run_name(run)[0] == arm]
@@ -75,7 +79,7 @@ def assemble_curves(config: Config, arms: Iterable[str], task: str = "math") -> 
         granted = {"kind": "granted", "value": len(_granted(of_arm)), "seeds": len(of_arm)}
         frames.append(pd.DataFrame(granted, index=[0]).assign(arm=arm))
         frames.append(_mean_forecast(of_arm, evaluations[evaluations["arm"] == arm]).assign(arm=arm))
-    frames.append(_of_bases(config, arms, "base", f"{column_prefix(task)}pass_rate"))
+    frames.append(rates_of_bases(config, arms, "base", f"{column_prefix(task)}pass_rate"))
     return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
 
 
@@ -98,15 +102,15 @@ def assemble_downstream(config: Config, arms: Iterable[str], task: str = "math")
     frames = [
         evaluations,
         _as_rates(means_over_seeds(evaluations, "downstream_mean")),
-        _of_bases(config, arms, "downstream_base", column).assign(
+        rates_of_bases(config, arms, "downstream_base", column).assign(
             operations=f"{least}–{most} operations" if least < most else f"{most} operations"
         ),
-        _of_bases(config, arms, "downstream_chance", f"{column_prefix(task)}chance_rate"),
+        rates_of_bases(config, arms, "downstream_chance", f"{column_prefix(task)}chance_rate"),
     ]
     return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
 
 
-def _of_bases(config: Config, arms: Iterable[str], kind: str, key: str) -> pd.DataFrame:
+def rates_of_bases(config: Config, arms: Iterable[str], kind: str, key: str) -> pd.DataFrame:
     """kind, arm, base, value: a number of the evaluation of each arm's base model, NaN if it has none."""
     rows = []
     for arm in arms:
@@ -117,13 +121,15 @@ def _of_bases(config: Config, arms: Iterable[str], kind: str, key: str) -> pd.Da
 
 
 def means_over_seeds(evaluations: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """A row of ``kind`` per arm and step: mean and t limits of ``value``, mean compute, and what most say of ``later``.
+    """A row of ``kind`` per arm and step: mean and t limits of ``value``, mean compute, and what most say of ``later``;
+    if they are columns, the means of :data:`UNITS`.
 
     One seed has its sampling error as limits if ``standard_error`` is a column, else none.
     """
     rows = []
     for (arm, step), group in evaluations.groupby(["arm", "step"], sort=False):
         row = {"kind": kind, "arm": arm, "step": step, "compute": group["compute"].mean()}
+        row |= {unit: group[unit].mean() for unit in UNITS if unit in group}
         row |= _limits(t_interval(group["value"]))
         if "later" in group:
             row["later"] = bool(group["later"].mean() > 0.5)
@@ -140,6 +146,17 @@ def _as_rates(means: pd.DataFrame) -> pd.DataFrame:
 
 def _limits(interval: Interval) -> dict[str, float]:
     return {"value": interval.estimate, "low": interval.low, "high": interval.high, "seeds": interval.seeds}
+
+
+def _ends(evaluations: pd.DataFrame, forecasts: Mapping[str, Forecast]) -> pd.DataFrame:
+    last = evaluations.loc[evaluations.groupby(["arm", "seed"], sort=False)["compute"].idxmax()]
+    ceilings = {
+        parse_run_name(run): forecast.fitted.fits["least_squares"].A
+        for run, forecast in forecasts.items()
+        if _granted([forecast])
+    }
+    of_runs = [ceilings.get(run, np.nan) for run in zip(last["arm"], last["seed"], strict=True)]
+    return last[["arm", "seed", "value"]].assign(kind="end", forecast_A=of_runs)
 
 
 def _granted(forecasts: list[Forecast]) -> list[Forecast]:
@@ -231,8 +248,13 @@ def draw_with_downstream(
     settings: Mapping[str, str],
     names: tuple[str, str] = ("a", "b"),
 ) -> None:
-    """Two panels, the validation set (:func:`draw_panel`) and downstream; the arms are those of ``paper``."""
-    validation, downstream = figure.subplots(1, 2)
+    """Two panels, the validation set (:func:`draw_panel`) and downstream, and below the first in other units.
+
+    The arms are those of ``paper``.
+    """
+    grid = figure.add_gridspec(2, 2, height_ratios=(2.6, 1))
+    validation, downstream = (figure.add_subplot(grid[0, column]) for column in (0, 1))
+    draw_units(figure, grid[1, :], frame, paper, names[0])
     draw_panel(validation, frame, f"{names[0]}: validation set", paper, paper, settings)
     draw_downstream(downstream, frame, paper, settings)
     add_title_and_legend(downstream, f"{names[1]}: downstream")
@@ -336,11 +358,14 @@ def _draw_arm(ax: Axes, frame: pd.DataFrame, arm: str, note: str) -> None:
 
 
 def forecast_note(frame: pd.DataFrame) -> str:
-    """How many forecasts were refused, for the figure's note."""
+    """For the figure's note: how many forecasts were refused, and how many of the others the run's end exceeds."""
     arms = frame[frame["kind"] == "granted"]
     refused = int((arms["seeds"] - arms["value"]).sum())
     note = f"forecasts refused: {refused} of {int(arms['seeds'].sum())}"
-    return note + (", dotted where all of an arm's" if (arms["value"] == 0).any() else "")
+    note += ", dotted where all of an arm's" if (arms["value"] == 0).any() else ""
+    ends = frame[frame["kind"] == "end"].dropna(subset="forecast_A")
+    below = int((ends["forecast_A"] < ends["value"]).sum())
+    return note + (f"; A below the observed end: {below} of {len(ends)} granted" if len(ends) else "")
 
 
 def estimate(frame: pd.DataFrame, arm: str, quantity: str) -> pd.Series:

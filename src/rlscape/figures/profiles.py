@@ -54,13 +54,14 @@ def assemble_profiles(config: Config, shown: Mapping[str, str]) -> pd.DataFrame:
 
 
 def draw_profiles(frame: pd.DataFrame, claim: str) -> Figure:
-    """A panel per kind: seed 0, smoothed; dotted, what the magnitudes of the base's weights alone predict.
+    """A panel per kind: the first seed, smoothed; dotted, what the magnitudes of the base's weights alone predict.
 
     Args:
         claim: the paper's, for the note.
     """
     panels = list(dict.fromkeys(zip(frame["kind"], frame["axis"], strict=True)))
     figure = new_figure(11, 3.8)
+    seeds = sorted(frame["seed"].unique())
     for ax, (kind, axis) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
         _draw_panel(ax, frame[(frame["kind"] == kind) & (frame["axis"] == axis)], kind, axis)
     handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -68,7 +69,7 @@ def draw_profiles(frame: pd.DataFrame, claim: str) -> Figure:
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
-        describe_seeds([frame["seed"].nunique()]) + (", shown: seed 0" if frame["seed"].nunique() > 1 else ""),
+        describe_seeds([len(seeds)]) + (f", shown: seed {seeds[0]}" if len(seeds) > 1 else ""),
         "rank correlations: first and last snapshot, mean over layers and seeds",
         f"{WINDOW}-point smoothing",
         f"paper: {claim} (no numbers printed)",
@@ -78,7 +79,7 @@ def draw_profiles(frame: pd.DataFrame, claim: str) -> Figure:
 
 def _draw_panel(ax: Axes, frame: pd.DataFrame, kind: str, axis: str) -> None:
     stability = frame.groupby("seed")[["stability", "stability_new"]].first().mean()
-    shown = frame[frame["seed"] == 0]
+    shown = frame[frame["seed"] == frame["seed"].min()]
     last = int(frame["last_step"].iloc[0])
     for colour, (step, rows) in zip(COLOURS, shown.groupby("step"), strict=False):
         rows = rows.sort_values("index")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -55,7 +56,15 @@ RC: dict[str, Any] = {
 }
 
 
+FEW_DECADES = 1.6
+PASS_RATE_TICKS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+SMALL_PASS_RATE_TICKS = (2, 3, 4, 5, 7, 9)
+WIDE_PASS_RATE_TICKS = (1, 2, 5)
+WIDE = 4
+"""Of pass rates, in tenths: of panels, of small ones, and where the highest is so many times the lowest."""
 NOTE_CHARACTERS_PER_INCH = 18
+NOTE_LINE, NOTE_MARGIN = 0.12, 0.1
+"""Inches."""
 
 
 def apply_style() -> None:
@@ -64,11 +73,9 @@ def apply_style() -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches; its layout leaves the lowest strip to two lines of :func:`add_note`."""
+    """An empty figure, inches; its layout leaves the lowest strip to :func:`add_note`."""
     apply_style()
-    note_height = 0.34 / height
-    layout = ConstrainedLayoutEngine(rect=(0, note_height, 1, 1 - note_height))
-    return Figure(figsize=(width, height), layout=layout)
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine())
 
 
 def add_note(figure: Figure, *parts: str) -> None:
@@ -81,6 +88,10 @@ def add_note(figure: Figure, *parts: str) -> None:
             lines.append(part)
         else:
             lines[-1] = longer
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine), "of new_figure"
+    strip = (NOTE_MARGIN + NOTE_LINE * len(lines)) / figure.get_figheight()
+    layout.set(rect=(0, strip, 1, 1 - strip))
     figure.text(0.008, 0.012, "\n".join(lines), fontsize=7, color="#555555", va="bottom")
 
 
@@ -112,12 +123,29 @@ def log_compute_axis(axes: Axes, label: str = "compute (virtual accelerator-seco
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def pass_rate_axis(axes: Axes, label: str = "validation pass rate") -> None:
-    """A logarithmic pass-rate axis, as in the paper; linear where a pass rate is zero."""
+def small_numbers_axis(axes: Axes) -> None:
+    """A logarithmic x axis of small numbers, such as learning rates, after they are drawn: ``2e-04``.
+
+    Named at 1, 2 and 5, or, where they span more than :data:`FEW_DECADES`, at powers of ten.
+    """
+    axes.set_xscale("log")
+    decades = np.log10(axes.dataLim.x1 / axes.dataLim.x0) if axes.dataLim.x0 > 0 else 0
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < FEW_DECADES else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def pass_rate_axis(axes: Axes, label: str = "validation pass rate", small: bool = False) -> None:
+    """A logarithmic pass-rate axis, as in the paper, after the rates are drawn; linear where one is zero."""
     axes.set_ylabel(label)
-    if axes.dataLim.y0 > 0:
+    drawn = [shared.dataLim for shared in axes.get_shared_y_axes().get_siblings(axes)]
+    low, high = min(limits.y0 for limits in drawn), max(limits.y1 for limits in drawn)
+    if low > 0:
+        ticks: tuple[float, ...] = SMALL_PASS_RATE_TICKS if small else PASS_RATE_TICKS
+        if high > WIDE * low:
+            ticks = WIDE_PASS_RATE_TICKS
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)))
+        axes.yaxis.set_major_locator(LogLocator(subs=ticks))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
 

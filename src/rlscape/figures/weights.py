@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from rlscape.catalogue import ARMS, resolve_run
+from rlscape.catalogue import ARMS, first_run, resolve_run
 from rlscape.figures.style import BLUE, BROWN, GREEN, GREY, ORANGE, PINK, PURPLE, RED
-from rlscape.paths import run_name
 from rlscape.results.weights import in_blocks
 from rlscape.settings.scale import Config
 
@@ -48,7 +47,7 @@ def learning_rates(frame: pd.DataFrame, config: Config) -> pd.Series:
     """The learning rate of each row's arm: methods are compared as run, not at matched rates."""
     rates = {}
     for arm in frame["arm"].unique():
-        run = resolve_run(config, run_name(arm, 0))
+        run = resolve_run(config, first_run(config, arm))
         rates[arm] = (run.sft or run.preference or run.rl).learning_rate
     return frame["arm"].map(rates)
 

@@ -16,7 +16,7 @@ from rlscape.settings.scale import Paper
 
 CLAIMS = "claims.csv"
 POWER = "power.csv"
-OF_POWER = ["power", "error"]
+OF_POWER = ["power", "refutes", "error"]
 """Columns that verdicts lack where they were recorded before there was a :data:`POWER` file."""
 COLUMNS = ["id", "claim", "verdict", "measure", "effect", "low", "high", "seeds", "reason", "figure", *OF_POWER]
 

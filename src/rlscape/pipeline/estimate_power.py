@@ -6,7 +6,7 @@ from rlscape.claims import load_register
 from rlscape.files import atomic, read_json
 from rlscape.pipeline.entry import run
 from rlscape.power.estimate import estimate_power
-from rlscape.power.worlds import Scatter
+from rlscape.power.worlds import Scatter, Simulation
 from rlscape.settings.scale import Config
 
 
@@ -15,9 +15,9 @@ def estimate(claims: Path, claim: str, scatter: Path, settings: Config, draws: i
     register = load_register(claims)
     chosen = next(each for each in register.claims if each.id == claim)
     recorded = Scatter.from_dict(read_json(scatter))
-    table = estimate_power(chosen, register.conventions, settings, recorded, draws)
+    table = estimate_power(Simulation(chosen, register.conventions, settings, recorded), draws)
     with atomic(output) as path:
-        table.assign(scale=settings.scale).to_csv(path, index=False)
+        table.to_csv(path, index=False)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def evaluate_base(
     with on_device(device):
         model = load_decoder(base)
         by_prefix = {column_prefix(task): made for task, made in sets.items()}
-        evaluator = Evaluator(model, by_prefix, evaluation, rl, head="fp32", temperature=1.0)
+        evaluator = Evaluator(model, by_prefix, evaluation, rl, temperature=1.0)
         row = evaluator.evaluate(model, seed=(0, 3), factor=evaluation.final_factor)
     record = {name.replace("pass_rate_se", "standard_error"): value for name, value in row.items()}
     for task, made in sets.items():

@@ -65,7 +65,6 @@ def train_with_trl(train: Any, settings: RunSettings, base: Path, scratch: Path,
             {"": sets},
             settings.evaluation,
             settings.rl,
-            head="fp32",
             temperature=1.0,
         )
     tuning = settings.sft or settings.preference

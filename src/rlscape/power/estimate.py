@@ -1,22 +1,23 @@
 """Draws from the worlds of a claim, judged by its evaluator."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pandas as pd
+from scipy.stats import binomtest
 from tqdm import tqdm
 
 from rlscape.claims import evaluate_claim
-from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, NOT_TESTABLE, REPLICATED, Claim, Conventions, Verdict
+from rlscape.claims.power import COLUMNS, HOLDS, design_of_claim
+from rlscape.claims.register import INCONCLUSIVE, NOT_REPLICATED, NOT_TESTABLE, REPLICATED, Verdict
 from rlscape.power import scalerl
 from rlscape.power.off_principals import simulators as off_principals
-from rlscape.power.worlds import WORLDS, Scatter, Simulation, Simulator, World
-from rlscape.results.files import read_from
-from rlscape.settings.scale import Config
+from rlscape.power.worlds import Simulation, Simulator
+from rlscape.results.files import Source, read_from
 
 SIMULATORS: dict[str, Simulator] = scalerl.SIMULATORS | off_principals.SIMULATORS
-"""Claim -> its simulated results."""
-COLUMNS: dict[Verdict, str] = {
+"""Claim -> its worlds."""
+SHARES: dict[Verdict, str] = {
     REPLICATED: "replicated",
     NOT_REPLICATED: "not_replicated",
     INCONCLUSIVE: "inconclusive",
@@ -24,33 +25,56 @@ COLUMNS: dict[Verdict, str] = {
 }
 
 
-def estimate_power(
-    claim: Claim, conventions: Conventions, config: Config, recorded: Scatter, draws: int
-) -> pd.DataFrame:
-    """How often a claim's evaluator gives each verdict in either world.
+BATCH = 100
+"""Draws after which it is asked whether more are needed."""
+
+
+def estimate_power(simulation: Simulation, draws: int) -> pd.DataFrame:
+    """How often a claim's evaluator gives each verdict in each of its worlds.
+
+    A world is drawn from until Wilson's 95% intervals of the shares that decide about the criterion's use lie on one
+    side of their limits, and at most ``draws`` times.
 
     Returns:
-        A row per world for the verdict (``part`` empty) and for every part of the criterion: id, world, part, draws,
-        replicated, not_replicated, inconclusive, not_testable (shares of the draws).
+        A row per world for the verdict (``part`` empty) and for every part of the criterion, by its number: the columns
+        of :data:`rlscape.claims.power.COLUMNS`, shares of the draws.
     """
-    simulation = Simulation(claim, conventions, config, recorded)
-    rows = [row for world in WORLDS for row in _rows(simulation, world, draws)]
-    return pd.DataFrame(rows)
+    claim = simulation.claim
+    design = design_of_claim(claim, simulation.conventions, simulation.config)
+    rows = [
+        {"id": claim.id, "world": world, **row, "design": design}
+        for world, results in SIMULATORS[claim.id](simulation).items()
+        for row in _shares(simulation, world, results, draws)
+    ]
+    return pd.DataFrame(rows)[COLUMNS]
 
 
-def _rows(simulation: Simulation, world: World, draws: int) -> Iterator[dict[str, object]]:
-    results = SIMULATORS[simulation.claim.id](simulation, world)
-    counts: list[Counter[Verdict]] = [Counter()]
-    names = [""]
+def _shares(
+    simulation: Simulation, world: str, results: Callable[[int], Source], draws: int
+) -> Iterator[dict[str, object]]:
+    counts: dict[str, Counter[Verdict]] = {"": Counter()}
+    limits = _limits(simulation, world)
     for draw in tqdm(range(draws), desc=f"{simulation.claim.id} {world}", disable=None):
+        if draw and draw % BATCH == 0 and all(_settled(counts[""], *limit) for limit in limits.items()):
+            break
         with read_from(results(draw)):
             outcome = evaluate_claim(simulation.claim, simulation.conventions, simulation.config)
-        counts[0][outcome.verdict] += 1
-        for index, part in enumerate(outcome.parts, start=1):
-            if index == len(counts):
-                counts.append(Counter())
-                names.append(f"{index}: {part.measure}")
-            counts[index][part.verdict] += 1
-    for name, found in zip(names, counts, strict=True):
-        shares = {column: found[verdict] / found.total() for verdict, column in COLUMNS.items()}
-        yield {"id": simulation.claim.id, "world": world, "part": name, "draws": found.total()} | shares
+        counts[""][outcome.verdict] += 1
+        for number, part in enumerate(outcome.parts, start=1):
+            counts.setdefault(str(number), Counter())[part.verdict] += 1
+    for part_number, found in counts.items():
+        shares: dict[str, object] = {column: found[verdict] / found.total() for verdict, column in SHARES.items()}
+        yield {"part": part_number, "draws": found.total()} | shares
+
+
+def _limits(simulation: Simulation, world: str) -> dict[Verdict, float]:
+    """Verdict -> the share of it on which the use of the criterion depends."""
+    conventions = simulation.conventions
+    if world == HOLDS:
+        return {REPLICATED: conventions.min_power, NOT_REPLICATED: conventions.max_error}
+    return {REPLICATED: conventions.max_error}
+
+
+def _settled(counts: Counter[Verdict], verdict: Verdict, limit: float) -> bool:
+    interval = binomtest(counts[verdict], counts.total()).proportion_ci(method="wilson")
+    return bool(interval.high < limit or interval.low > limit)

@@ -1,4 +1,4 @@
-"""Two worlds of every claim: one in which it holds, one in which it does not."""
+"""The worlds of a claim, and what its results are made from."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from rlscape.settings.scale import Config
 
 World = Literal["holds", "fails"]
 WORLDS: tuple[World, ...] = get_args(World)
+"""The worlds that every claim has."""
 
 
 class Scatter(NamedTuple):
@@ -32,7 +33,7 @@ class Scatter(NamedTuple):
 
 @dataclass(frozen=True)
 class Simulation:
-    """What a world's results are made from."""
+    """What a claim's results are made from."""
 
     claim: Claim
     conventions: Conventions
@@ -40,5 +41,6 @@ class Simulation:
     recorded: Scatter
 
 
-Simulator = Callable[[Simulation, World], Callable[[int], Source]]
-"""Of a claim: the results of the n-th draw from one of its worlds."""
+Worlds = dict[str, Callable[[int], Source]]
+"""``holds``, ``fails``, and any number of ``edge ...``, the claim's worlds -> the results of the n-th draw from it."""
+Simulator = Callable[[Simulation], Worlds]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from rlscape.catalogue import seeds_of
 from rlscape.paths import results_dir
 from rlscape.results.files import read_table, tables_of_runs
 from rlscape.settings.recipe import Recipe
@@ -45,8 +46,8 @@ def mantissa(config: Config, arms: Iterable[str]) -> pd.DataFrame:
 
 def matching(config: Config) -> pd.DataFrame:
     """RL and SFT at equal size, a row per seed, matching and method (``geometry/matching-s<seed>.parquet``)."""
-    seeds = min(config.seeds[arm] for arm in MATCHED_ARMS)
-    tables = [read_table(results_dir(config) / "geometry" / f"matching-s{seed}.parquet") for seed in range(seeds)]
+    seeds = seeds_of(config, *MATCHED_ARMS)
+    tables = [read_table(results_dir(config) / "geometry" / f"matching-s{seed}.parquet") for seed in seeds]
     return pd.concat(tables, ignore_index=True)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rlscape.catalogue import runs_of, tasks_of
 from rlscape.paths import curve_name, results_dir
-from rlscape.results.files import read_record, records_of_runs, tables_of_runs
+from rlscape.results.files import read_record, read_table, records_of_runs, tables_of_runs
 from rlscape.scaling.arms import RunFit
 from rlscape.scaling.forecast import Forecast
 from rlscape.scaling.windows import WindowFit
@@ -82,3 +82,10 @@ def windows(config: Config, arms: Iterable[str]) -> pd.DataFrame:
 def base_evaluation(config: Config, base: str) -> dict[str, Any]:
     """The base model's pass rates (``bases/<base>/evaluation.json``)."""
     return read_record(results_dir(config) / "bases" / base / "evaluation.json")
+
+
+def first_log_probs(config: Config, arm: str) -> pd.DataFrame:
+    """A row per token of an arm's first batch: log-probabilities of both sides (``ratios/<arm>.parquet``, by
+    :mod:`rlscape.pipeline.measure_ratios`).
+    """
+    return read_table(results_dir(config) / "ratios" / f"{arm}.parquet")

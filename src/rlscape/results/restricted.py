@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import ARMS, resolve_run
-from rlscape.paths import run_name
+from rlscape.catalogue import ARMS, first_run, resolve_run
 from rlscape.results import curves
 from rlscape.settings.scale import Config
 
@@ -95,4 +94,4 @@ def stability(config: Config, arms: Iterable[str]) -> pd.DataFrame:
 
 def learning_rate(config: Config, arm: str) -> float:
     """Of an arm of reinforcement learning."""
-    return resolve_run(config, run_name(arm, 0)).rl.learning_rate
+    return resolve_run(config, first_run(config, arm)).rl.learning_rate

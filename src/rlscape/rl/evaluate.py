@@ -8,7 +8,6 @@ import torch
 
 from rlscape.models.decoder import Decoder
 from rlscape.rl.rollout import Budget, Generator, Group
-from rlscape.settings.precision import HeadPrecision
 from rlscape.settings.training import EvaluationSettings, RLSettings
 from rlscape.tasks.base import Problem, ProblemSets
 
@@ -55,6 +54,9 @@ class Evaluator:
 
     Paper: silent on how validation treats length. Here: every arm is evaluated under one protocol, the full
     budget with forced interruptions, whatever its training does.
+    Paper: silent on the kernels of validation. Here: the weights as they are and the head in fp32, whatever the run's
+    generator computes in: a pass rate is the trained policy's, and what a coarse generator does to it comes from
+    training alone.
 
     Args:
         model: any with the shapes of those to be evaluated.
@@ -67,7 +69,6 @@ class Evaluator:
         sets: Mapping[str, ProblemSets[Problem]],
         settings: EvaluationSettings,
         rl: RLSettings,
-        head: HeadPrecision,
         temperature: float,
     ) -> None:
         self.problems: list[Problem] = []
@@ -88,10 +89,10 @@ class Evaluator:
             self.problems,
             self.slots,
             budget,
-            head,
-            temperature,
-            torch.Generator(torch.get_default_device()),
-            rl.generator_precision,
+            head="fp32",
+            temperature=temperature,
+            random=torch.Generator(torch.get_default_device()),
+            precision="fp32",
         )
 
     def _add(self, prefix: str, problems: Sequence[Problem], samples: int) -> None:

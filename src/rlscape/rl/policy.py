@@ -17,8 +17,8 @@ def head_logits(hidden: Tensor, weight: Tensor, precision: HeadPrecision, temper
     """Logits from hidden states (..., d) and head weights (vocabulary, d).
 
     Under ``bf16`` inputs, weights and result are rounded to bf16, as the head of a mixed-precision model does;
-    under ``fp32`` everything is computed in fp32 (P1's FP32 head); under ``m5``, ``m3`` and ``m1`` as under ``bf16``
-    with so many mantissa bits instead of 7.
+    under ``fp32`` everything is computed in fp32 (P1's FP32 head); under ``m5`` and so on as under ``bf16``, with so
+    many mantissa bits instead of 7.
     """
     keep: Keep
     match precision:
@@ -26,7 +26,7 @@ def head_logits(hidden: Tensor, weight: Tensor, precision: HeadPrecision, temper
             return F.linear(hidden, weight) / temperature
         case "bf16":
             keep = to_bf16_values
-        case "m5" | "m3" | "m1":
+        case "m5" | "m3" | "m2" | "m1":
             keep = partial(_round_mantissa, bits=int(precision.removeprefix("m")))
         case _:
             assert_never(precision)

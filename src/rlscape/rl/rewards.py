@@ -1,10 +1,33 @@
-"""Rewards of verified completions (P1, arXiv 2510.13786)."""
+"""Rewards of completions (P1, arXiv 2510.13786)."""
 
 from typing import assert_never
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from rlscape.settings.recipe import LengthControl
+from rlscape.settings.recipe import LengthControl, Rewards
+
+
+def judged(correct: Tensor, rewards: Rewards, seed: tuple[int, ...]) -> Tensor:
+    """Which completions are rewarded as correct ones.
+
+    Args:
+        correct: boolean, what the verifier says.
+        seed: of the coins that random rewards are; the same seed gives the same ones.
+
+    Returns:
+        The same shape, boolean.
+    """
+    match rewards:
+        case "verified":
+            return correct
+        case "random":
+            random = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+            coins = torch.rand(correct.shape, generator=random, device="cpu") < 0.5
+            return coins.to(correct.device)
+        case _:
+            assert_never(rewards)
 
 
 def reward(

@@ -31,7 +31,7 @@ from rlscape.rl.optimizer import SGD, AdamW, Optimizer
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.prompts import PromptStream
-from rlscape.rl.rewards import reward
+from rlscape.rl.rewards import judged, reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
 from rlscape.rl.schedule import SCHEDULES
 from rlscape.settings.run import RunSettings
@@ -103,7 +103,7 @@ class RLTrainer:
         """Step -> weights at the evaluations after the first, if the run keeps them."""
         self.tracker = tracker
         by_prefix = {column_prefix(task) if index else "": made for index, (task, made) in enumerate(sets.items())}
-        self.evaluator = Evaluator(model, by_prefix, settings.evaluation, rl, recipe.generator_head, recipe.temperature)
+        self.evaluator = Evaluator(model, by_prefix, settings.evaluation, rl, recipe.temperature)
         self.evaluation_steps = evaluation_steps(settings.evaluation, rl.steps)
 
     def _make_optimizer(self) -> Optimizer:
@@ -193,7 +193,7 @@ class RLTrainer:
         """One batch, one optimiser step, one row in ``updates``, the future ``updates.parquet``.
 
         - ``step``: optimiser steps so far;
-        - ``reward_mean``, ``pass_rate``: of the batch's completions, before the zero-variance filter;
+        - ``reward_mean``, ``pass_rate``: of the batch's completions, before the zero-variance filter (a verified rate);
         - ``staleness_mean``, ``staleness_max``: updates since the weights that sampled a token;
         - ``active_prompts``: prompts that the update trains on;
         - ``pool_size``: prompts that later epochs can draw on;
@@ -212,14 +212,15 @@ class RLTrainer:
         completions = [completion for group in groups for completion in group.completions]
         correct = torch.tensor([[c.correct for c in group.completions] for group in groups])
         lengths = torch.tensor([[len(c.ids) for c in group.completions] for group in groups])
+        rewarded = judged(correct, recipe.rewards, seed=(self.settings.seed, 4, self.step))
         rewards = reward(
-            correct,
+            rewarded,
             lengths,
             self.rl.thinking_tokens + self.rl.answer_tokens,
             recipe.length_control,
             self.rl.penalty_window,
         )
-        active = active_prompts(correct, recipe.zero_variance_filter)
+        active = active_prompts(rewarded, recipe.zero_variance_filter)
         loss_mask = torch.cat([c.loss_mask for c in completions])
         staleness = self.schedule.version - torch.cat([c.versions for c in completions])[loss_mask]
         tokens_generated, tokens_trained = int(lengths.sum()), int(lengths[active].sum())

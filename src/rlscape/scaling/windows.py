@@ -7,9 +7,9 @@ the same points. Windows from 0.1 and from 0.2 therefore stand for 1.5-50k and 5
 An evaluation at a limit may fall on either side of it, so that the smallest windows have 5 to 7 points.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -88,16 +88,18 @@ class WindowFit:
         return cls(**restored(values))
 
 
-def fit_windows(curve: Curve, initial: Initial, total_compute: float) -> list[WindowFit]:
-    """Both forms in every window: the sigmoid by least squares with R_0 fixed, and the power law."""
+def fit_windows(
+    curve: Curve, initial: Initial, total_compute: float, forms: Collection[Form] = get_args(Form)
+) -> list[WindowFit]:
+    """Some forms in every window: the sigmoid by least squares with R_0 fixed, and the power law."""
     fits = []
     for window in WINDOWS:
         low, high = (share * total_compute for share in window)
         seen = curve.between(low, high)
         columns = seen.compute, seen.pass_rate, seen.standard_error
-        sigmoid = fit_least_squares(seen.compute, seen.pass_rate, initial.pass_rate, seen.standard_error)
-        fits += [
-            WindowFit.of_sigmoid(window, sigmoid),
-            WindowFit.of_power_law(window, fit_power_law(*columns)),
-        ]
+        if "sigmoid" in forms:
+            fitted = fit_least_squares(seen.compute, seen.pass_rate, initial.pass_rate, seen.standard_error)
+            fits.append(WindowFit.of_sigmoid(window, fitted))
+        if "power_law" in forms:
+            fits.append(WindowFit.of_power_law(window, fit_power_law(*columns)))
     return fits

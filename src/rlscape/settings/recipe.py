@@ -27,6 +27,7 @@ Loss = Literal["cispo", "dapo", "grpo", "gspo"]
 Aggregation = Literal["sample", "prompt", "token"]
 AdvantageNormalisation = Literal["prompt", "batch", "none"]
 LengthControl = Literal["interruption", "penalty", "none"]
+Rewards = Literal["verified", "random"]
 Schedule = Literal["ppo_off_policy", "pipeline"]
 
 REFERENCE_BATCH = 48
@@ -48,7 +49,7 @@ class Recipe(Settings):
     aggregation: Aggregation
     advantage_normalisation: AdvantageNormalisation
     generator_head: HeadPrecision
-    """Precision of the language-model head while sampling."""
+    """Precision of the language-model head while sampling for training; evaluations have an fp32 one."""
     trainer_head: Precision
     """Precision of the language-model head while training."""
     zero_variance_filter: bool
@@ -56,6 +57,8 @@ class Recipe(Settings):
     no_positive_resampling: bool
     """Drop prompts for good once their pass rate reaches ``npr_threshold``."""
     npr_threshold: float = Field(0.9, gt=0, le=1)
+    rewards: Rewards = "verified"
+    """random: a fair coin in place of the verifier, a control with nothing to learn from; pass rates stay verified."""
     length_control: LengthControl = "interruption"
     schedule: Schedule
     off_policy_steps: int = Field(8, ge=1)

@@ -50,8 +50,12 @@ class Config(Settings):
     fit: FitSettings
     geometry: GeometrySettings
     seeds: dict[str, int]
-    """Recorded seeds per arm of the catalogue: 5 means seeds 0-4. ``others``: every arm that is not named, by default
-    0, which leaves them out; ``extras``: those of the arms that no figure of the papers needs, by default 0."""
+    """Recorded seeds per arm of the catalogue: how many. ``others``: every arm that is not named, by default 0, which
+    leaves them out; ``extras``: those of the arms that no figure of the papers needs, by default 0; ``pilots``:
+    those of every arm that pilots choose among, by default 0; see :mod:`rlscape.catalogue.pilots`."""
+    first_seed: int = Field(0, ge=0)
+    """Where the seeds of every arm start: 5 seeds from 10 on are 10-14. Seeds that were seen while criteria were made
+    decide nothing."""
     targets: tuple[str, ...] | None = None
     """The figures of the scale, such as ``scalerl_fig5``, which then runs their arms only; None: every figure whose
     arms it runs."""

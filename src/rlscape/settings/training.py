@@ -59,7 +59,7 @@ class RLSettings(Settings):
     micro_batch_tokens: int = Field(2048, ge=64)
     """Completion tokens per forward-backward pass; a limit on memory; the gradient stays but for rounding."""
     generator_precision: Precision = "bf16"
-    """Of the generator's body; its head's is the recipe's."""
+    """Of the generator's body while sampling for training; its head's is the recipe's. Evaluations are in fp32."""
     checkpoint_seconds: float = Field(60.0, ge=0)
     """Wall-clock time between resumable checkpoints; without effect on the result."""
 

@@ -142,6 +142,7 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
     arguments = SFTConfig(
         **trainer_arguments(settings, sft, sft.sequences_per_step, output, device),
         dataset_kwargs={"skip_prepare_dataset": True},  # tokenised and labelled already
+        router_aux_loss_coef=0.0,  # experts are not balanced, as in pretraining and RL
     )
     model = load_model(base)
     trainer = _Trainer(model, args=arguments, train_dataset=tokenized(traces), processing_class=build_tokenizer())

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from rlscape.catalogue import resolve_run
+from rlscape.catalogue import first_run, resolve_run, seeds_of
 from rlscape.claims.off_principals.masks import mask_preference
 from rlscape.claims.parts import Part, above, below, beyond_nothing, censored, conclude
 from rlscape.claims.register import (
@@ -20,7 +20,6 @@ from rlscape.claims.register import (
     Verdict,
     span,
 )
-from rlscape.paths import run_name
 from rlscape.results import bias, curves
 from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
@@ -49,7 +48,7 @@ def early_and_stable(claim: Claim, conventions: Conventions, config: Config) -> 
 def small_steps_without_penalty(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """O6. Arms: RL at its own rate, then at other rates."""
     own = claim.arms[0]
-    recipe = resolve_run(config, run_name(own, 0)).recipe
+    recipe = resolve_run(config, first_run(config, own)).recipe
     assert recipe is not None, "an RL arm"
     updates = curves.updates(config, claim.arms)
     largest = t_interval(updates[updates["arm"] == own].groupby("seed")["kl_step"].max())
@@ -72,7 +71,7 @@ def _slope(updates: pd.DataFrame, config: Config) -> Interval:
     """
     positive = updates[updates["kl_step"] > 0]
     kl = positive.groupby("arm")["kl_step"].mean()
-    rates = [resolve_run(config, run_name(str(arm), 0)).rl.learning_rate for arm in kl.index]
+    rates = [resolve_run(config, first_run(config, str(arm))).rl.learning_rate for arm in kl.index]
     x, y = np.log(rates), np.log(kl.to_numpy())
     seeds = int(updates.groupby("arm")["seed"].nunique().min())
     if len(kl) < 3:
@@ -108,7 +107,7 @@ def _kl_at_equal_gain(config: Config) -> tuple[Interval, float]:
     )
     kl: dict[str, dict[int, float]] = {rl: {}, sft: {}}
     late = False
-    for seed in range(min(config.seeds[rl], config.seeds[sft])):
+    for seed in seeds_of(config, rl, sft):
         kl[rl][seed] = updates[rl, seed]["kl_from_start"].iloc[-1]
         final = metrics[rl, seed]["pass_rate"].iloc[-1]
         found = bias.kl_at_pass_rate(metrics[sft, seed], updates[sft, seed], final)

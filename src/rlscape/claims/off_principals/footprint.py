@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 import pandas as pd
 
+from rlscape.catalogue import seeds_of
 from rlscape.claims.parts import Part, above, conclude, neutral, on_side
 from rlscape.claims.register import Claim, Conventions, Outcome, Side, span
 from rlscape.results import pairs
@@ -29,7 +30,7 @@ def jackknife(statistic: Callable[[Collection[int]], float], units: Collection[i
 
 
 def shared_footprint(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
-    """O3. Arms: runs of reinforcement learning, and last the supervised one. Units are the former, by their seed 0."""
+    """O3. Arms: runs of reinforcement learning, and last the supervised one. Units are the former, by first seed."""
     *learned, supervised = claim.arms
     measured = pairs.both_ways(pairs.pairs(config, "footprint"))
     measured["jaccard_excess"] = measured["jaccard"] - measured["jaccard_chance"]
@@ -104,7 +105,7 @@ def overlap_follows_edits(claim: Claim, conventions: Conventions, config: Config
     }
     edits = pairs.against(stored, reference, changed).drop_duplicates("tensor").set_index("tensor")["edit"]
     edited, others = edits.index[edits != "none"], edits.index[edits == "none"]
-    seeds = range(min(config.seeds[arm] for arm in claim.arms))
+    seeds = seeds_of(config, *claim.arms)
 
     def excess(name: str, tensors: pd.Index, units: Collection[int]) -> float:
         return _mean(tables[name].reindex(columns=tensors).mean(axis=1), units, units)

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import resolve_run
+from rlscape.catalogue import first_run, resolve_run, seeds_of
 from rlscape.claims.parts import Part, below, censored, conclude, on_side
 from rlscape.claims.register import Claim, Conventions, Outcome
-from rlscape.paths import run_name
 from rlscape.results import bias, curves, origin
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
 from rlscape.settings.scale import Config
@@ -35,7 +34,7 @@ def sparser_when_matched(claim: Claim, conventions: Conventions, config: Config)
     matched = bias.matching(config)
     trained = {bias.MATCHINGS[matching]: _difference(matched, matching) for matching in TRAINED}
     metrics = {key: rows for key, rows in curves.metrics(config, (sparse, slow)).groupby(["arm", "seed"])}
-    seeds = range(min(config.seeds[arm] for arm in (sparse, slow)))
+    seeds = seeds_of(config, sparse, slow)
     for name, (equal, read) in BETWEEN.items():
         trained[name] = _between({seed: (metrics[sparse, seed], metrics[slow, seed]) for seed in seeds}, equal, read)
     sizes = origin.sizes(config, claim.arms).set_index(["arm", "seed"])
@@ -94,7 +93,7 @@ def _difference(matched: pd.DataFrame, matching: str) -> Interval:
 def rounding_effect(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """O2. Arms: one method at several learning rates. Units are the seeds that all of them have."""
     sizes = origin.sizes(config, claim.arms)
-    rates = {arm: resolve_run(config, run_name(arm, 0)).rl.learning_rate for arm in claim.arms}
+    rates = {arm: resolve_run(config, first_run(config, arm)).rl.learning_rate for arm in claim.arms}
     sizes["learning_rate"] = sizes["arm"].map(rates)
     sizes["octaves"] = octaves_off_isotropic(sizes["x"], sizes["sparsity"], claim.threshold("accuracy"))
     by_seed = [rows for _, rows in sizes.groupby("seed") if len(rows) == len(claim.arms)]

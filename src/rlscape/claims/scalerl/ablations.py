@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from rlscape.catalogue import resolve_run
+from rlscape.catalogue import first_run, resolve_run
 from rlscape.claims.parts import Part, below, conclude
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -25,11 +25,10 @@ from rlscape.claims.scalerl.shared import (
     ceilings_equal,
     compute_ratio,
     margin_of,
+    stable_fits,
     unknown_ceilings,
 )
 from rlscape.claims.scalerl.stability import more_collapses
-from rlscape.paths import run_name
-from rlscape.results import curves
 from rlscape.scaling.arms import RunFit, reached_by_seed, reference_level
 from rlscape.scaling.uncertainty import paired_differences, t_interval
 from rlscape.settings.scale import Config
@@ -38,7 +37,7 @@ from rlscape.settings.scale import Config
 def ceilings_neutral(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S23. Arms: those with the same ceiling."""
     margin = margin_of(conventions, config)
-    runs = curves.fits(config, claim.arms)
+    runs = stable_fits(config, claim.arms, conventions)
     return conclude(ceilings_equal(runs, combinations(claim.arms, 2), margin), f"delta {margin:.3f}")
 
 
@@ -46,7 +45,7 @@ def two_neutral_families(claim: Claim, conventions: Conventions, config: Config)
     """S13. Arms: the one in both families, prompt and token average, two more normalisations."""
     margin = margin_of(conventions, config)
     common, prompt, token, *normalisations = claim.arms
-    runs = curves.fits(config, claim.arms)
+    runs = stable_fits(config, claim.arms, conventions)
     families = ((common, prompt, token), (common, *normalisations))
     parts = ceilings_equal(runs, (pair for family in families for pair in combinations(family, 2)), margin)
     flag = span(ceiling_difference(runs, token, common))
@@ -57,7 +56,7 @@ def every_choice_saves_compute(claim: Claim, conventions: Conventions, config: C
     """S14. Arms: ScaleRL (the reference of C_tau), then it without each of its choices."""
     margin = margin_of(conventions, config)
     scalerl, *without = claim.arms
-    runs = curves.fits(config, claim.arms)
+    runs = stable_fits(config, claim.arms, conventions)
     level, alpha = reference_level(runs, scalerl), claim.threshold("alpha")
     more = holm([_p_value(runs, arm, scalerl, level, "greater") for arm in without])
     less = holm([_p_value(runs, arm, scalerl, level, "less") for arm in without])
@@ -99,7 +98,7 @@ def clip_matters_for_one_loss(claim: Claim, conventions: Conventions, config: Co
     """S15. Arms: four upper clips of DAPO, three caps of CISPO."""
     margin = margin_of(conventions, config)
     dapo, cispo = claim.arms[:4], claim.arms[4:]
-    runs = curves.fits(config, claim.arms)
+    runs = stable_fits(config, claim.arms, conventions)
     means = {arm: np.nan_to_num(t_interval(ceilings(runs, arm).values()).estimate) for arm in dapo}
     highest, lowest = max(dapo, key=lambda arm: means[arm]), min(dapo, key=lambda arm: means[arm])
     curvature = t_interval(_curvatures(runs, dapo, config))
@@ -114,7 +113,7 @@ def clip_matters_for_one_loss(claim: Claim, conventions: Conventions, config: Co
 
 def _curvatures(runs: Sequence[RunFit], arms: Sequence[str], config: Config) -> list[float]:
     """Per seed that all arms have, the quadratic coefficient of A in the logarithm of the upper clip."""
-    recipes = [resolve_run(config, run_name(arm, 0)).recipe for arm in arms]
+    recipes = [resolve_run(config, first_run(config, arm)).recipe for arm in arms]
     clips = np.log([recipe.clip_high for recipe in recipes if recipe is not None])
     by_seed = [ceilings(runs, arm) for arm in arms]
     shared = sorted(set.intersection(*map(set, by_seed)))
@@ -128,7 +127,7 @@ def clip_scale_and_divergence(claim: Claim, conventions: Conventions, config: Co
     margin = margin_of(conventions, config)
     gspo, cispo = claim.arms[:4], claim.arms[4:]
     usual, small, *larger = gspo
-    runs = curves.fits(config, gspo)
+    runs = stable_fits(config, gspo, conventions)
     collapses, note = more_collapses(gspo, cispo, margin, claim, conventions, config)
     parts = [
         ceiling_above(runs, usual, small, margin),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from rlscape.catalogue import seeds_of
 from rlscape.claims.parts import Part, above, below, conclude, neutral
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -22,6 +23,8 @@ from rlscape.claims.scalerl.shared import (
     downstream_at_rest,
     margin_of,
     proportion,
+    stable_fits,
+    unknown_ceilings,
 )
 from rlscape.results import curves
 from rlscape.scaling.arm_comparison import Reached, compare_reached, judge, reach_level
@@ -34,28 +37,25 @@ from rlscape.settings.scale import Config
 def slower_and_higher(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S20. Arms: the slower one, then the other."""
     margin = margin_of(conventions, config)
-    return conclude(_slower_and_higher(claim, config, margin), f"delta {margin:.3f}")
+    return conclude(_slower_and_higher(claim, conventions, config, margin), f"delta {margin:.3f}")
 
 
-def _slower_and_higher(claim: Claim, config: Config, margin: float) -> list[Part]:
+def _slower_and_higher(claim: Claim, conventions: Conventions, config: Config, margin: float) -> list[Part]:
     """The parts that S20 and S21 share, on the first two arms."""
     slow, fast = claim.arms[:2]
-    runs = curves.fits(config, [slow, fast])
-    midpoints = [_log_midpoints(runs, arm) for arm in (slow, fast)]
+    runs = stable_fits(config, [slow, fast], conventions)
+    midpoints = [{run.seed: float(np.log(run.fit.C_mid)) for run in runs if run.arm == arm} for arm in (slow, fast)]
     ratio = log_t_interval(np.exp(paired_differences(*midpoints)))
+    # Where A is a bound, so is the midpoint that belongs to it.
+    later = INCONCLUSIVE if unknown_ceilings(runs, [slow, fast]) else above(ratio, 1.0)
     crossed = _overtakes(runs, slow, fast)
     # A crossing that is not seen may lie beyond the runs.
     seen = REPLICATED if by_share(sum(crossed), len(crossed), len(crossed), claim) == REPLICATED else INCONCLUSIVE
     return [
         ceiling_raised(runs, slow, fast, margin),
-        Part(f"C_mid({slow}) / C_mid({fast})", ratio, above(ratio, 1.0)),
+        Part(f"C_mid({slow}) / C_mid({fast})", ratio, later),
         Part("share of seeds that cross", proportion(sum(crossed), len(crossed)), seen),
     ]
-
-
-def _log_midpoints(runs: Sequence[RunFit], arm: str) -> dict[int, float]:
-    """log C_mid by seed; where A lies on its bound, the midpoint is as little known, and left out."""
-    return {run.seed: float(np.log(run.fit.C_mid)) for run in runs if run.arm == arm and "A" not in run.fit.at_edge}
 
 
 def _overtakes(runs: Sequence[RunFit], slow: str, fast: str) -> list[bool]:
@@ -75,7 +75,7 @@ def larger_batch_better(claim: Claim, conventions: Conventions, config: Config) 
     """S21. Arms: the large batch, the standard one, the small one."""
     margin = margin_of(conventions, config)
     _, standard, small = claim.arms
-    upper = _slower_and_higher(claim, config, margin)
+    upper = _slower_and_higher(claim, conventions, config, margin)
     gains = _gains(curves.metrics(config, [standard]))
     transfer = float(gains["downstream_pass_rate"].mean() / gains["pass_rate"].mean())
     slopes = _late_slopes(curves.metrics(config, [small]))
@@ -112,7 +112,7 @@ def _late_slopes(metrics: pd.DataFrame) -> pd.DataFrame:
 def gains_transfer(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S22. Arms: the reference, whose downstream pass rate must move, then those pooled with it."""
     metrics = curves.metrics(config, claim.arms)
-    metrics = metrics[metrics["seed"] < min(config.seeds[arm] for arm in claim.arms)]
+    metrics = metrics[metrics["seed"].isin(seeds_of(config, *claim.arms))]
     rates = ["pass_rate", "downstream_pass_rate"]
     correlation = t_interval(rows[rates].corr(method="spearman").iloc[0, 1] for _, rows in metrics.groupby("seed"))
     attainable = float(np.sqrt(np.prod([_reliability(metrics, rate) for rate in rates])))
@@ -133,7 +133,7 @@ def larger_model_better(claim: Claim, conventions: Conventions, config: Config) 
     """S25. Arms: the larger model, the long run of the smaller one, its standard run."""
     margin = margin_of(conventions, config)
     large, long_run, standard = claim.arms
-    runs = curves.fits(config, claim.arms)
+    runs = stable_fits(config, claim.arms, conventions)
     parts = [ceiling_above(runs, large, other, margin) for other in (long_run, standard)]
     ends = {run.seed: run for run in runs if run.arm == long_run}
     larger = {run.seed: run for run in runs if run.arm == large and run.seed in ends}
@@ -170,8 +170,9 @@ def entropy_tells_nothing(claim: Claim, conventions: Conventions, config: Config
     fall = t_interval(entropy[standard].iloc[0] - entropy[standard].iloc[-1])
     seeds = entropy[standard].columns.intersection(entropy[large].columns)
     late = common >= last / 2
-    gap = t_interval((downstream[large][seeds] - downstream[standard][seeds])[late].mean())
-    apart = t_interval((entropy[large][seeds] - entropy[standard][seeds]).mean())
+    gap, apart = (
+        t_interval((table[large][seeds] - table[standard][seeds])[late].mean()) for table in (downstream, entropy)
+    )
     alike = claim.threshold("gap_share") * fall.estimate
     parts = [
         Part("difference of entropy", apart, neutral(apart, alike)),

@@ -14,11 +14,12 @@ from rlscape.claims.register import (
     Conventions,
     Verdict,
 )
+from rlscape.paths import run_name
 from rlscape.results import curves
 from rlscape.scaling.arm_comparison import CEILING_REACH, PairedComparison, compare_reached, equivalence_margin
-from rlscape.scaling.arms import RunFit, reached_by_seed
+from rlscape.scaling.arms import RunFit, reached_by_seed, reached_in
 from rlscape.scaling.stability import collapsed
-from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
+from rlscape.scaling.uncertainty import Interval, log_t_interval, paired_differences, t_interval
 from rlscape.settings.scale import Config
 from rlscape.tasks.base import column_prefix
 
@@ -26,14 +27,16 @@ from rlscape.tasks.base import column_prefix
 def by_share(good: int, total: int, seeds: int, claim: Claim) -> Verdict:
     """Whether at least ``min_share`` are good, given ``min_seeds`` seeds or more.
 
-    Refuted where Wilson's interval lies below: one run more or less of five that fails by chance is no refutation.
+    Also Wilson's interval decides: all of it above one half where the claim holds, as with few runs a share of one half
+    gives ``min_share`` by chance; all of it below ``min_share`` where it does not.
     """
     least = claim.threshold("min_share")
+    interval = proportion(good, total)
     if seeds < claim.threshold("min_seeds"):
         return INCONCLUSIVE
-    if good / total >= least:
+    if interval.estimate >= least and interval.low > 0.5:
         return REPLICATED
-    return NOT_REPLICATED if proportion(good, total).high < least else INCONCLUSIVE
+    return NOT_REPLICATED if interval.high < least else INCONCLUSIVE
 
 
 def within_unit(share: Interval) -> Interval:
@@ -54,9 +57,22 @@ def proportion(count: int, total: int) -> Interval:
 
 
 def margin_of(conventions: Conventions, config: Config) -> float:
-    """delta; NaN, which decides nothing, if no run of the reference arm could be fitted."""
-    runs = curves.fits(config, [conventions.reference_arm])
+    """delta; NaN, which decides nothing, if the ceiling of the reference arm is not known."""
+    return margin_from(curves.fits(config, [conventions.reference_arm]))
+
+
+def margin_from(runs: Sequence[RunFit]) -> float:
+    """delta of one arm's fits; NaN if its ceiling is not known."""
+    if unknown_ceilings(runs, [runs[0].arm]):
+        return np.nan
     return equivalence_margin(t_interval(run.fit.A for run in runs).estimate, runs[0].initial.pass_rate)
+
+
+def stable_fits(config: Config, arms: Iterable[str], conventions: Conventions) -> list[RunFit]:
+    """The fits of the runs that do not collapse: where a run falls back, its A is no ceiling."""
+    arms = list(arms)
+    unstable = collapsed_runs(config, arms, margin_of(conventions, config), conventions)
+    return [run for run in curves.fits(config, arms) if run_name(run.arm, run.seed) not in unstable]
 
 
 def ceilings(runs: Iterable[RunFit], arm: str) -> dict[int, float]:
@@ -67,22 +83,20 @@ def ceilings(runs: Iterable[RunFit], arm: str) -> dict[int, float]:
 def unknown_ceilings(runs: Sequence[RunFit], arms: Iterable[str]) -> list[str]:
     """The arms whose A is not known, of which it can be only a bound.
 
-    A run's A on the limit of its range is a bound. The others know their ceiling if they reached ``CEILING_REACH``
-    midpoints, by the geometric mean of C_mid over seeds: a chance fit of one seed does not decide.
+    It is known if no run's A lies on the limit of its range (a run without a rise included) and the shortest run
+    certainly reached ``CEILING_REACH`` midpoints: by the upper limit of C_mid over seeds, as a chance fit that puts the
+    midpoint early puts A low, too. An arm without a fit knows nothing.
     """
-    unknown = []
-    for arm in arms:
-        fits = [run for run in runs if run.arm == arm and np.isfinite(run.fit.B)]
-        if not all("A" not in run.fit.at_edge for run in fits) or reach(fits) < CEILING_REACH:
-            unknown.append(arm)
-    return unknown
+    return [arm for arm in arms if not _knows_ceiling([run for run in runs if run.arm == arm])]
 
 
-def reach(fits: Sequence[RunFit]) -> float:
-    """Compute of the shortest of an arm's runs over the geometric mean of their midpoints; NaN without a fit."""
-    if not fits:
-        return np.nan
-    return min(run.total_compute for run in fits) / float(np.exp(np.mean([np.log(run.fit.C_mid) for run in fits])))
+def _knows_ceiling(runs: Sequence[RunFit]) -> bool:
+    if any("A" in run.fit.at_edge for run in runs):
+        return False
+    fitted = [run for run in runs if np.isfinite(run.fit.C_mid)]
+    midpoint = log_t_interval(run.fit.C_mid for run in fitted)
+    latest = midpoint.estimate if midpoint.seeds == 1 else midpoint.high
+    return bool(fitted) and min(run.total_compute for run in fitted) >= CEILING_REACH * latest
 
 
 def ceiling_difference(runs: Sequence[RunFit], first: str, second: str) -> Interval:
@@ -138,12 +152,39 @@ def compute_saved(runs: Sequence[RunFit], slow: str, fast: str, level: float) ->
     return Part(f"C_tau({slow}) / C_tau({fast})", comparison.interval, verdict)
 
 
-def no_mismatch(claim: Claim, config: Config, arm: str) -> str:
-    """Why head precision cannot matter in an arm's runs; empty if it can."""
-    records = curves.run_records(config, [arm])
-    mismatch = float(np.mean([record["mismatch"] for record in records.values()]))
+UNITS = {"step": "updates", "tokens_generated": "generated tokens", "flops": "FLOPs"}
+"""Column of the metrics -> what it counts: the clock's share of a ratio of compute is what these do not have."""
+
+
+def ratio_in(unit: str, config: Config, runs: Sequence[RunFit], slow: str, fast: str, level: float) -> PairedComparison:
+    """:func:`compute_ratio` in another unit: a column of the metrics."""
+    first, second = (
+        reached_in(unit, reached_by_seed(runs, arm, level), curves.metrics(config, [arm])) for arm in (slow, fast)
+    )
+    return compare_reached(first, second)
+
+
+def without_clock(config: Config, runs: Sequence[RunFit], slow: str, fast: str, level: float) -> str:
+    """The ratio of compute in units that no virtual clock enters, as words.
+
+    P1's pools of 64 generators and 16 trainers idle in alternating phases: this factor is in every ratio of compute
+    between schedules, whatever is learned.
+    """
+    ratios = (
+        f"{ratio_in(unit, config, runs, slow, fast, level).interval.estimate:.3g} in {UNITS[unit]}" for unit in UNITS
+    )
+    return "the ratio is " + ", ".join(ratios)
+
+
+def no_mismatch(claim: Claim, config: Config, arms: Iterable[str]) -> str:
+    """Why head precision cannot matter in the runs of some arms, the first such arm; empty if it can in all."""
     least = claim.threshold("min_mismatch")
-    return f"mean |log rho| of {arm} at equal weights {mismatch:.2g}, below {least:g}" if mismatch < least else ""
+    for arm in arms:
+        records = curves.run_records(config, [arm])
+        mismatch = float(np.mean([record["mismatch"] for record in records.values()]))
+        if mismatch < least:
+            return f"mean |log rho| of {arm} at equal weights {mismatch:.2g}, below {least:g}"
+    return ""
 
 
 def collapsed_runs(

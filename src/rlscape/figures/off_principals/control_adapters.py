@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from rlscape.catalogue import ARMS
 from rlscape.figures.adapters import KINDS
-from rlscape.figures.style import INK, add_note, describe_seeds, new_figure
+from rlscape.figures.style import INK, add_note, describe_seeds, new_figure, small_numbers_axis
 from rlscape.results import restricted
 from rlscape.results.restricted import COLLAPSE, COLLAPSE_DURATION, adapter_arms
 from rlscape.settings.scale import Config
@@ -85,7 +85,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, position: str, quantity: str) -> 
         if position == "learning_rate":
             mean = of_kind[of_kind["dropout"] == 0].groupby(position)[quantity].mean()
             ax.plot(mean.index * shift, mean, color=colour, linewidth=1)
-    ax.set_xscale("log")
+    small_numbers_axis(ax)
 
 
 def _legend(frame: pd.DataFrame) -> list[Line2D]:

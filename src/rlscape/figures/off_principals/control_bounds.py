@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS, arms_of, figure_of
-from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure
+from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure, small_numbers_axis
 from rlscape.results import weights
 from rlscape.settings.scale import Config
 
@@ -53,6 +53,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     axes = figure.subplots(2, 4)
     for ax, (check, label) in zip(axes.flat, checks.items(), strict=False):
         _draw_check(ax, frame[frame["check"] == check], check)
+        small_numbers_axis(ax)
         ax.set_title(label, loc="left", fontsize=8)
         ax.set_ylabel("share of matrices")
     axes.flat[-1].set_axis_off()
@@ -78,7 +79,7 @@ def _draw_check(ax: Axes, frame: pd.DataFrame, check: str) -> None:
             ax.plot(
                 values.clip(lower=TOLERANCE), share, color=colour, label=ARMS[str(arm)].label, drawstyle="steps-post"
             )
-    ax.set(xscale="log", ylim=(0, 1.02))
+    ax.set_ylim(0, 1.02)
     values = frame["value"].dropna()
     if check in SLACKS:
         text = f"{int((values < -TOLERANCE).sum())} violations in {len(values)}"

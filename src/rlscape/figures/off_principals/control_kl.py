@@ -13,12 +13,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, resolve_run
+from rlscape.catalogue import ARMS, first_run, resolve_run
 from rlscape.catalogue.grids import RATES, SFT_RATES
-from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure
+from rlscape.figures.learning_curves import add_title_and_legend
+from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure, small_numbers_axis
 from rlscape.figures.tables import error_bars, interval_columns
 from rlscape.figures.weights import learning_rates
-from rlscape.paths import run_name
 from rlscape.results import bias, curves
 from rlscape.scaling.uncertainty import log_t_interval, t_interval
 from rlscape.settings.scale import Config
@@ -46,7 +46,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
 
 def _steps(config: Config, arms: list[str]) -> pd.DataFrame:
-    recipe = resolve_run(config, run_name(CLIPPED, 0)).recipe
+    recipe = resolve_run(config, first_run(config, CLIPPED)).recipe
     assert recipe is not None, "an RL arm"
     family = {arm: name for name, members in FAMILIES.items() for arm in members}
     updates = curves.updates(config, arms)
@@ -81,28 +81,30 @@ def _paths(config: Config, arms: list[str]) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """a: KL of one step by learning rate. b: tokens that the clip stops. c: KL at equal gains."""
-    figure = new_figure(12, 4.2)
+    figure = new_figure(12, 4.8)
     axes = figure.subplots(1, 3)
     steps, slopes = frame[frame["kind"] == "step"], frame[frame["kind"] == "slope"].set_index("family")["value"]
     for family in FAMILIES:
         _draw_steps(axes[0], steps[steps["family"] == family], family, float(slopes[family]))
     axes[0].axhline(steps["bound"].iloc[0], color=INK, linestyle=":", linewidth=1, label=r"$\varepsilon^2/2$")
-    axes[0].set(xscale="log", yscale="log", xlabel="learning rate", ylabel="KL of one step (nats per token)")
-    axes[0].set_title("a: one step; dots: the largest", loc="left")
-    axes[0].legend(loc="upper left")
+    axes[0].set(yscale="log", xlabel="learning rate", ylabel="KL of one step (nats per token)")
+    add_title_and_legend(axes[0], "a: one step; dots: the largest")
     clipped = steps[steps["family"] == "rlvr"].sort_values("learning_rate")
     colour, marker = ARM_STYLES["rlvr"]
     bars = error_bars(clipped, "clip_fraction")
     axes[1].errorbar(clipped["learning_rate"], clipped["clip_fraction"], bars, color=colour, marker=marker)
-    axes[1].set(xscale="log", xlabel="learning rate", ylabel="share of tokens")
+    axes[1].set(xlabel="learning rate", ylabel="share of tokens")
     axes[1].set_ylim(bottom=0)
-    axes[1].set_title("b: ratios outside the clip, mean over steps", loc="left")
+    axes[1].set_title(f"b: {ARMS['rlvr'].label}, ratios outside the clip", loc="left")
+    for ax in axes[:2]:
+        small_numbers_axis(ax)
     _draw_paths(axes[2], frame[frame["kind"] == "path"])
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(steps["seeds"].astype(int)),
-        "a, b: 95% intervals over seeds, where there are several; b counts ratios whose gradient the clip stops",
+        "a, b: 95% intervals over seeds, where there are several",
+        "b: ratios whose gradient the clip stops, mean over steps",
         "paper: no numbers printed",
     )
     return figure
@@ -120,6 +122,7 @@ def _draw_steps(ax: Axes, steps: pd.DataFrame, family: str, slope: float) -> Non
 def _draw_paths(ax: Axes, paths: pd.DataFrame) -> None:
     for family, arms in FAMILIES.items():
         colour, marker = ARM_STYLES[family]
+        labelled = paths.loc[paths["arm"] == family, "run"].iloc[0]
         for run, rows in paths[paths["arm"].isin(arms)].groupby("run", sort=False):
             own = rows["arm"].iloc[0] == family
             look: dict[str, Any] = {
@@ -128,9 +131,8 @@ def _draw_paths(ax: Axes, paths: pd.DataFrame) -> None:
                 "markersize": 4 if own else 2,
                 "linewidth": 0.8,
             }
-            label = ARMS[family].label if run == run_name(family, 0) else None
+            label = ARMS[family].label if run == labelled else None
             ax.plot(rows["gain"], rows["kl"], marker=marker, label=label, **look)
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.set(yscale="log", xlabel="gain in pass rate", ylabel=r"KL$(\pi_0\,\|\,\pi)$ (nats per token)")
-    ax.set_title("c: cost of a gain; faint: other rates", loc="left")
-    ax.legend(loc="lower right")
+    add_title_and_legend(ax, "c: cost of a gain; faint: other rates")

@@ -16,7 +16,7 @@ from rlscape.figures.off_principals.landscape_panels import (
     describe_landscape,
     draw_landscape,
 )
-from rlscape.figures.off_principals.mask_panels import add_mask_legend, assemble_mask, draw_mask
+from rlscape.figures.off_principals.mask_panels import add_mask_legend, assemble_mask, describe_mask_seed, draw_mask
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.figures.weights import describe_learning_rates, learning_rates, shown_matrix
 from rlscape.results import weights
@@ -62,7 +62,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         describe_seeds(overlaps.groupby("arm")["seed"].nunique()),
         describe_learning_rates(overlaps),
         "overlaps: means over seeds; bands: range over seeds",
-        f"masks: seed 0, {overlaps['tensor'].iloc[0].removeprefix('model.').removesuffix('.weight')}",
+        f"{describe_mask_seed(frame)}, {overlaps['tensor'].iloc[0].removeprefix('model.').removesuffix('.weight')}",
         describe_landscape(frame),
         "paper: 1a, 1b cartoons; 1c without numbers (RL off the mask, SFT on it)",
     )

@@ -12,9 +12,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
+from rlscape.catalogue import first_run
 from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.figures.style import add_note, new_figure
-from rlscape.paths import results_dir, run_name
+from rlscape.paths import results_dir
 from rlscape.results import pairs
 from rlscape.results.files import require
 from rlscape.settings.scale import Config
@@ -23,6 +24,8 @@ SHOWN = {"q": "Q", "k": "K", "v": "V", "o": "O", "down": "down"}
 LARGEST = 256
 """Larger matrices are shown by their upper left corner of this many rows and columns."""
 COLOURS = "magma"
+MATRICES_WIDTH = 11.5
+"""Inches of all matrices beside each other, at most."""
 
 
 def assemble(config: Config) -> pd.DataFrame:
@@ -34,12 +37,12 @@ def assemble(config: Config) -> pd.DataFrame:
     from rlscape.geometry.measure import load_mask  # imports torch
 
     profiles = pairs.stripes(config, "footprint")
-    profiles = profiles[profiles["arm"].isin(FOOTPRINT) & (profiles["seed"] == 0)]
+    profiles = profiles[profiles["arm"].isin(FOOTPRINT) & (profiles["seed"] == config.first_seed)]
     layer = pairs.middle_layer(profiles)
     frames = []
     for kind in SHOWN:
         matrix = profiles[(profiles["layer"] == layer) & (profiles["kind"] == kind)]
-        directories = [results_dir(config) / "geometry" / run_name(arm, 0) for arm in FOOTPRINT]
+        directories = [results_dir(config) / "geometry" / first_run(config, arm) for arm in FOOTPRINT]
         tensor = matrix["tensor"].iloc[0]
         masks = np.array([load_mask(require(directory / "masks.npz"), tensor) for directory in directories])
         statistics = {"in_all": masks.all(0).mean(), "in_all_chance": masks.mean((1, 2)).prod()}
@@ -57,15 +60,18 @@ def assemble(config: Config) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """A heatmap per matrix; the statistics below it."""
+    """A heatmap per matrix, all at one scale of entries; the statistics below it."""
     runs = int(frame["runs"].iloc[0])
-    figure = new_figure(13.5, 4.4)
-    axes = figure.subplots(1, len(SHOWN))
+    images = {kind: _image(frame[frame["matrix"] == kind]) for kind in SHOWN}
+    columns = [image.shape[1] for image in images.values()]
+    height = MATRICES_WIDTH * max(len(image) for image in images.values()) / sum(columns)
+    figure = new_figure(13.5, height + 1.6)
+    axes = figure.subplots(1, len(SHOWN), width_ratios=columns)
     for ax, (kind, label) in zip(axes, SHOWN.items(), strict=True):
-        _draw_matrix(ax, frame[frame["matrix"] == kind], runs)
+        _draw_matrix(ax, images[kind], frame[frame["matrix"] == kind], runs)
         ax.set_title(label)
     scale = ScalarMappable(BoundaryNorm(np.arange(runs + 2) - 0.5, 256), COLOURS)
-    figure.colorbar(scale, ax=axes, label="runs that changed the entry", ticks=range(runs + 1), shrink=0.7)
+    figure.colorbar(scale, ax=axes, label="runs that changed the entry", ticks=range(runs + 1), shrink=0.7, panchor="N")
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
@@ -77,13 +83,17 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_matrix(ax: Axes, frame: pd.DataFrame, runs: int) -> None:
-    image = np.array([row.split(" ") for row in frame.dropna(subset="counts").sort_values("row")["counts"]], dtype=int)
+def _image(frame: pd.DataFrame) -> np.ndarray:
+    """How many runs changed each entry of a matrix."""
+    return np.array([row.split(" ") for row in frame.dropna(subset="counts").sort_values("row")["counts"]], dtype=int)
+
+
+def _draw_matrix(ax: Axes, image: np.ndarray, frame: pd.DataFrame, runs: int) -> None:
     ax.imshow(image, cmap=COLOURS, vmin=0, vmax=runs, interpolation="none", rasterized=True)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(True)
     value = frame.dropna(subset="statistic").set_index("statistic")["value"]
-    lines = [f"in all runs: {value['in_all']:.3f} (independent {value['in_all_chance']:.3f})"]
+    lines = [f"in all runs {value['in_all']:.3f}", f"(independent {value['in_all_chance']:.3f})"]
     lines += [
         f"between {axis}s: {value[axis]:.3f} (nulls {value[f'{axis}_binned']:.3f}, {value[f'{axis}_spectrum']:.3f})"
         for axis in ("row", "column")

@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from rlscape.catalogue import ARMS
-from rlscape.figures.style import add_note, describe_seeds, new_figure
+from rlscape.catalogue import ARMS, first_run
+from rlscape.figures.off_principals.mask_panels import describe_mask_seed
+from rlscape.figures.style import INK, add_note, describe_seeds, new_figure
 from rlscape.figures.weights import NULL_STYLES, describe_learning_rates, learning_rates
-from rlscape.paths import results_dir, run_name
+from rlscape.paths import results_dir
 from rlscape.results import weights
 from rlscape.results.files import require
 from rlscape.settings.scale import Config
@@ -31,12 +33,13 @@ class Shown(NamedTuple):
 
 SHOWN = {"agent_planning": Shown("o", 16 / 28), "agent_search": Shown("k", 11 / 36)}
 COLUMNS = {"update": "update mask", "principal": r"$M_\mathrm{princ}$"}
+LEGEND = {"black": "changed in bf16 (left), principal (right)", "white": "not"}
 LARGEST_MASK = 256
 """Larger matrices are shown by their upper left corner of this many rows and columns."""
 
 
 def assemble(config: Config) -> pd.DataFrame:
-    """Rows of kind mask (a matrix row each: which of its entries are in it, seed 0) and overlap (of every seed)."""
+    """Rows of kind mask (a matrix row each: which of its entries are in it, first seed) and overlap (of every seed)."""
     from rlscape.geometry.measure import load_mask  # imports torch
 
     blocks = weights.in_blocks(weights.matrices(config, SHOWN))
@@ -48,13 +51,12 @@ def assemble(config: Config) -> pd.DataFrame:
         quantities |= {null: f"overlap_principal_{null}" for null in NULL_STYLES}
         overlaps = matrices.rename(columns={column: name for name, column in quantities.items()})
         rows = [overlaps.melt(id_vars="seed", value_vars=list(quantities), var_name="quantity").assign(kind="overlap")]
-        npz = require(results_dir(config) / "geometry" / run_name(arm, 0) / "masks.npz")
+        npz = require(results_dir(config) / "geometry" / first_run(config, arm) / "masks.npz")
         for name in COLUMNS:
             mask = load_mask(npz, matrices["tensor"].iloc[0], name)[:LARGEST_MASK, :LARGEST_MASK]  # type: ignore[arg-type]
             entries = [" ".join(map(str, row)) for row in mask.astype(int)]
-            rows.append(
-                pd.DataFrame({"kind": "mask", "seed": 0, "mask": name, "row": range(len(mask)), "entries": entries})
-            )
+            columns = {"seed": config.first_seed, "mask": name, "row": range(len(mask)), "entries": entries}
+            rows.append(pd.DataFrame(columns).assign(kind="mask"))
         frames.append(pd.concat(rows, ignore_index=True).assign(arm=arm, layer=layer, matrix=shown.kind))
     frame = pd.concat(frames, ignore_index=True).assign(scale=config.scale).astype({"row": "Int64"})
     return frame.assign(learning_rate=learning_rates(frame, config))
@@ -62,8 +64,10 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A row per agent: which entries its update changed, and which are principal; the overlap below."""
-    figure = new_figure(9, 9.6)
+    figure = new_figure(9, 8.4)
     grid = figure.subplots(len(SHOWN), len(COLUMNS))
+    entries = [Patch(facecolor=colour, edgecolor=INK, label=label) for colour, label in LEGEND.items()]
+    figure.legend(handles=entries, loc="outside upper center", ncols=len(entries))
     for axes, arm in zip(grid, SHOWN, strict=True):
         rows = frame[frame["arm"] == arm]
         for ax, (name, label) in zip(axes, COLUMNS.items(), strict=True):
@@ -82,7 +86,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(frame.groupby("arm")["seed"].nunique()),
-        "masks: seed 0; overlaps: mean over seeds",
+        f"{describe_mask_seed(frame)}; overlaps: mean over seeds",
         describe_learning_rates(frame),
         "paper (no numbers): stripes outside the principal bands",
     )

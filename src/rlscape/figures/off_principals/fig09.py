@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
 from rlscape.catalogue.grids import MASK_STEPS
+from rlscape.figures.learning_curves import add_title_and_legend
 from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure, whole_numbers_axis
 from rlscape.results import curves
 from rlscape.results.restricted import distances_to_dense, masked_arms
@@ -41,10 +42,10 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """A panel per direction."""
-    figure = new_figure(10.5, 4.6)
+    figure = new_figure(10.5, 5.6)
     for ax, (direction, title) in zip(figure.subplots(1, len(DIRECTIONS)), DIRECTIONS.items(), strict=True):
         _draw_panel(ax, frame[frame["direction"] == direction])
-        ax.set_title(title, loc="left")
+        add_title_and_legend(ax, title)
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
@@ -82,4 +83,3 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame) -> None:
     ax.set_xlim(left=0)
     ax.set_ylim(bottom=0)
     whole_numbers_axis(ax)
-    ax.legend(loc="upper left", fontsize=7.5)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.figures.adapters import PANELS, assemble_by_step, draw_by_step
+from rlscape.figures.adapters import ERRORS_NOTE, PANELS, assemble_by_step, draw_by_step
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.results.restricted import adapter_arms
 from rlscape.settings.scale import Config
@@ -33,14 +33,14 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_title(f"rank {rank:.0f}", loc="left")
     for ax in grid[-1]:
         ax.set_xlabel("optimiser step")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=6)
+    handles, labels = grid[-1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     seeds = frame[frame["kind"] == "evaluation"].groupby("arm")["seed"].nunique()
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(seeds),
-        "mean (with several seeds its 95% interval); thin: seeds",
+        ERRORS_NOTE,
         "paper: PiSSA gains nothing over LoRA and collapses at high rates (no numbers printed)",
     )
     return figure

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.figures.off_principals.mask_panels import add_mask_legend, assemble_mask, draw_mask
+from rlscape.figures.off_principals.mask_panels import add_mask_legend, assemble_mask, describe_mask_seed, draw_mask
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.weights import describe_learning_rates, learning_rates, shown_matrix
 from rlscape.results import weights
@@ -44,7 +44,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {overlaps['scale'].iloc[0]}",
         describe_seeds(overlaps.groupby("arm")["seed"].nunique()),
-        "masks: seed 0; overlaps: means over seeds",
+        f"{describe_mask_seed(frame)}; overlaps: means over seeds",
         describe_learning_rates(overlaps),
         "paper: stripes, without numbers",
     )

@@ -19,5 +19,5 @@ def assemble(config: Config) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """SFT above, long RL below."""
-    return draw_spectra(frame, SHOWN, "as Figure 4")
+    """SFT above, long RL below, and once more on axes of its own."""
+    return draw_spectra(frame, SHOWN, "as Figure 4", zoomed=SHOWN[1])

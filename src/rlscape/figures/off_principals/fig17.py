@@ -19,5 +19,5 @@ def assemble(config: Config) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """SFT above, RL below."""
-    return draw_spectra(frame, SHOWN, "RL near zero, SFT large")
+    """SFT above, RL below, and once more on axes of its own."""
+    return draw_spectra(frame, SHOWN, "RL near zero, SFT large", zoomed=SHOWN[1])

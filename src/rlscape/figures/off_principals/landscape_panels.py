@@ -28,7 +28,7 @@ def assemble_landscape(config: Config) -> pd.DataFrame:
     table = loss.landscape(config)
     paths = table["kind"] == "path"
     table.loc[paths, "arm"] = table.loc[paths, "run"].map(RUNS)
-    table.loc[paths, "seed"] = 0
+    table.loc[paths, "seed"] = config.first_seed
     table.loc[~paths, "cosine"] = np.nan  # said once, in the paths
     return table.drop(columns="run")
 
@@ -62,5 +62,6 @@ def describe_landscape(frame: pd.DataFrame) -> str:
         for arm, rows in paths.dropna(subset="in_plane").groupby("arm")
     )
     return (
-        f"1a, 1b: seed 0, updates at cosine {paths['cosine'].iloc[0]:.2f}, squared norm in the plane at least {shares}"
+        f"1a, 1b: seed {paths['seed'].iloc[0]:.0f}, updates at cosine {paths['cosine'].iloc[0]:.2f}, "
+        f"squared norm in the plane at least {shares}"
     )

@@ -7,9 +7,10 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
+from rlscape.catalogue import first_run
 from rlscape.figures.style import BLUE, RED
 from rlscape.figures.weights import NULL_STYLES
-from rlscape.paths import results_dir, run_name
+from rlscape.paths import results_dir
 from rlscape.results.files import require
 from rlscape.settings.scale import Config
 
@@ -24,7 +25,7 @@ LARGEST_MASK = 256
 
 
 def assemble_mask(config: Config, arm: str, tensor: str, matrices: pd.DataFrame) -> pd.DataFrame:
-    """Rows of kind overlap (seed, quantity, value) and, for seed 0, of kind mask (row, column, category).
+    """Rows of kind overlap (seed, quantity, value) and, for the first seed, of kind mask (row, column, category).
 
     Args:
         matrices: as :func:`rlscape.results.weights.matrices` returns them.
@@ -38,12 +39,12 @@ def assemble_mask(config: Config, arm: str, tensor: str, matrices: pd.DataFrame)
         pd.DataFrame({"seed": shown["seed"], "quantity": quantity, "value": shown[column]})
         for quantity, column in quantities.items()
     )
-    npz = require(results_dir(config) / "geometry" / run_name(arm, 0) / "masks.npz")
+    npz = require(results_dir(config) / "geometry" / first_run(config, arm) / "masks.npz")
     update = load_mask(npz, tensor, "update")[:LARGEST_MASK, :LARGEST_MASK]
     principal = load_mask(npz, tensor, "principal")[:LARGEST_MASK, :LARGEST_MASK]
     row, column = np.indices(update.shape).reshape(2, -1)
     category = (principal + 2 * update.astype(int)).ravel()
-    mask = pd.DataFrame({"seed": 0, "row": row, "column": column, "category": category})
+    mask = pd.DataFrame({"seed": config.first_seed, "row": row, "column": column, "category": category})
     return pd.concat([overlaps.assign(kind="overlap"), mask.assign(kind="mask")], ignore_index=True).assign(arm=arm)
 
 
@@ -62,6 +63,11 @@ def draw_mask(ax: Axes, frame: pd.DataFrame, title: str) -> None:
         f"of these principal: {overlaps['overlap']:.3f} (chance {overlaps['chance']:.3f})\n" + nulls,
         fontsize=8,
     )
+
+
+def describe_mask_seed(frame: pd.DataFrame) -> str:
+    """For a figure's note: whose masks its rows of kind mask show."""
+    return f"masks: seed {frame.loc[frame['kind'] == 'mask', 'seed'].iloc[0]:.0f}"
 
 
 def add_mask_legend(figure: Figure | SubFigure) -> None:

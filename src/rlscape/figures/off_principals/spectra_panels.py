@@ -40,14 +40,20 @@ def assemble_spectra(config: Config, arms: Sequence[str]) -> pd.DataFrame:
     return frame.assign(learning_rate=learning_rates(frame, config))
 
 
-def draw_spectra(frame: pd.DataFrame, arms: Sequence[str], paper: str) -> Figure:
+def draw_spectra(frame: pd.DataFrame, arms: Sequence[str], paper: str, zoomed: str | None = None) -> Figure:
     """A row per arm; columns: angles and singular values of the middle layer, then all layers.
 
     Args:
         paper: what the paper shows, for the note.
+        zoomed: an arm with changes so small that a last row shows them again, on axes of its own, with the change of
+            singular values.
     """
-    figure = new_figure(12, 1.2 + 2.2 * len(arms))
-    grid = figure.subplots(len(arms), 4, sharey="col", squeeze=False)
+    figure = new_figure(12, 1.2 + 2.2 * (len(arms) + (zoomed is not None)))
+    panels = figure.subplots(len(arms) + (zoomed is not None), 4, squeeze=False)
+    grid = panels[: len(arms)]
+    for column in grid.T:
+        for ax in column[1:]:
+            ax.sharey(column[0])
     layer = int(frame.loc[frame["kind"] == "angle", "layer"].iloc[0])
     titles = (
         f"layer {layer}: principal angles",
@@ -57,13 +63,16 @@ def draw_spectra(frame: pd.DataFrame, arms: Sequence[str], paper: str) -> Figure
     )
     for row, arm in zip(grid, arms, strict=True):
         rows = frame[frame["arm"] == arm]
-        _draw_lines(row[0], rows[rows["kind"] == "angle"], "index")
+        _draw_changes(row, rows)
         _draw_values(row[1], rows)
-        _draw_lines(row[2], rows[rows["kind"] == "max_angle"], "layer", markers=True)
-        _draw_lines(row[3], rows[rows["kind"] == "nss"], "layer", markers=True)
         row[0].set_ylabel(f"{ARMS[arm].label}\n\nangle (degrees)")
-        for ax, label in zip(row[1:], ("singular value", "largest angle (degrees)", "NSS"), strict=True):
-            ax.set_ylabel(label)
+        row[1].set_ylabel("singular value")
+    if zoomed is not None:
+        rows = frame[frame["arm"] == zoomed]
+        _draw_changes(panels[-1], rows)
+        _draw_change_of_values(panels[-1, 1], rows)
+        panels[-1, 0].set_ylabel(f"{ARMS[zoomed].label}, zoomed\n\nangle (degrees)")
+        panels[-1, 1].set_ylabel("singular value, after – before")
     for ax, title in zip(grid[0], titles, strict=True):
         ax.set_title(title, loc="left")
     grid[0, 1].text(
@@ -75,9 +84,9 @@ def draw_spectra(frame: pd.DataFrame, arms: Sequence[str], paper: str) -> Figure
         va="top",
         fontsize=8,
     )
-    for ax, label in zip(grid[-1], ("index", "index", "layer", "layer"), strict=True):
+    for ax, label in zip(panels[-1], ("index", "index", "layer", "layer"), strict=True):
         ax.set_xlabel(label)
-    for ax in grid.flat:
+    for ax in (*grid.flat, *panels[len(arms) :, [0, 2, 3]].flat):
         ax.set_ylim(bottom=0)
     figure.legend(handles=grid[0, 2].get_legend_handles_labels()[0], loc="outside right center", title="matrix")
     add_note(
@@ -87,9 +96,19 @@ def draw_spectra(frame: pd.DataFrame, arms: Sequence[str], paper: str) -> Figure
         describe_learning_rates(frame),
         "mean and range over seeds (singular values: mean); the larger of the left and right angle",
         "printed means: over seeds, layers and matrices",
+        "last row: the row above on its own axes" if zoomed else "",
         f"paper: {paper} (no numbers printed)",
     )
     return figure
+
+
+def _draw_changes(row: Sequence[Axes], rows: pd.DataFrame) -> None:
+    """Angles of the middle layer, largest angles and spectral shifts of all layers: columns 1, 3 and 4."""
+    _draw_lines(row[0], rows[rows["kind"] == "angle"], "index")
+    _draw_lines(row[2], rows[rows["kind"] == "max_angle"], "layer", markers=True)
+    _draw_lines(row[3], rows[rows["kind"] == "nss"], "layer", markers=True)
+    row[2].set_ylabel("largest angle (degrees)")
+    row[3].set_ylabel("NSS")
 
 
 def _draw_lines(ax: Axes, frame: pd.DataFrame, x: str, markers: bool = False) -> None:
@@ -110,10 +129,25 @@ def _draw_lines(ax: Axes, frame: pd.DataFrame, x: str, markers: bool = False) ->
         whole_numbers_axis(ax)
 
 
+def _values(frame: pd.DataFrame, matrix: str) -> tuple[pd.Series, pd.Series]:
+    """Singular values of a kind of matrix by index, mean over seeds, before and after."""
+    rows = frame[frame["matrix"] == matrix]
+    before, after = (
+        rows[rows["kind"] == f"singular_{when}"].groupby("index")["value"].mean() for when in ("before", "after")
+    )
+    return before, after
+
+
 def _draw_values(ax: Axes, frame: pd.DataFrame) -> None:
     for matrix, (colour, _) in KIND_STYLES.items():
-        rows = frame[frame["matrix"] == matrix]
-        before = rows[rows["kind"] == "singular_before"].groupby("index")["value"].mean()
-        after = rows[rows["kind"] == "singular_after"].groupby("index")["value"].mean()
+        before, after = _values(frame, matrix)
         ax.plot(before.index.astype(int), before, color=GREY, linewidth=2.5, alpha=0.5)
         ax.plot(after.index.astype(int), after, color=colour, linestyle="--")
+
+
+def _draw_change_of_values(ax: Axes, frame: pd.DataFrame) -> None:
+    """By how much singular values differ from those before."""
+    for matrix, (colour, _) in KIND_STYLES.items():
+        before, after = _values(frame, matrix)
+        ax.plot(before.index.astype(int), after - before, color=colour, linewidth=1)
+    ax.axhline(0, color=GREY, linewidth=0.8)

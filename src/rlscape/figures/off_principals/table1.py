@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import ARMS, arms_of, figure_of, resolve_run
+from rlscape.catalogue import ARMS, arms_of, figure_of, first_run, resolve_run
 from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.figures.style import add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table
-from rlscape.paths import parse_run_name, run_name
+from rlscape.paths import parse_run_name
 from rlscape.results import weights
 from rlscape.settings.scale import Config
 
@@ -44,7 +44,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def _origin(config: Config, arm: str) -> dict[str, str]:
     """What an arm starts from, its method (of RL, the loss) and its data, as the paper's rows say it."""
-    run = resolve_run(config, run_name(arm, 0))
+    run = resolve_run(config, first_run(config, arm))
     tasks = run.recipe.tasks if run.recipe else ("math",)
     return {
         "base": ARMS[parse_run_name(run.start)[0]].label if run.start else run.base_name,

@@ -1,7 +1,7 @@
 """Control: from which mismatch between generator and trainer on does the precision of the language-model head matter?
 
-a: FP32 head on neither, one or both sides, for two losses; b: the mismatch that each leaves, and the tokens whose
-ratio the loss clips; c: the dose, a generator head of fewer and fewer mantissa bits. Paper: an FP32 head on both
+a: FP32 head on neither, one or both sides, for two losses; b: the mismatch that each leaves; c: the tokens whose
+ratio the loss clips; d: the dose, a generator head of fewer and fewer mantissa bits. Paper: an FP32 head on both
 sides raises the baseline's ceiling from .520 to .610; that both sides are best is stated without numbers. Here: bf16
 has 7 mantissa bits, coarser heads stand for kernels that disagree more.
 """
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from rlscape.figures.scalerl.binding import LEAST_MISMATCH
 from rlscape.figures.scalerl.paper_values import FIG5
 from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import error_bars, final_pass_rates, fit_estimates, interval_columns
@@ -23,6 +24,7 @@ from rlscape.settings.scale import Config
 SIDES = ("neither", "trainer", "generator", "both")
 LOSSES = {"baseline": "DAPO", "cispo": "CISPO"}
 """The loss, by the arm whose look it has."""
+DOSED = LOSSES | {"moe": "ScaleRL (CISPO), MoE"}
 CROSS = {
     # arm: loss, sides with an FP32 head
     "baseline": ("baseline", "neither"),
@@ -35,16 +37,19 @@ CROSS = {
     "cispo_fp32_head": ("cispo", "both"),
 }
 DOSES = {
-    # arm: loss, mantissa bits of the generator's head
+    # arm: of DOSED, mantissa bits of the generator's head
     "baseline": ("baseline", 7),
     "head_m5": ("baseline", 5),
     "head_m3": ("baseline", 3),
+    "head_m2": ("baseline", 2),
     "head_m1": ("baseline", 1),
     "cispo": ("cispo", 7),
+    "cispo_head_m2": ("cispo", 2),
     "cispo_head_m1": ("cispo", 1),
+    "moe_bf16_head": ("moe", 7),
+    "moe_head_m2": ("moe", 2),
+    "moe_head_m1": ("moe", 1),
 }
-LEAST_MISMATCH = 0.01
-"""Below it the claim on head precision counts as not testable (S10 in the register)."""
 STAGGER = 0.06
 
 
@@ -74,31 +79,31 @@ def assemble(config: Config) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Panels a and c above, the two of b below."""
+    """Panels a and b above, c and d below."""
     figure = new_figure(11, 8)
-    axes = figure.subplot_mosaic([["a", "c"], ["mismatch", "clipped"]])
+    (rates, mismatch), (clipped, dose) = figure.subplots(2, 2)
     cross = frame.dropna(subset="sides")
-    for ax, quantity in ((axes["mismatch"], "mismatch"), (axes["clipped"], "clip_fraction")):
+    for ax, quantity in ((mismatch, "mismatch"), (clipped, "clip_fraction")):
         _draw_sides(ax, cross, quantity)
     for quantity, filled in (("A", True), ("final", False)):
-        _draw_sides(axes["a"], cross, quantity, filled)
-        _draw_doses(axes["c"], frame.dropna(subset="bits"), quantity, filled)
-    axes["a"].set(ylabel="pass rate")
-    axes["a"].set_title("a: ceiling A (filled) and final pass rate (open)", loc="left")
-    axes["mismatch"].set(ylabel="mean |log ρ| at equal weights", yscale="log")
-    axes["mismatch"].axhline(LEAST_MISMATCH, color=INK, linewidth=0.8, linestyle=":")
-    axes["mismatch"].set_title("b: mismatch", loc="left")
-    axes["clipped"].set(ylabel="share of tokens clipped or capped")
-    axes["clipped"].set_title("b: clipping, mean over steps", loc="left")
-    axes["c"].set(xlabel="mean |log ρ| at equal weights", ylabel="pass rate", xscale="log")
-    axes["c"].axvline(LEAST_MISMATCH, color=INK, linewidth=0.8, linestyle=":")
-    axes["c"].set_title("c: the dose; numbers: mantissa bits of the generator's head", loc="left")
-    for axis in (axes["mismatch"].yaxis, axes["c"].xaxis):
+        _draw_sides(rates, cross, quantity, filled)
+        _draw_doses(dose, frame.dropna(subset="bits"), quantity, filled)
+    rates.set(ylabel="pass rate")
+    rates.set_title("a: ceiling A (filled) and final pass rate (open)", loc="left")
+    mismatch.set(ylabel="mean |log ρ| at equal weights", yscale="log")
+    mismatch.axhline(LEAST_MISMATCH, color=INK, linewidth=0.8, linestyle=":")
+    mismatch.set_title("b: mismatch", loc="left")
+    clipped.set(ylabel="share of tokens clipped or capped")
+    clipped.set_title("c: clipping, mean over steps", loc="left")
+    dose.set(xlabel="mean |log ρ| at equal weights", ylabel="pass rate", xscale="log")
+    dose.axvline(LEAST_MISMATCH, color=INK, linewidth=0.8, linestyle=":")
+    dose.set_title("d: the dose; numbers: mantissa bits of the generator's head", loc="left")
+    for axis in (mismatch.yaxis, dose.xaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(NullFormatter())
-    for panel in ("a", "c"):
-        axes[panel].legend(loc="best")
+    for ax in (rates, dose):
+        ax.legend(loc="best")
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",
@@ -115,13 +120,14 @@ def _draw_sides(ax: Axes, frame: pd.DataFrame, quantity: str, filled: bool = Tru
     for index, (arm, loss) in enumerate(LOSSES.items()):
         rows = frame[frame["loss"] == arm].set_index("sides").loc[list(SIDES)]
         positions = [place + STAGGER * (2 * index - 1) for place in range(len(SIDES))]
-        ax.errorbar(positions, rows[quantity], yerr=error_bars(rows, quantity), **_look(arm, loss, filled))
+        look = _look(arm, loss, filled) | {"linestyle": "none"}  # sides have no order
+        ax.errorbar(positions, rows[quantity], yerr=error_bars(rows, quantity), **look)
     ax.set_xticks(range(len(SIDES)), SIDES)
     ax.set_xlabel("sides with an FP32 head")
 
 
 def _draw_doses(ax: Axes, frame: pd.DataFrame, quantity: str, filled: bool) -> None:
-    for arm, loss in LOSSES.items():
+    for arm, loss in DOSED.items():
         rows = frame[frame["loss"] == arm].sort_values("mismatch")
         ax.errorbar(rows["mismatch"], rows[quantity], yerr=error_bars(rows, quantity), **_look(arm, loss, filled))
         for row in rows.to_dict("records") if filled else ():

@@ -1,7 +1,8 @@
 """Control: the ceiling against the learning rate. At fixed steps a rate that is too small can read as a low ceiling.
 
-Paper: one learning rate, 5e-7. Here: half and twice the scale's rate for one arm of each compared family, so that a
-difference of ceilings between arms can be told from a difference of their best rates.
+Paper: one learning rate, 5e-7. Here: half and twice the scale's rate for one arm of each compared family, and four
+and eight times as much where pilots choose rates, so that a difference of ceilings between arms can be told from a
+difference of their best rates.
 """
 
 import pandas as pd
@@ -9,7 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from rlscape.catalogue import ARMS
-from rlscape.catalogue.grids import LEARNING_RATE_CORE, LEARNING_RATE_EXTRA, LEARNING_RATES, learning_rate_arm
+from rlscape.catalogue.grids import (
+    FURTHER_RATES,
+    LEARNING_RATE_CORE,
+    LEARNING_RATE_EXTRA,
+    LEARNING_RATES,
+    learning_rate_arm,
+)
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import error_bars, final_pass_rates, fit_estimates
 from rlscape.settings.scale import Config
@@ -22,11 +29,16 @@ STAGGER = 1.03
 
 
 def assemble(config: Config) -> pd.DataFrame:
-    """A row per arm and rate: arm, factor, seeds, A and ``final`` with t limits; arms with all rates at this scale."""
+    """A row per arm and rate: arm, factor, seeds, A and ``final`` with t limits.
+
+    Arms that have half and double rates at this scale; further rates where they run.
+    """
     rows = []
     for arm in (*LEARNING_RATE_CORE, *LEARNING_RATE_EXTRA):
-        factors = {learning_rate_arm(arm, rate): factor for rate, factor in LEARNING_RATES.items()} | {arm: 1.0}
-        if all(variant in config.seeds for variant in factors):
+        usual = {learning_rate_arm(arm, rate): factor for rate, factor in LEARNING_RATES.items()} | {arm: 1.0}
+        further = {learning_rate_arm(arm, rate): factor for rate, factor in FURTHER_RATES.items()}
+        factors = usual | {variant: factor for variant, factor in further.items() if variant in config.seeds}
+        if usual.keys() <= config.seeds.keys():
             found = fit_estimates(config, factors).join(final_pass_rates(config, factors))
             rows.append(found.assign(factor=pd.Series(factors), arm=arm).sort_values("factor"))
     return pd.concat(rows, ignore_index=True).assign(scale=config.scale)
@@ -64,7 +76,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_xlabel("learning rate (× the scale's)")
         ax.tick_params(labelbottom=True)
     axes[0, 0].set_xscale("log")
-    axes[0, 0].xaxis.set_major_locator(FixedLocator(sorted([1.0, *LEARNING_RATES.values()])))
+    axes[0, 0].xaxis.set_major_locator(FixedLocator(sorted(frame["factor"].unique())))
     axes[0, 0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes[0, 0].xaxis.set_minor_locator(NullLocator())
     axes[0, 0].legend(loc="best")

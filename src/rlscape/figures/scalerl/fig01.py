@@ -33,10 +33,11 @@ def draw(frame: pd.DataFrame) -> Figure:
     figure = new_figure(11, 5.6)
     above, downstream = figure.subplots(1, 2)
     steps = frame[frame["kind"] == "mean"].groupby("arm")["step"].max()
+    ends = frame[frame["kind"] == "end"].groupby("arm")["value"].mean()
     notes = {
         arm: (
             f": A {describe_interval(estimate(frame, arm, 'A'))}, {_forecast(estimate(frame, arm, 'forecast_A'))}\n"
-            f"{steps[arm]:,.0f} steps; paper: A {paper.A:.3f}, {FIG1A_STEPS[arm]:,} steps"
+            f"ends at {ends[arm]:.3f} after {steps[arm]:,.0f} steps; paper: A {paper.A:.3f}, {FIG1A_STEPS[arm]:,} steps"
         )
         for arm, paper in FIG1A.items()
     }

@@ -2,7 +2,7 @@
 
 Paper: wall-clock hours of 64 generators and 16 trainers. Here: a virtual clock (:mod:`rlscape.rl.clock`), so two
 panels of ours show what it does. c: how long either pool waits. d: by how much PPO-off-policy-8 needs more than
-PipelineRL-8 if decoding were slower or faster, in compute and in updates.
+PipelineRL-8 if decoding were slower or faster, in compute and in updates; their quotient follows from the clock.
 """
 
 import numpy as np
@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from rlscape.catalogue import ARMS
-from rlscape.figures.learning_curves import add_curve_note, assemble_curves, draw_panel
+from rlscape.figures.compute_units import draw_units
+from rlscape.figures.learning_curves import add_curve_note, add_title_and_legend, assemble_curves, draw_panel
 from rlscape.figures.scalerl.paper_values import FIG4
 from rlscape.figures.style import BLUE, INK, ORANGE, new_figure
 from rlscape.results import curves
+from rlscape.results.clock import clock_factor, compute_per_update
 from rlscape.scaling.arm_comparison import compare_reached
 from rlscape.scaling.arms import reached_by_seed, reached_in, reference_level
 from rlscape.scaling.uncertainty import t_interval
@@ -33,7 +35,13 @@ SPEED_PAIRS: dict[str, tuple[str, str]] = {
     "double": ("ppo8_fast", "pipeline8_fast"),
 }
 POOLS = {"generators": BLUE, "trainers": ORANGE}
-UNITS = {"compute": (BLUE, "o"), "updates": (ORANGE, "s")}
+RATIOS = {
+    # quantity: label, colour, marker
+    "compute": ("in compute", BLUE, "o"),
+    "updates": ("in updates", ORANGE, "s"),
+    "clock": ("in compute per update, by the clock's algebra", INK, "D"),
+}
+RATIO_OFFSET = 0.12
 ARROW = 1.25
 """Length of an arrow that says "or more", as a ratio."""
 
@@ -44,7 +52,8 @@ def assemble(config: Config) -> pd.DataFrame:
     - idle: per arm and pool (``quantity``) the share of all accelerator-seconds that it waits, with t limits;
     - ratio: per decoding speed (``speed``) and unit (``quantity``) what PPO-off-policy-8 needs to reach
       R_0 + 0.7 (A - R_0), A and R_0 of the section 3 baseline, over what PipelineRL-8 needs; with t limits over
-      paired seeds, infinite or zero where a run does not reach it.
+      paired seeds, infinite or zero where a run does not reach it; and ``clock``, the algebraic ratio of compute per
+      update (:mod:`rlscape.results.clock`).
     """
     return pd.concat([assemble_curves(config, FIG4), _idle_shares(config), _ratios(config)], ignore_index=True).assign(
         scale=config.scale
@@ -75,25 +84,34 @@ def _ratios(config: Config) -> pd.DataFrame:
     arms = [arm for pair in SPEED_PAIRS.values() for arm in pair]
     runs = curves.fits(config, arms)
     level = reference_level(runs, REFERENCE)
+    per_update = compute_per_update(config, arms)
     rows = []
     for speed, pair in SPEED_PAIRS.items():
-        compute = [reached_by_seed(runs, arm, level) for arm in pair]
-        updates = [
+        slow, fast = (reached_by_seed(runs, arm, level) for arm in pair)
+        slow_updates, fast_updates = (
             reached_in("step", reached, curves.metrics(config, [arm]))
-            for arm, reached in zip(pair, compute, strict=True)
-        ]
-        for unit, (slow, fast) in {"compute": compute, "updates": updates}.items():
-            ratio = compare_reached(slow, fast).interval
+            for arm, reached in zip(pair, (slow, fast), strict=True)
+        )
+        ratios = {
+            "compute": compare_reached(slow, fast).interval,
+            "updates": compare_reached(slow_updates, fast_updates).interval,
+            "clock": clock_factor(*(per_update[arm] for arm in pair)),
+        }
+        for unit, ratio in ratios.items():
             limits = {"value": ratio.estimate, "low": ratio.low, "high": ratio.high, "seeds": ratio.seeds}
             rows.append({"kind": "ratio", "speed": speed, "quantity": unit} | limits)
     return pd.DataFrame(rows).assign(level=level)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Panels a and b, below them c and d."""
-    figure = new_figure(11, 8.4)
-    (schedules, steps_ahead), (idle, speeds) = figure.subplots(2, 2, height_ratios=(2, 1.1))
-    steps_ahead.sharey(schedules)
+    """Panels a and b, below them the same in other units of compute, then c and d."""
+    figure = new_figure(11, 10.6)
+    grid = figure.add_gridspec(3, 2, height_ratios=(2, 0.95, 1.1))
+    schedules = figure.add_subplot(grid[0, 0])
+    steps_ahead = figure.add_subplot(grid[0, 1], sharey=schedules)
+    idle, speeds = (figure.add_subplot(grid[2, column]) for column in (0, 1))
+    draw_units(figure, grid[1, 0], frame, SCHEDULES, "a")
+    draw_units(figure, grid[1, 1], frame, STEPS_AHEAD, "b")
     draw_panel(schedules, frame, "a: schedule", SCHEDULES, FIG4, SETTINGS)
     draw_panel(steps_ahead, frame, "b: PipelineRL, updates ahead", STEPS_AHEAD, FIG4, SETTINGS)
     _draw_idle(idle, frame[frame["kind"] == "idle"])
@@ -119,9 +137,9 @@ def _draw_idle(ax: Axes, frame: pd.DataFrame) -> None:
 
 def _draw_ratios(ax: Axes, frame: pd.DataFrame) -> None:
     speeds = list(SPEED_PAIRS)
-    for offset, (unit, (colour, marker)) in zip((-0.1, 0.1), UNITS.items(), strict=True):
-        rows = frame[frame["quantity"] == unit].set_index("speed").loc[speeds]
-        positions = np.arange(len(speeds)) + offset
+    for index, (quantity, (label, colour, marker)) in enumerate(RATIOS.items()):
+        rows = frame[frame["quantity"] == quantity].set_index("speed").loc[speeds]
+        positions = np.arange(len(speeds)) + RATIO_OFFSET * (index - 1)
         ax.errorbar(
             positions,
             rows["value"],
@@ -130,7 +148,7 @@ def _draw_ratios(ax: Axes, frame: pd.DataFrame) -> None:
             marker=marker,
             linestyle="none",
             capsize=3,
-            label=f"in {unit}",
+            label=label,
         )
         for position, row in zip(positions, rows.itertuples(), strict=True):
             for open_ended, end in ((row.high == np.inf, ARROW), (row.low == 0, 1 / ARROW)):
@@ -151,8 +169,7 @@ def _draw_ratios(ax: Axes, frame: pd.DataFrame) -> None:
     ax.set_xlim(-0.5, len(speeds) - 0.5)
     ax.set_xlabel("speed of decoding")
     ax.set_ylabel("ratio")
-    ax.set_title(f"d: PPO-off-policy-8 over PipelineRL-8, to a pass rate of {frame['level'].iloc[0]:.3f}", loc="left")
-    ax.legend(loc="best")
+    add_title_and_legend(ax, f"d: PPO-off-policy-8 over PipelineRL-8, to a pass rate of {frame['level'].iloc[0]:.3f}")
 
 
 def _limits(rows: pd.DataFrame) -> np.ndarray:

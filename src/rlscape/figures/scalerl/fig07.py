@@ -20,6 +20,8 @@ from rlscape.scaling.sigmoid import linearised
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 
+REFERENCE = "scalerl"
+
 
 def assemble(config: Config) -> pd.DataFrame:
     """Rows of kind point (arm, seed, compute, value: F, NaN if undefined) and B (arm, A, value, low, high, seeds)."""
@@ -77,5 +79,17 @@ def draw(frame: pd.DataFrame) -> Figure:
         f"shared A {slopes['A'].iloc[0]:.3f}, paper {SHARED_A}",
         f"{undefined.sum()} of {len(points)} points undefined, left out",
         "every line passes through (1, 1): the vertical order is that of B",
+        _rank(slopes["value"]),
     )
     return figure
+
+
+def _rank(slopes: pd.Series) -> str:
+    """Where ScaleRL stands among the arms whose slope is known; nowhere without its own."""
+    fitted = slopes.dropna()
+    if REFERENCE not in fitted:
+        return ""
+    ours = int((fitted > fitted[REFERENCE]).sum()) + 1
+    theirs = pd.Series({arm: row.shared_A_B for arm, row in FIG7.items()})
+    paper = int((theirs > theirs[REFERENCE]).sum()) + 1
+    return f"ScaleRL is number {ours} of {len(fitted)} by slope (paper: number {paper} of {len(theirs)})"

@@ -22,7 +22,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Panels a and b."""
-    figure = new_figure(10, 5)
+    figure = new_figure(10, 6.8)
     draw_with_downstream(figure, frame, FIG10, SETTINGS)
     add_curve_note(figure, frame)
     return figure

@@ -21,7 +21,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Panels a and b."""
-    figure = new_figure(10, 5.2)
+    figure = new_figure(10, 7)
     draw_with_downstream(figure, frame, FIG17, SETTINGS)
     add_curve_note(figure, frame)
     return figure

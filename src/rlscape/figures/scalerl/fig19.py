@@ -10,27 +10,31 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import resolve_run
+from rlscape.catalogue import first_run, resolve_run
 from rlscape.figures.learning_curves import add_curve_note, assemble_curves, draw_panel, estimate
+from rlscape.figures.scalerl.binding import assemble_binding, describe_binding
 from rlscape.figures.scalerl.paper_values import FIG19
 from rlscape.figures.style import ARM_STYLES, INK, new_figure
-from rlscape.paths import run_name
 from rlscape.settings.scale import Config
 
 DAPO = ("dapo_clip_020", "baseline", "dapo_clip_028", "dapo_clip_040")
 CISPO = tuple(FIG19)
+LEAST_RANGE = 0.1
+"""Of the axes of ceilings: less would show the last digits of ceilings at one bound."""
 
 
 def assemble(config: Config) -> pd.DataFrame:
-    """Curves (see :mod:`rlscape.figures.learning_curves`), and rows of kind clip: arm and its clip as value."""
+    """Curves (see :mod:`rlscape.figures.learning_curves`), rows of kind clip (arm and its clip as value), and what the
+    clips touch (:func:`rlscape.figures.scalerl.binding.assemble_binding`).
+    """
     clips = []
     for arm in (*DAPO, *CISPO):
-        recipe = resolve_run(config, run_name(arm, 0)).recipe
+        recipe = resolve_run(config, first_run(config, arm)).recipe
         assert recipe is not None
         clips.append({"kind": "clip", "arm": arm, "value": recipe.clip_high if arm in DAPO else recipe.cispo_cap})
-    return pd.concat([assemble_curves(config, (*DAPO, *CISPO)), pd.DataFrame(clips)], ignore_index=True).assign(
-        scale=config.scale
-    )
+    arms = (*DAPO, *CISPO)
+    frames = [assemble_curves(config, arms), pd.DataFrame(clips), assemble_binding(config, arms)]
+    return pd.concat(frames, ignore_index=True).assign(scale=config.scale)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -58,7 +62,15 @@ def draw(frame: pd.DataFrame) -> Figure:
     below[1].legend()
     below[1].set_title("d: ceiling by CISPO's cap", loc="left")
     below[1].set_xlabel("cap on the importance ratio")
-    add_curve_note(figure, frame, "paper, a: no values, best inside the range")
+    for ax in below:
+        _widen(ax)
+    add_curve_note(
+        figure,
+        frame,
+        f"a: {describe_binding(frame, 'clip', DAPO)}",
+        f"b: {describe_binding(frame, 'cap', CISPO)}",
+        "paper, a: no values, best inside the range",
+    )
     return figure
 
 
@@ -70,3 +82,10 @@ def _draw_ceilings(ax: Axes, frame: pd.DataFrame, clips: pd.Series, arms: Sequen
         ax.errorbar(clips[arm], value, limits, color=colour, marker=marker, markersize=7, capsize=3, linestyle="none")
     ax.set_xticks([clips[arm] for arm in arms])
     ax.set_ylabel("ceiling A")
+
+
+def _widen(ax: Axes) -> None:
+    """At least :data:`LEAST_RANGE` on the y axis."""
+    low, high = ax.get_ylim()
+    missing = max(0.0, LEAST_RANGE - (high - low)) / 2
+    ax.set_ylim(low - missing, high + missing)

@@ -1,7 +1,8 @@
 """P1, the table beside Figure 7: what each leave-one-out arm reverts to, its fits, and its efficiency.
 
 B is no measure of efficiency across unequal ceilings: beside it stands the compute to one common level, relative to
-ScaleRL. B also depends on the ceiling at which arms are compared, hence B at the mean A, 0.02 below and 0.02 above.
+ScaleRL, and which part of that ratio the virtual clock makes whatever an arm learns. B also depends on the ceiling at
+which arms are compared, hence B at the mean A, 0.02 below and 0.02 above.
 
 Paper: B at A = 0.605; the compute to a common level is derived here, from its free fits at a pass rate of 0.55.
 """
@@ -17,6 +18,7 @@ from rlscape.figures.scalerl.paper_values import FIG7, SHARED_A
 from rlscape.figures.style import ARM_STYLES, add_note, describe_seeds, new_figure
 from rlscape.figures.tables import draw_table, fit_estimates, interval_cell, interval_columns
 from rlscape.results import curves
+from rlscape.results.clock import clock_factor, compute_per_update
 from rlscape.scaling.arm_comparison import compare_reached
 from rlscape.scaling.arms import reached_by_seed, reference_level
 from rlscape.scaling.ceilings import fit_at_ceilings
@@ -41,13 +43,15 @@ CEILINGS = {"mean": "B_mean", "mean - 0.02": "B_lower", "mean + 0.02": "B_higher
 
 def assemble(config: Config) -> pd.DataFrame:
     """A row per arm: seeds; A, B, C_mid of the free fit, B at the shared ceilings and ``ratio``, C_tau relative to
-    ScaleRL (paired by seed), with t limits over seeds; ``censored``, whether a seed does not reach the level;
+    ScaleRL (paired by seed), with t limits over seeds; ``clock``, the algebraic ratio of compute per update;
+    ``censored``, whether a seed does not reach the level;
     the paper's numbers; and in every row ``order_<column>``, the rank correlation of B_mean with that column over arms.
     """
     runs = curves.fits(config, FIG7)
     at_ceilings = fit_at_ceilings(runs, curves.metrics(config, FIG7), config.fit)
     level = reference_level(runs, REFERENCE_ARM)
     reference = reached_by_seed(runs, REFERENCE_ARM, level)
+    per_update = compute_per_update(config, FIG7)
     free = fit_estimates(config, FIG7)
     rows = []
     for arm, paper in FIG7.items():
@@ -60,6 +64,7 @@ def assemble(config: Config) -> pd.DataFrame:
         if arm != REFERENCE_ARM:
             ratio = compare_reached(reached, reference).interval
         row |= interval_columns("ratio", ratio)
+        row["clock"] = clock_factor(per_update[arm], per_update[REFERENCE_ARM]).estimate
         row |= {"censored": any(run.censored for run in reached.values()), "level": level}
         row |= {f"paper_{name}": value for name, value in paper.free._asdict().items()}
         row |= {"paper_B_mean": paper.shared_A_B, "paper_ratio": paper.C_55 / FIG7[REFERENCE_ARM].C_55}
@@ -87,11 +92,12 @@ def draw(frame: pd.DataFrame) -> Figure:
             interval_cell(row, "B_lower", digits=2),
             interval_cell(row, "B_higher", digits=2),
             f"{_ratio(row)} / {row['paper_ratio']:.2f}",
+            f"{row['clock']:.2f}",
         ]
         for _, row in frame.iterrows()
     ]
     first = frame.iloc[0]
-    figure = new_figure(16, 0.25 * len(rows) + 1.5)
+    figure = new_figure(17, 0.25 * len(rows) + 1.5)
     ax = figure.subplots()
     draw_table(
         ax,
@@ -99,10 +105,10 @@ def draw(frame: pd.DataFrame) -> Figure:
             *("arm", "reverts to", "$C_{mid}$, ours / paper", "B, ours / paper", "A, ours / paper"),
             f"B at A = {first['A_of_B_mean']:.3f}, ours / paper",
             *(f"B at A = {first['A_of_B_lower']:.3f}", f"B at A = {first['A_of_B_higher']:.3f}"),
-            "$C_\\tau$ / ScaleRL's, ours / paper",
+            *("$C_\\tau$ / ScaleRL's, ours / paper", "clock's factor"),
         ],
         rows,
-        widths=(2.4, 1.8, 2.4, 2.3, 2.7, 2.6, 1.6, 1.6, 2.3),
+        widths=(2.4, 1.8, 2.4, 2.3, 2.7, 2.6, 1.6, 1.6, 2.3, 1.1),
         colours=[ARM_STYLES[arm][0] for arm in frame["arm"]],
     )
     ax.set_title(
@@ -119,6 +125,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         "95% intervals over seeds",
         f"$C_\\tau$: compute to a pass rate of {first['level']:.3f}, geometric mean of pairs of seeds; "
         "≥: a seed does not reach it",
+        "clock's factor: ratio of compute per update by algebra",
         f"paper: one seed; shared A {SHARED_A}; $C_{{mid}}$ in GPU-hours, ratios of $C_{{.55}}$ derived",
     )
     return figure

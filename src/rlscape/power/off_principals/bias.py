@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import base_of
+from rlscape.catalogue import base_of, seeds_of
 from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
 from rlscape.power.recorded_weights import RELATIVE
 from rlscape.power.worlds import Simulation, World
@@ -76,7 +76,7 @@ def kept(simulation: Simulation, world: World) -> Maker:
             f"geometry/matching-s{seed}.parquet": pd.DataFrame(
                 row(matching, method, seed) for matching in ("as_run", "norm", "norm_snapshot") for method in level
             )
-            for seed in range(min(config.seeds[arm] for arm in MATCHED_ARMS))
+            for seed in seeds_of(config, *MATCHED_ARMS)
         }
 
     return make

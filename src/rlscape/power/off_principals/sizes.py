@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import resolve_run
+from rlscape.catalogue import resolve_run, seeds_of
 from rlscape.paths import run_name
 from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
 from rlscape.power.recorded_weights import RL, SLOW, RecordedWeights
@@ -80,7 +80,7 @@ def sparser(simulation: Simulation, world: World) -> Maker:
                     sparsity=sparsity(run, x),
                 )
         rl, sft, slow = simulation.claim.arms
-        for seed in range(min(config.seeds[arm] for arm in simulation.claim.arms)):
+        for seed in seeds_of(config, *simulation.claim.arms):
             of = {arm: drawn[arm, seed] for arm in simulation.claim.arms}
             own = float(sparsity(of[rl], of[rl]["x"]))
             other = {

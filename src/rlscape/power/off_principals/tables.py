@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rlscape.catalogue import seeds_of
 from rlscape.errors import ResultError
 from rlscape.paths import results_dir, run_name
-from rlscape.power.worlds import Simulation, Simulator, World
+from rlscape.power.worlds import WORLDS, Simulation, Simulator, World, Worlds
 from rlscape.results.files import Source
 from rlscape.settings.scale import Config
 
@@ -26,13 +27,16 @@ Maker = Callable[[np.random.Generator], Tables]
 
 
 def simulator(prepare: Callable[[Simulation, World], Maker]) -> Simulator:
-    """The simulator of a claim, from what makes the tables of a draw."""
+    """The simulator of a claim, from what makes the tables of a draw from one of its worlds."""
 
-    def simulate(simulation: Simulation, world: World) -> Callable[[int], Source]:
-        make, root = prepare(simulation, world), results_dir(simulation.config)
-        return lambda number: _source(make(np.random.default_rng(number)), root)
+    def simulate(simulation: Simulation) -> Worlds:
+        return {world: _draws(prepare(simulation, world), results_dir(simulation.config)) for world in WORLDS}
 
     return simulate
+
+
+def _draws(make: Maker, root: Path) -> Callable[[int], Source]:
+    return lambda number: _source(make(np.random.default_rng(number)), root)
 
 
 def _source(tables: Tables, root: Path) -> Source:
@@ -47,7 +51,7 @@ def _source(tables: Tables, root: Path) -> Source:
 
 def runs(config: Config, arms: Iterable[str]) -> Iterator[tuple[str, str, int]]:
     """Run, arm and seed of all runs of some arms."""
-    return ((run_name(arm, seed), arm, seed) for arm in arms for seed in range(config.seeds[arm]))
+    return ((run_name(arm, seed), arm, seed) for arm in arms for seed in seeds_of(config, arm))
 
 
 def rows(**columns: Any) -> pd.DataFrame:

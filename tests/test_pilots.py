@@ -1,0 +1,176 @@
+"""Pilots choose what their rules say, and say when nothing shows what it must."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlscape.catalogue import ARMS, CHOICES, choices_of, runs_of
+from rlscape.catalogue.pilots import Choice
+from rlscape.errors import ConfigError
+from rlscape.files import write_parquet
+from rlscape.paths import results_dir
+from rlscape.pipeline.choose_pilots import choose_pilots, describe
+from rlscape.results.pilots import choices, choose
+from rlscape.settings.scale import Config
+from tests.synthetic import Run, small_config, write_scalerl_results
+from tests.test_adapter_figures import Restricted, write_runs
+
+pytestmark = pytest.mark.usefixtures("precise_evaluations")
+
+LOW, HIGH = Run(A=0.60), Run(A=0.78)
+FALLS = Run(collapse_at=60)
+
+
+def runs_with(values: Mapping[str, list[float]]) -> pd.DataFrame:
+    rows = [(arm, 100 + seed, value) for arm, of_arm in values.items() for seed, value in enumerate(of_arm)]
+    return pd.DataFrame(rows, columns=["arm", "seed", "value"])
+
+
+def rule(**changes) -> Choice:
+    settings = {"name": "rule", "candidates": ("a", "b", "c"), "against": ("b",), "quantity": "collapsed"}
+    return Choice.model_validate(settings | {"window": (0, 0.5), "prefer": "first"} | changes)
+
+
+SHOWN = runs_with({"a": [1, 1], "b": [0, 1], "c": [0, 0]})
+ENDS = runs_with({"a": [0.9, 0.9], "b": [0.5, 0.6], "c": [0.58, 0.62]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "chosen"),
+    [
+        ({}, ["b"]),
+        ({"window": (0, 0)}, ["c"]),
+        ({"prefer": "highest_end"}, ["c"]),
+        ({"prefer": "highest_end", "window": (0, 1)}, ["a"]),
+        ({"prefer": "all"}, ["b", "c"]),
+        ({"window": (2, 3)}, []),
+    ],
+)
+def test_a_rule_takes_what_it_prefers_of_what_shows_the_quantity(changes: dict, chosen: list[str]) -> None:
+    frame = choose(rule(**changes), SHOWN, ENDS)
+    assert frame.loc[frame["chosen"], "arm"].tolist() == chosen
+    assert frame["value"].tolist() == [1, 0.5, 0]
+    assert frame["outermost"].tolist() == [True, False, True]
+
+
+def test_effects_are_paired_by_seed() -> None:
+    frame = choose(rule(), SHOWN, ENDS).set_index("arm")
+    assert frame.loc["b", ["effect", "effect_low", "effect_high"]].tolist() == [0, 0, 0]
+    differences = np.array([0.58 - 0.5, 0.62 - 0.6])
+    half = 12.706 * differences.std(ddof=1) / np.sqrt(2)
+    assert frame.loc["c", "effect"] == pytest.approx(differences.mean())
+    assert frame.loc["c", "effect_high"] == pytest.approx(differences.mean() + half, rel=1e-3)
+    each = choose(rule(against=("b", "c", "a")), SHOWN, ENDS).set_index("arm")
+    assert each["against"].to_dict() == {"a": "b", "b": "c", "c": "a"}
+    assert each["value_against"].to_dict() == {"a": 0.5, "b": 0, "c": 1}
+
+
+def test_a_rule_has_one_partner_or_one_for_each_candidate() -> None:
+    with pytest.raises(ValueError, match="against: needs one arm, or one for each of a, b, c"):
+        rule(against=("a", "b"))
+
+
+def chosen_by(config: Config, runs: Mapping[str, Run]) -> pd.DataFrame:
+    write_scalerl_results(config, runs)
+    frame = choices(config)
+    return frame[frame["chosen"]].set_index("choice")
+
+
+def config_of(root: Path, *names: str) -> Config:
+    """Three seeds of the arms of some choices."""
+    arms = {arm for name in names for arm in (*CHOICES[name].candidates, *CHOICES[name].against)} & ARMS.keys()
+    config = small_config(root, dict.fromkeys([*sorted(arms), "scalerl"], 3))
+    config = config.changed(scalerl=config.scalerl.changed(sft=config.off_principals.sft))
+    assert {choice.name for choice in choices_of(config)} == set(names)
+    return config
+
+
+def test_a_family_gets_the_rate_with_the_highest_end_among_those_without_a_collapse(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "rate_gspo")
+    runs = {"gspo": LOW, "gspo_double_lr": Run(A=0.70), "gspo_x4_lr": HIGH, "gspo_x8_lr": Run(A=0.95, collapse_at=60)}
+    chosen = chosen_by(config, runs).loc["rate_gspo"]
+    assert chosen["arm"] == "gspo_x4_lr" and not chosen["outermost"]
+    assert chosen["effect_low"] > 0.1 and chosen["against"] == "gspo"
+
+
+def test_the_least_stress_that_collapses_is_chosen_and_another_recipe_stands_beside_it(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "collapse_grpo", "collapse_scalerl")
+    chosen = chosen_by(config, {"grpo_stress_x8": FALLS})
+    assert chosen["arm"].to_dict() == {"collapse_grpo": "grpo_stress_x8"}
+    assert (chosen["value"].item(), chosen["value_against"].item()) == (1, 0)
+
+
+def test_adapters_collapse_by_their_training_pass_rate(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "collapse_pissa", "collapse_lora")
+    write_scalerl_results(config)
+
+    def run_of(arm: str, seed: int) -> Restricted:
+        return Restricted(falls_at=20 if arm in ("pissa_r8_x500", "pissa_r8_x1000", "lora_r8_x1000") else None)
+
+    write_runs(config, [arm for arm in config.seeds if arm != "scalerl"], run_of)
+    frame = choices(config)
+    chosen = frame[frame["chosen"]].set_index("choice")["arm"]
+    assert chosen.to_dict() == {"collapse_pissa": "pissa_r8_x500", "collapse_lora": "lora_r8_x1000"}
+
+
+def test_the_shortest_budget_that_binds_but_not_too_much_is_chosen(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "length_budget", "length_penalty")
+    runs = {"budget_half": Run(truncation=0.4), "budget_60": Run(truncation=0.2), "budget_60_penalty": LOW}
+    chosen = chosen_by(config, runs)
+    assert chosen["arm"].to_dict() == {"length_budget": "budget_60", "length_penalty": "budget_60"}
+    assert chosen.loc["length_penalty", "effect_low"] > 0.05
+    assert abs(chosen.loc["length_budget", "effect"]) < 0.03
+
+
+def test_all_caps_that_bind_are_chosen(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "caps_cispo")
+    write_scalerl_results(config)
+    shares = {"cispo_cap_0_5": 0.9, "cispo_cap_1": 0.5, "cispo_cap_1_1": 0.06, "cispo_cap_2": 0.02, "cispo": 2e-5}
+    for arm, share in shares.items():
+        for run in runs_of(config, [arm]):
+            file = results_dir(config) / "runs" / run / "updates.parquet"
+            write_parquet(file, pd.read_parquet(file).assign(clip_fraction=share))
+    frame = choices(config)
+    assert frame.loc[frame["chosen"], "arm"].tolist() == ["cispo_cap_1_1", "cispo_cap_2"]
+
+
+@pytest.mark.parametrize(
+    ("run", "passes"),
+    [
+        (Run(A=0.85), False),
+        (Run(A=0.85, granted=False), True),
+        (Run(A=0.41), True),
+        (Run(fails=True, granted=False), True),
+    ],
+)
+def test_a_forecast_of_random_rewards_is_refused_or_flat(run: Run, passes: bool, tmp_path: Path) -> None:
+    config = config_of(tmp_path, "forecast_of_random_rewards")
+    assert len(chosen_by(config, {"random_rewards": run})) == passes
+
+
+def test_a_choice_may_compare_what_earlier_ones_chose(tmp_path: Path) -> None:
+    names = ("rate_dense_sft", "rate_moe_sft", "moe_ceiling")
+    chosen = chosen_by(
+        config_of(tmp_path / "both", *names), {"moe_sft_double_lr": HIGH, "dense_sft_x4_lr": Run(A=0.74)}
+    )
+    ceiling = chosen.loc["moe_ceiling"]
+    assert (ceiling["arm"], ceiling["against"]) == ("moe_sft_double_lr", "dense_sft_x4_lr")
+    assert ceiling["effect"] == pytest.approx(0.04, abs=0.02)
+    unstable = dict.fromkeys([arm for arm in ARMS if arm.startswith("moe_sft")], FALLS)
+    assert set(chosen_by(config_of(tmp_path / "one", *names), unstable).index) == {"rate_dense_sft"}
+
+
+def test_the_table_and_what_is_said(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "collapse_grpo", "collapse_scalerl")
+    write_scalerl_results(config, {"grpo_stress_x8": FALLS})
+    choose_pilots(config, tmp_path / "pilots.csv")
+    table = pd.read_csv(tmp_path / "pilots.csv")
+    of_grpo, of_scalerl = (table[table["choice"] == f"collapse_{name}"] for name in ("grpo", "scalerl"))
+    assert describe(of_grpo).startswith("grpo_stress_x8 (collapsed 1), end 0.4")
+    assert "less scalerl_stress_x8 -0." in describe(of_grpo) and "at an end of the range" in describe(of_grpo)
+    assert describe(of_scalerl) == "none (collapsed: scalerl_stress_x4 0, scalerl_stress_x8 0)"
+    with pytest.raises(ConfigError, match=r"smoke: seeds\.pilots: needs a number of seeds"):
+        choose_pilots(small_config(tmp_path), tmp_path / "nothing.csv")

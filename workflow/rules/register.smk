@@ -1,0 +1,52 @@
+# What rules know of the register of claims, and of what its criteria can decide.
+
+CLAIMS = in_repository("config", "claims.yaml")
+# As `make power` recorded it for this scale.
+POWER = in_repository("figures", "gallery", CONFIG.scale, "power.csv")
+# The recorded curves whose scatter the simulated ones have.
+SCATTER_FROM = in_repository("figures", "gallery", "default")
+# Draws from each world of a claim: a share of 5% is then known to within 2%.
+DRAWS = 400
+
+
+@functools.cache
+def register():
+    """The register, as the file has it."""
+    with open(CLAIMS) as file:
+        return yaml.safe_load(file)
+
+
+def captions_of_claims():
+    """The claims with what was seen, once it is known; captions find them as `snakemake.config["register"]`."""
+    table = results_dir(CONFIG) / "claims.csv"
+    seen = {}
+    if table.exists():
+        with table.open(newline="") as file:
+            seen = {row["id"]: f"{row['verdict']}. {row['reason']}" for row in csv.DictReader(file)}
+    captions = []
+    for claim in register()["claims"]:
+        texts = {key: claim[key] for key in ("id", "text", "evidence", "criterion")}
+        texts["seen"] = seen.get(claim["id"], "not evaluated yet")
+        captions.append({key: as_rst(text) for key, text in texts.items()} | {"figures": claim["figures"]})
+    return captions
+
+
+config["register"] = captions_of_claims()
+
+
+def criterion_of(claim):
+    """What of the register decides how a claim's simulations end; no text does."""
+    entry = next(entry for entry in register()["claims"] if entry["id"] == claim)
+    shared = {
+        key: value
+        for key, value in register()["conventions"].items()
+        if key not in ("min_power", "max_error")
+    }
+    return str(({key: entry.get(key) for key in ("evaluator", "arms", "directions", "thresholds")}, shared))
+
+
+def simulated_claims(wildcards):
+    """The files of the claims that have simulated worlds; they are imported only when power is asked for."""
+    from rlscape.power.estimate import SIMULATORS
+
+    return expand("<results>/power/{claim}.csv", claim=SIMULATORS)

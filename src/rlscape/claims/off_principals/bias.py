@@ -36,7 +36,7 @@ def early_and_stable(claim: Claim, conventions: Conventions, config: Config) -> 
     judged, *others = ({name: t_interval(by_seed.loc[arm, name]) for name in by_seed} for arm in claim.arms)
     parts = [
         Part("first to last", judged["share"], above(judged["share"], claim.threshold("min_correlation"))),
-        Part("with new changes", judged["new"], beyond_nothing(judged["new"], claim.threshold("negligible"))),
+        Part("with new changes", judged["new"], above(judged["new"], claim.threshold("negligible"))),
     ]
     reported = [
         f"{arm}: {span(found['share'])}, new {span(found['new'])}"

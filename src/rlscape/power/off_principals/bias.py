@@ -30,7 +30,7 @@ def stable(simulation: Simulation, world: World) -> Maker:
         then = keeps * first + np.sqrt(1 - keeps**2) * other
         changed = rng.binomial(entries, np.clip(early + first, 0, 1))
         new = rng.binomial(entries - changed, np.clip(late + then, 0, 1))
-        left = np.maximum(entries - changed, 1)
+        left = np.where(changed < entries, entries - changed, np.nan)
         index = np.arange(lines)
         both = {"index": index, "share_by_magnitude": early, "new_by_magnitude": late}
         return pd.concat(

@@ -12,5 +12,4 @@ YES, NO, OPEN, BLOCKED = "replicated", "not replicated", "inconclusive", "not te
 
 def verdict(config: Config, claim_id: str) -> pd.Series:
     register = load_register(CLAIMS)
-    claim = next(claim for claim in register.claims if claim.id == claim_id)
-    return evaluate_register(register.model_copy(update={"claims": (claim,)}), config).iloc[0]
+    return evaluate_register(register.model_copy(update={"claims": (register.claim(claim_id),)}), config).iloc[0]

@@ -20,7 +20,7 @@ RunOf = Callable[[str, int], Restricted]
 def verdict(claim_id: str, seeds: int, run_of: RunOf, root: Path, ranks: str = "4") -> pd.Series:
     """A claim on synthetic runs of its arms, of which adapters have one of ``ranks``."""
     register = load_register(ROOT / "config" / "claims.yaml")
-    claim = next(claim for claim in register.claims if claim.id == claim_id)
+    claim = register.claim(claim_id)
     arms = tuple(arm for arm in claim.arms if ARMS[arm].adapter is None or arm.split("_")[1].removeprefix("r") in ranks)
     config = small_config(root, seeds=dict.fromkeys(arms, seeds))
     write_runs(config, arms, run_of)

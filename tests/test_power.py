@@ -11,7 +11,7 @@ import pytest
 from rlscape.catalogue import load_scale, runs_of
 from rlscape.claims import evaluate_claim, evaluate_register, load_register
 from rlscape.claims.power import COLUMNS, design_of_claim, read_power
-from rlscape.claims.register import Claim, Register
+from rlscape.claims.register import Register
 from rlscape.errors import ResultError
 from rlscape.power.estimate import SIMULATORS, estimate_power
 from rlscape.power.recorded import Recorded, measure_scatter
@@ -51,12 +51,8 @@ def precise_runs(long_runs: Config) -> Config:
     return long_runs.changed(seeds={arm: 16 if "spo" in arm else 8 for arm in long_runs.seeds}, scalerl=scalerl)
 
 
-def claim_of(register: Register, name: str) -> Claim:
-    return next(claim for claim in register.claims if claim.id == name)
-
-
 def simulation(register: Register, name: str, config: Config, recorded: Recorded = CURVES) -> Simulation:
-    return Simulation(claim_of(register, name), register.conventions, config, SCATTER._replace(curves=recorded))
+    return Simulation(register.claim(name), register.conventions, config, SCATTER._replace(curves=recorded))
 
 
 def drawn(config: Config, arm: str, truth: Truth, number: int = 0) -> Draw:
@@ -190,7 +186,7 @@ def power_table(found: float, refuted: float, mistaken: float, design: str) -> p
 
 @pytest.mark.usefixtures("precise_evaluations")
 def test_what_cannot_decide_is_not_testable(register: Register, tmp_path: Path) -> None:
-    claim = claim_of(register, "S23")
+    claim = register.claim("S23")
     config = small_config(tmp_path, seeds=dict.fromkeys(claim.arms, 5))
     write_scalerl_results(config)
     chosen = register.model_copy(update={"claims": (claim,)})
@@ -209,7 +205,7 @@ def test_what_cannot_decide_is_not_testable(register: Register, tmp_path: Path) 
 
 
 def test_the_digest_of_a_design_follows_criterion_and_scale_but_no_text(register: Register, long_runs: Config) -> None:
-    claim, conventions = claim_of(register, "S23"), register.conventions
+    claim, conventions = register.claim("S23"), register.conventions
     design = design_of_claim(claim, conventions, long_runs)
     assert design_of_claim(claim.changed(text="other words"), conventions, long_runs) == design
     assert design_of_claim(claim, conventions.changed(min_power=0.9), long_runs) == design

@@ -8,7 +8,7 @@ import pytest
 
 from rlscape.catalogue import load_scale
 from rlscape.claims import evaluate_claim, load_register
-from rlscape.claims.register import Claim, Register
+from rlscape.claims.register import Register
 from rlscape.errors import ResultError
 from rlscape.paths import results_dir, run_name
 from rlscape.power.estimate import estimate_power
@@ -38,16 +38,12 @@ def seeded() -> Config:
     return config.changed(seeds={arm: 8 if arm.startswith(("lora", "pissa")) else 5 for arm in config.seeds})
 
 
-def claim_of(register: Register, name: str) -> Claim:
-    return next(claim for claim in register.claims if claim.id == name)
-
-
 @pytest.mark.parametrize("name", SIMULATORS)
 @pytest.mark.parametrize("world", WORLDS)
 def test_evaluators_find_what_they_read_and_know_the_worlds_apart(
     name: str, world: World, register: Register, seeded: Config
 ) -> None:
-    claim = claim_of(register, name)
+    claim = register.claim(name)
     results = SIMULATORS[name](Simulation(claim, register.conventions, seeded, SCATTER))[world]
     wrong: dict[World, str] = {"holds": "not replicated", "fails": "replicated"}
     with read_from(results(0)):
@@ -59,7 +55,7 @@ def test_evaluators_find_what_they_read_and_know_the_worlds_apart(
 
 @pytest.mark.parametrize("name", ["O2", "O7", "O8", "O9", "O10"])
 def test_planted_effects_are_found_and_their_absence_refuted(name: str, register: Register, seeded: Config) -> None:
-    table = estimate_power(Simulation(claim_of(register, name), register.conventions, seeded, SCATTER), draws=5)
+    table = estimate_power(Simulation(register.claim(name), register.conventions, seeded, SCATTER), draws=5)
     verdicts = table[table["part"] == ""].set_index("world")
     for world, word in WORDS.items():
         assert verdicts.loc[world, word] > 0.5, table.to_string()
@@ -67,7 +63,7 @@ def test_planted_effects_are_found_and_their_absence_refuted(name: str, register
 
 def test_tendencies_that_do_not_stay_are_not_mistaken_for_bias(register: Register, seeded: Config) -> None:
     """Ranks of profiles with unequal shares of entries left correlate a little though nothing persists."""
-    simulation = Simulation(claim_of(register, "O5"), register.conventions, seeded, SCATTER)
+    simulation = Simulation(register.claim("O5"), register.conventions, seeded, SCATTER)
     results = SIMULATORS["O5"](simulation)["fails"]
     verdicts = []
     for number in range(8):
@@ -80,7 +76,7 @@ def test_tendencies_that_do_not_stay_are_not_mistaken_for_bias(register: Registe
 
 
 def test_a_draw_is_the_same_twice_and_differs_from_others(register: Register, seeded: Config) -> None:
-    simulation = Simulation(claim_of(register, "O2"), register.conventions, seeded, SCATTER)
+    simulation = Simulation(register.claim("O2"), register.conventions, seeded, SCATTER)
     results = SIMULATORS["O2"](simulation)["holds"]
 
     def sizes(number: int) -> pd.DataFrame:
@@ -95,7 +91,7 @@ def test_a_draw_is_the_same_twice_and_differs_from_others(register: Register, se
 
 
 def test_a_result_that_is_not_simulated_is_named(register: Register, seeded: Config) -> None:
-    simulation = Simulation(claim_of(register, "O2"), register.conventions, seeded, SCATTER)
+    simulation = Simulation(register.claim("O2"), register.conventions, seeded, SCATTER)
     with pytest.raises(ResultError, match="masks.npz: not simulated"):
         SIMULATORS["O2"](simulation)["holds"](0)(results_dir(seeded) / "geometry" / "masks.npz")
 

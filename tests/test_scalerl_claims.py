@@ -226,7 +226,7 @@ def test_verdicts_on_edited_tables(
 
 
 def test_some_runs_of_an_arm_diverge_and_the_others_have_its_ceiling(tmp_path: Path) -> None:
-    arms = next(claim for claim in load_register(CLAIMS).claims if claim.id == "S16").arms
+    arms = load_register(CLAIMS).claim("S16").arms
     config = small_config(tmp_path, seeds=dict.fromkeys((*arms, "scalerl"), 12))
     write_scalerl_results(config, {"gspo_1e4": LOW})
     for run in runs_of(config, ["gspo_1e2"])[:6]:

@@ -44,7 +44,7 @@ rule estimate_power:
     params:
         code=code("pipeline.estimate_power"),
         claims=CLAIMS,
-        criterion=lambda wildcards: criterion_of(wildcards.claim),
+        design=lambda wildcards: design_of(wildcards.claim),
         arms=lambda wildcards: describe_arms(CONFIG.seeds),
         settings=lambda wildcards: CONFIG.model_dump_json(),
         draws=DRAWS,

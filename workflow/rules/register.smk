@@ -34,15 +34,13 @@ def captions_of_claims():
 config["register"] = captions_of_claims()
 
 
-def criterion_of(claim):
-    """What of the register decides how a claim's simulations end; no text does."""
-    entry = next(entry for entry in register()["claims"] if entry["id"] == claim)
-    shared = {
-        key: value
-        for key, value in register()["conventions"].items()
-        if key not in ("min_power", "max_error")
-    }
-    return str(({key: entry.get(key) for key in ("evaluator", "arms", "directions", "thresholds")}, shared))
+def design_of(claim):
+    """What of the register and the scale decides how a claim's simulations end; no text does."""
+    from rlscape.claims import load_register
+    from rlscape.claims.power import design_of_claim
+
+    loaded = load_register(CLAIMS)
+    return design_of_claim(loaded.claim(claim), loaded.conventions, CONFIG)
 
 
 def simulated_claims(wildcards):

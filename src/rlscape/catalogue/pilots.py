@@ -4,6 +4,7 @@ A choice is made on pilot seeds (``config/pilots.yaml``), by the rule that is wr
 ``seeds.pilots`` of a scale is how many seeds its arms have; a later scale names those that were chosen.
 """
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Literal, Self
 
@@ -136,7 +137,22 @@ _budgets = partial(
 )
 _binding = partial(_choose, quantity="clipped", window=(0.01, 0.2), prefer="all")
 _stable = partial(_choose, quantity="collapsed", window=(0.0, 0.0))
-_collapsing = partial(_choose, window=(0.5, 1.0))
+
+
+def _either_collapses(
+    pair: tuple[str, str], variant: str, factors: Iterable[float], quantity: Quantity
+) -> Iterator[Choice]:
+    """Of each of a pair the least factor at which half of its seeds collapse, against the other one there."""
+    arms = {one: tuple(f"{one}_{variant}_x{factor:g}" for factor in factors) for one in pair}
+    for one, other in (pair, pair[::-1]):
+        yield _choose(
+            name=f"collapse_{one}",
+            candidates=arms[one],
+            quantity=quantity,
+            window=(0.5, 1.0),
+            against=arms[other],
+        )
+
 
 CHOICES: tuple[Choice, ...] = (
     # A family's own best rate: the highest end among rates of which no seed collapses.
@@ -145,25 +161,9 @@ CHOICES: tuple[Choice, ...] = (
         for family in (*FAIR_FAMILIES, *SFT_BASES)
     ),
     # The least stress at which half of the seeds of GRPO, and of ScaleRL, collapse.
-    *(
-        _collapsing(
-            name=f"collapse_{one}",
-            candidates=tuple(f"{one}_stress_x{factor:g}" for factor in STRESS),
-            quantity="collapsed",
-            against=tuple(f"{other}_stress_x{factor:g}" for factor in STRESS),
-        )
-        for one, other in (("grpo", "scalerl"), ("scalerl", "grpo"))
-    ),
+    *_either_collapses(("grpo", "scalerl"), "stress", STRESS, "collapsed"),
     # The lowest rate at which half of the seeds of an adapter collapse.
-    *(
-        _collapsing(
-            name=f"collapse_{one}",
-            candidates=tuple(f"{one}_r8_x{factor:g}" for factor in ADAPTER_STRESS),
-            quantity="falls",
-            against=tuple(f"{other}_r8_x{factor:g}" for factor in ADAPTER_STRESS),
-        )
-        for one, other in (("pissa", "lora"), ("lora", "pissa"))
-    ),
+    *_either_collapses(("pissa", "lora"), "r8", ADAPTER_STRESS, "falls"),
     # The shortest budget that cuts or interrupts 5-30% of completions at the start.
     _budgets(name="length_budget", against=("scalerl",)),
     _budgets(name="length_penalty", against=_penalised),

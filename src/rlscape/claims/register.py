@@ -74,6 +74,17 @@ class Register(Settings):
     conventions: Conventions
     claims: tuple[Claim, ...]
 
+    def claim(self, name: str) -> Claim:
+        """The claim of that id.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for claim in self.claims:
+            if claim.id == name:
+                return claim
+        raise ConfigError(f"claims: no claim {name!r}; there are {', '.join(claim.id for claim in self.claims)}")
+
 
 @dataclass(frozen=True)
 class Part:

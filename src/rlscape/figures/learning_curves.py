@@ -22,6 +22,7 @@ from rlscape.figures.style import (
     add_note,
     describe_interval,
     describe_seeds,
+    draw_seeds_and_band,
     log_compute_axis,
     pass_rate_axis,
 )
@@ -215,10 +216,8 @@ def draw_downstream(
     for arm in arms:
         colour, marker = ARM_STYLES[arm]
         of_arm = frame[frame["arm"] == arm]
-        for _, seed in of_arm[of_arm["kind"] == "downstream"].groupby("seed"):
-            ax.plot(seed["compute"], seed["value"], color=colour, linewidth=0.5, alpha=0.3)
         mean = of_arm[of_arm["kind"] == "downstream_mean"]
-        ax.fill_between(mean["compute"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
+        draw_seeds_and_band(ax, of_arm[of_arm["kind"] == "downstream"], mean, "compute", colour)
         ax.plot(
             mean["compute"],
             mean["value"],
@@ -318,11 +317,9 @@ def _draw_levels(ax: Axes, levels: pd.DataFrame, name: str, right: bool = False)
 
 def _draw_arm(ax: Axes, frame: pd.DataFrame, arm: str, note: str) -> None:
     colour, marker = ARM_STYLES[arm]
-    for _, seed in frame[frame["kind"] == "evaluation"].groupby("seed"):
-        ax.plot(seed["compute"], seed["value"], color=colour, linewidth=0.5, alpha=0.3)
     mean = frame[frame["kind"] == "mean"]
     later = mean["later"].astype(bool)
-    ax.fill_between(mean["compute"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
+    draw_seeds_and_band(ax, frame[frame["kind"] == "evaluation"], mean, "compute", colour)
     ax.scatter(mean["compute"][~later], mean["value"][~later], color=colour, marker="*", s=36, linewidth=0)
     ax.scatter(mean["compute"][later], mean["value"][later], color=colour, marker="x", s=20, linewidth=1)
     ax.plot(

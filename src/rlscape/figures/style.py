@@ -150,6 +150,13 @@ def pass_rate_axis(axes: Axes, label: str = "validation pass rate", small: bool 
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+def draw_seeds_and_band(axes: Axes, seeds: pd.DataFrame, mean: pd.DataFrame, x: str, colour: str) -> None:
+    """Thin lines of every seed, and the band of ``mean``'s limits ``low`` and ``high``, against a column of both."""
+    for _, seed in seeds.groupby("seed"):
+        axes.plot(seed[x], seed["value"], color=colour, linewidth=0.5, alpha=0.3)
+    axes.fill_between(mean[x], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
+
+
 def whole_numbers_axis(axes: Axes) -> None:
     """Ticks of the x axis at whole numbers."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

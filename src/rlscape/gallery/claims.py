@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rlscape.claims.power import read_power
+from rlscape.claims.power import Power, read_power
 from rlscape.claims.register import Register
 from rlscape.errors import ResultError
 from rlscape.figures import scoreboard
@@ -16,9 +16,9 @@ from rlscape.settings.scale import Paper
 
 CLAIMS = "claims.csv"
 POWER = "power.csv"
-OF_POWER = ["power", "refutes", "error"]
-"""Columns that verdicts lack where they were recorded before there was a :data:`POWER` file."""
-COLUMNS = ["id", "claim", "verdict", "measure", "effect", "low", "high", "seeds", "reason", "figure", *OF_POWER]
+RECORDED = ["id", "claim", "verdict", "measure", "effect", "low", "high", "seeds", "reason", "figure"]
+"""Columns of verdicts that were recorded before criteria had power."""
+COLUMNS = [*RECORDED, *Power._fields]
 
 
 def of_paper(register: Register, paper: Paper) -> Register:
@@ -36,7 +36,7 @@ def read_claims(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise ResultError(f"{path}: not a readable table ({error}); restore it from git") from None
-    if list(frame.reindex(columns=list(dict.fromkeys([*frame.columns, *OF_POWER]))).columns) != COLUMNS:
+    if list(frame.columns) not in (RECORDED, COLUMNS):
         raise ResultError(f"{path}: its columns are not {', '.join(COLUMNS)}; restore it from git")
     return frame.reindex(columns=COLUMNS)
 

@@ -13,9 +13,8 @@ from rlscape.settings.scale import Config
 def estimate(claims: Path, claim: str, scatter: Path, settings: Config, draws: int, output: Path) -> None:
     """Write a CSV file; see :func:`rlscape.power.estimate.estimate_power`."""
     register = load_register(claims)
-    chosen = next(each for each in register.claims if each.id == claim)
     recorded = Scatter.from_dict(read_json(scatter))
-    table = estimate_power(Simulation(chosen, register.conventions, settings, recorded), draws)
+    table = estimate_power(Simulation(register.claim(claim), register.conventions, settings, recorded), draws)
     with atomic(output) as path:
         table.to_csv(path, index=False)
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from rlscape.claims.power import read_power
 from rlscape.files import atomic
 from rlscape.pipeline.entry import run
 
 
 def gather(claims: list[Path], output: Path) -> None:
     """Write ``power.csv``: the rows of some files, in their order."""
-    table = pd.concat([pd.read_csv(path, keep_default_na=False) for path in claims])
+    table = pd.concat(map(read_power, claims))
     with atomic(output) as path:
         table.to_csv(path, index=False)
 

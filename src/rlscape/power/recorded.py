@@ -1,6 +1,6 @@
 """What recorded learning curves look like and scatter by, from the tables of a gallery's figures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -155,14 +155,14 @@ def _mean_fit(rows: pd.DataFrame, R_0: float, A: float = np.nan) -> SigmoidFit:
     return fit_fixed_ceiling(*columns, A, rows["error"].to_numpy()) if "A" in fit.at_edge else fit
 
 
-def _dispersion(tables: Any, starts: Mapping[str, float]) -> float:
+def _dispersion(tables: Iterable[pd.DataFrame], starts: Mapping[str, float]) -> float:
     """Squared residuals of every run's own fit over their binomial variance; at least 1."""
     fits = [
         fit_least_squares(run["compute"], run["value"], starts[str(run["arm"].iloc[0])], run["error"])
         for rows in tables
         for _, run in rows.groupby("seed")
     ]
-    return float(max(1.0, sum(fit.sse for fit in fits) / chi2.ppf(1 - UPPER, sum(fit.points - 3 for fit in fits))))
+    return max(1.0, upper_variance(sum(fit.sse for fit in fits), sum(fit.points - 3 for fit in fits)))
 
 
 def _spread(tables: Mapping[Any, pd.DataFrame], fits: Mapping[Any, SigmoidFit], dispersion: float) -> dict[str, float]:
@@ -184,8 +184,8 @@ def _spread(tables: Mapping[Any, pd.DataFrame], fits: Mapping[Any, SigmoidFit], 
         degrees += len(runs) - 1
     if not degrees:
         return {"A": 0.0, "log_C_mid": 0.0}
-    variance = np.maximum(squares / chi2.ppf(1 - UPPER, degrees) - np.mean(noise, axis=0), 0)
-    return {"A": float(np.sqrt(variance[0])), "log_C_mid": float(np.sqrt(variance[1]))}
+    variances = [upper_variance(total, degrees) for total in squares] - np.mean(noise, axis=0)
+    return dict(zip(("A", "log_C_mid"), np.sqrt(np.maximum(variances, 0)).tolist(), strict=True))
 
 
 def _basis(fit: SigmoidFit, compute: FloatArray) -> FloatArray:
@@ -205,7 +205,7 @@ def _upper(deviations: pd.Series, noise: float) -> float:
     """Upper limit of a standard deviation over seeds whose values also have ``noise`` (variance) of their own."""
     degrees = len(deviations) - 1
     squares = float(((deviations - deviations.mean()) ** 2).sum())
-    return float(np.sqrt(max(squares / chi2.ppf(1 - UPPER, degrees) - noise, 0.0)))
+    return float(np.sqrt(max(upper_variance(squares, degrees) - noise, 0.0)))
 
 
 def _downstream(path: Path, arm: str) -> tuple[float, float, float]:
@@ -228,6 +228,6 @@ def _entropy(path: Path, arm: str) -> dict[str, tuple[float, float]]:
     means, later = by_step.mean(axis=1), by_step.iloc[1:]
     around = later.sub(later.mean(axis=1), axis=0)
     own = around - around.mean()
-    single = float(np.sqrt((own**2).to_numpy().sum() / chi2.ppf(1 - UPPER, own.size - sum(own.shape) + 1)))
+    single = float(np.sqrt(upper_variance((own**2).to_numpy().sum(), own.size - sum(own.shape) + 1)))
     whole = _upper(around.mean(), single**2 / len(later))
     return {"entropy": (float(means.iloc[0]), float(means.iloc[-1])), "entropy_spread": (whole, single)}

@@ -1,6 +1,6 @@
 """Learning curves and their fits."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +9,8 @@ import pandas as pd
 from rlscape.catalogue import runs_of, tasks_of
 from rlscape.paths import curve_name, results_dir
 from rlscape.results.files import read_record, read_table, records_of_runs, tables_of_runs
-from rlscape.scaling.arms import RunFit
+from rlscape.scaling.arm_comparison import PairedComparison, compare_reached
+from rlscape.scaling.arms import RunFit, reached_by_seed, reached_in
 from rlscape.scaling.forecast import Forecast
 from rlscape.scaling.windows import WindowFit
 from rlscape.settings.scale import Config
@@ -77,6 +78,16 @@ def windows(config: Config, arms: Iterable[str]) -> pd.DataFrame:
             end = fit.predict(record["total_compute"], record["initial"]["pass_rate"])
             rows.append(identity | asdict(fit) | {"end": end})
     return pd.DataFrame(rows)
+
+
+def reached_ratio(
+    unit: str, config: Config, runs: Sequence[RunFit], slow: str, fast: str, level: float
+) -> PairedComparison:
+    """What a slow arm needs to reach a level over what a fast one needs, in a column of the metrics; paired by seed."""
+    first, second = (
+        reached_in(unit, reached_by_seed(runs, arm, level), metrics(config, [arm])) for arm in (slow, fast)
+    )
+    return compare_reached(first, second)
 
 
 def base_evaluation(config: Config, base: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from rlscape.settings.scale import Config
 def ceilings_neutral(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S23. Arms: those with the same ceiling."""
     margin = margin_of(conventions, config)
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     return conclude(ceilings_equal(runs, combinations(claim.arms, 2), margin), f"delta {margin:.3f}")
 
 
@@ -45,7 +45,7 @@ def two_neutral_families(claim: Claim, conventions: Conventions, config: Config)
     """S13. Arms: the one in both families, prompt and token average, two more normalisations."""
     margin = margin_of(conventions, config)
     common, prompt, token, *normalisations = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     families = ((common, prompt, token), (common, *normalisations))
     parts = ceilings_equal(runs, (pair for family in families for pair in combinations(family, 2)), margin)
     flag = span(ceiling_difference(runs, token, common))
@@ -56,7 +56,7 @@ def every_choice_saves_compute(claim: Claim, conventions: Conventions, config: C
     """S14. Arms: ScaleRL (the reference of C_tau), then it without each of its choices."""
     margin = margin_of(conventions, config)
     scalerl, *without = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     level, alpha = reference_level(runs, scalerl), claim.threshold("alpha")
     more = holm([_p_value(runs, arm, scalerl, level, "greater") for arm in without])
     less = holm([_p_value(runs, arm, scalerl, level, "less") for arm in without])
@@ -98,7 +98,7 @@ def clip_matters_for_one_loss(claim: Claim, conventions: Conventions, config: Co
     """S15. Arms: four upper clips of DAPO, three caps of CISPO."""
     margin = margin_of(conventions, config)
     dapo, cispo = claim.arms[:4], claim.arms[4:]
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     means = {arm: np.nan_to_num(t_interval(ceilings(runs, arm).values()).estimate) for arm in dapo}
     highest, lowest = max(dapo, key=lambda arm: means[arm]), min(dapo, key=lambda arm: means[arm])
     curvature = t_interval(_curvatures(runs, dapo, config))
@@ -127,7 +127,7 @@ def clip_scale_and_divergence(claim: Claim, conventions: Conventions, config: Co
     margin = margin_of(conventions, config)
     gspo, cispo = claim.arms[:4], claim.arms[4:]
     usual, small, *larger = gspo
-    runs = stable_fits(config, gspo, conventions)
+    runs = stable_fits(config, gspo, margin, conventions)
     collapses, note = more_collapses(gspo, cispo, margin, claim, conventions, config)
     parts = [
         ceiling_above(runs, usual, small, margin),

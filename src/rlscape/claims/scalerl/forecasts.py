@@ -86,7 +86,8 @@ def _forecasts_of(
 
 def sigmoid_more_robust(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S2. Arms: those whose stable runs are fitted, where half a run is enough."""
-    arms = _settled(claim, conventions, config)
+    margin = margin_of(conventions, config)
+    arms = _settled(claim, margin, conventions, config)
     if not arms:
         return _too_short()
     windows = curves.windows(config, arms)
@@ -102,15 +103,15 @@ def sigmoid_more_robust(claim: Claim, conventions: Conventions, config: Config) 
         f"median {name} {table['sigmoid'].median():.3f}, power law {table['power_law'].median():.3f}"
         for name, table in {"error at the end": errors, "range of A": ranges}.items()
     )
-    return _share_of_curves(better, claim, conventions, config, note)
+    return _share_of_curves(better, claim, margin, conventions, config, note)
 
 
-def _settled(claim: Claim, conventions: Conventions, config: Config) -> list[str]:
+def _settled(claim: Claim, margin: float, conventions: Conventions, config: Config) -> list[str]:
     """The arms whose half runs reach as far as the paper's: 50k GPU-hours at a C_mid of 10,909.
 
     By the geometric mean of C_mid over seeds, from the fits to all of a run.
     """
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     table = pd.DataFrame([(run.arm, run.total_compute, np.log(run.fit.C_mid)) for run in runs])
     by_arm = table.groupby(0)
     reach = claim.threshold("window_end") * by_arm[1].min() / np.exp(by_arm[2].mean())
@@ -130,7 +131,7 @@ def _without_bounds(windows: pd.DataFrame) -> pd.DataFrame:
 def window_hardly_matters(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """S3. Arms: those whose stable runs are fitted, where half a run is enough."""
     margin = margin_of(conventions, config)
-    arms = _settled(claim, conventions, config)
+    arms = _settled(claim, margin, conventions, config)
     if not arms:
         return _too_short()
     if np.isnan(margin):
@@ -140,7 +141,7 @@ def window_hardly_matters(claim: Claim, conventions: Conventions, config: Config
     windows = _without_bounds(windows[wanted & (windows["form"] == "sigmoid")])
     ranges = windows.groupby("run")[["A", "B"]].agg(_range)
     note = f"delta {margin:.3f}; median range of A {ranges['A'].median():.3f}, of B {ranges['B'].median():.2g}"
-    return _share_of_curves(ranges["A"] <= margin, claim, conventions, config, note)
+    return _share_of_curves(ranges["A"] <= margin, claim, margin, conventions, config, note)
 
 
 def _range(values: pd.Series) -> float:
@@ -149,10 +150,10 @@ def _range(values: pd.Series) -> float:
 
 
 def _share_of_curves(
-    good: "pd.Series[bool]", claim: Claim, conventions: Conventions, config: Config, note: str
+    good: "pd.Series[bool]", claim: Claim, margin: float, conventions: Conventions, config: Config, note: str
 ) -> Outcome:
     """Judges the share of runs that are good, without collapsed ones; the interval is Wilson's."""
-    unstable = collapsed_runs(config, claim.arms, margin_of(conventions, config), conventions)
+    unstable = collapsed_runs(config, claim.arms, margin, conventions)
     good = good[~good.index.isin(unstable)]
     seeds = len({parse_run_name(run)[1] for run in good.index})
     share = replace(proportion(int(good.sum()), len(good)), seeds=seeds)

@@ -20,7 +20,6 @@ from rlscape.claims.scalerl.shared import (
     compute_saved,
     margin_of,
     no_mismatch,
-    ratio_in,
     stable_fits,
     unknown_ceilings,
     without_clock,
@@ -36,7 +35,7 @@ def ceilings_above(claim: Claim, conventions: Conventions, config: Config) -> Ou
     """S4. Arms: the higher one, then those below it."""
     margin = margin_of(conventions, config)
     higher, *others = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     return conclude([ceiling_above(runs, higher, other, margin) for other in others], f"delta {margin:.3f}")
 
 
@@ -44,7 +43,7 @@ def same_ceiling_less_compute(claim: Claim, conventions: Conventions, config: Co
     """S5, S19. Arms: the faster one (the reference of C_tau), then the slower one."""
     margin = margin_of(conventions, config)
     fast, slow = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     level = reference_level(runs, fast)
     parts = [compute_saved(runs, slow, fast, level), *ceilings_equal(runs, [(fast, slow)], margin)]
     return conclude(parts, f"delta {margin:.3f}; {without_clock(config, runs, slow, fast, level)}")
@@ -54,9 +53,9 @@ def faster_by_throughput(claim: Claim, conventions: Conventions, config: Config)
     """S7. Arms: the pipeline (the reference of C_tau), then PPO-off-policy."""
     margin = margin_of(conventions, config)
     fast, slow = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     level = reference_level(runs, fast)
-    ratio = ratio_in("step", config, runs, slow, fast, level).interval
+    ratio = curves.reached_ratio("step", config, runs, slow, fast, level).interval
     low, high = claim.threshold("min_ratio"), claim.threshold("max_ratio")
     parts = [
         compute_saved(runs, slow, fast, level),
@@ -77,7 +76,7 @@ def equal_and_lower(claim: Claim, conventions: Conventions, config: Config) -> O
     """S8. Arms: the common one, the one with the same ceiling, the one with a lower ceiling."""
     margin = margin_of(conventions, config)
     common, same, lower = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     parts = [ceiling_raised(runs, common, lower, margin), *ceilings_equal(runs, [(same, common)], margin)]
     return conclude(parts, f"delta {margin:.3f}")
 
@@ -86,7 +85,7 @@ def two_ceilings_above_and_equal(claim: Claim, conventions: Conventions, config:
     """S9. Arms: the lower one, then the two higher ones."""
     margin = margin_of(conventions, config)
     low, first, second = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     parts = [ceiling_above(runs, arm, low, margin) for arm in (first, second)]
     return conclude([*parts, *ceilings_equal(runs, [(first, second)], margin)], f"delta {margin:.3f}")
 
@@ -95,7 +94,7 @@ def head_precision(claim: Claim, conventions: Conventions, config: Config) -> Ou
     """S10. Arms: the one with the FP32 head, then those with noisy generator heads, whose mismatch is the condition."""
     margin = margin_of(conventions, config)
     with_fp32, *noisy = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     parts = [ceiling_above(runs, with_fp32, arm, margin) for arm in noisy]
     return conclude(parts, f"delta {margin:.3f}", no_mismatch(claim, config, noisy))
 
@@ -107,7 +106,7 @@ def head_precision_by_loss(claim: Claim, conventions: Conventions, config: Confi
     (cispo_fp32, *cispo), (dapo_fp32, *dapo), (large_fp32, *large) = (
         claim.arms[start : start + count] for start in range(0, len(claim.arms), count)
     )
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     parts = []
     for noisy_cispo, noisy_dapo, noisy_large in zip(cispo, dapo, large, strict=True):
         gains = _gains(runs, dapo_fp32, noisy_dapo), _gains(runs, cispo_fp32, noisy_cispo)
@@ -132,7 +131,7 @@ def prompt_selection_helps(claim: Claim, conventions: Conventions, config: Confi
     """S12. Arms: the baseline, it with each of the two selections, ScaleRL, and it without each of them."""
     margin = margin_of(conventions, config)
     baseline, filtered, dropping, scalerl, *without = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     level = reference_level(runs, scalerl)
     parts = [
         *(ceiling_raised(runs, arm, baseline, margin) for arm in (filtered, dropping)),

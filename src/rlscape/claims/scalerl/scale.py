@@ -43,7 +43,7 @@ def slower_and_higher(claim: Claim, conventions: Conventions, config: Config) ->
 def _slower_and_higher(claim: Claim, conventions: Conventions, config: Config, margin: float) -> list[Part]:
     """The parts that S20 and S21 share, on the first two arms."""
     slow, fast = claim.arms[:2]
-    runs = stable_fits(config, [slow, fast], conventions)
+    runs = stable_fits(config, [slow, fast], margin, conventions)
     midpoints = [{run.seed: float(np.log(run.fit.C_mid)) for run in runs if run.arm == arm} for arm in (slow, fast)]
     ratio = log_t_interval(np.exp(paired_differences(*midpoints)))
     # Where A is a bound, so is the midpoint that belongs to it.
@@ -133,7 +133,7 @@ def larger_model_better(claim: Claim, conventions: Conventions, config: Config) 
     """S25. Arms: the larger model, the long run of the smaller one, its standard run."""
     margin = margin_of(conventions, config)
     large, long_run, standard = claim.arms
-    runs = stable_fits(config, claim.arms, conventions)
+    runs = stable_fits(config, claim.arms, margin, conventions)
     parts = [ceiling_above(runs, large, other, margin) for other in (long_run, standard)]
     ends = {run.seed: run for run in runs if run.arm == long_run}
     larger = {run.seed: run for run in runs if run.arm == large and run.seed in ends}

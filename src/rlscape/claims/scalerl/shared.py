@@ -17,7 +17,7 @@ from rlscape.claims.register import (
 from rlscape.paths import run_name
 from rlscape.results import curves
 from rlscape.scaling.arm_comparison import CEILING_REACH, PairedComparison, compare_reached, equivalence_margin
-from rlscape.scaling.arms import RunFit, reached_by_seed, reached_in
+from rlscape.scaling.arms import RunFit, reached_by_seed
 from rlscape.scaling.stability import collapsed
 from rlscape.scaling.uncertainty import Interval, log_t_interval, paired_differences, t_interval
 from rlscape.settings.scale import Config
@@ -68,10 +68,9 @@ def margin_from(runs: Sequence[RunFit]) -> float:
     return equivalence_margin(t_interval(run.fit.A for run in runs).estimate, runs[0].initial.pass_rate)
 
 
-def stable_fits(config: Config, arms: Iterable[str], conventions: Conventions) -> list[RunFit]:
+def stable_fits(config: Config, arms: Sequence[str], margin: float, conventions: Conventions) -> list[RunFit]:
     """The fits of the runs that do not collapse: where a run falls back, its A is no ceiling."""
-    arms = list(arms)
-    unstable = collapsed_runs(config, arms, margin_of(conventions, config), conventions)
+    unstable = collapsed_runs(config, arms, margin, conventions)
     return [run for run in curves.fits(config, arms) if run_name(run.arm, run.seed) not in unstable]
 
 
@@ -156,14 +155,6 @@ UNITS = {"step": "updates", "tokens_generated": "generated tokens", "flops": "FL
 """Column of the metrics -> what it counts: the clock's share of a ratio of compute is what these do not have."""
 
 
-def ratio_in(unit: str, config: Config, runs: Sequence[RunFit], slow: str, fast: str, level: float) -> PairedComparison:
-    """:func:`compute_ratio` in another unit: a column of the metrics."""
-    first, second = (
-        reached_in(unit, reached_by_seed(runs, arm, level), curves.metrics(config, [arm])) for arm in (slow, fast)
-    )
-    return compare_reached(first, second)
-
-
 def without_clock(config: Config, runs: Sequence[RunFit], slow: str, fast: str, level: float) -> str:
     """The ratio of compute in units that no virtual clock enters, as words.
 
@@ -171,7 +162,8 @@ def without_clock(config: Config, runs: Sequence[RunFit], slow: str, fast: str, 
     between schedules, whatever is learned.
     """
     ratios = (
-        f"{ratio_in(unit, config, runs, slow, fast, level).interval.estimate:.3g} in {UNITS[unit]}" for unit in UNITS
+        f"{curves.reached_ratio(unit, config, runs, slow, fast, level).interval.estimate:.3g} in {name}"
+        for unit, name in UNITS.items()
     )
     return "the ratio is " + ", ".join(ratios)
 

@@ -13,7 +13,15 @@ from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
 from rlscape.figures.learning_curves import means_over_seeds
-from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure, whole_numbers_axis
+from rlscape.figures.style import (
+    ARM_STYLES,
+    INK,
+    add_note,
+    describe_seeds,
+    draw_seeds_and_band,
+    new_figure,
+    whole_numbers_axis,
+)
 from rlscape.results import curves
 from rlscape.settings.scale import Config
 
@@ -104,9 +112,7 @@ def _draw_updates(ax: Axes, frame: pd.DataFrame) -> None:
     for arm, label in SCHEDULES.items():
         colour, _ = ARM_STYLES[arm]
         rows = frame[frame["arm"] == arm]
-        for _, seed in rows[rows["kind"] == "update"].groupby("seed"):
-            ax.plot(seed["step"], seed["value"], color=colour, linewidth=0.5, alpha=0.3)
         mean = rows[rows["kind"] == "mean"]
-        ax.fill_between(mean["step"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
+        draw_seeds_and_band(ax, rows[rows["kind"] == "update"], mean, "step", colour)
         ax.plot(mean["step"], mean["value"], color=colour, linewidth=1.3, label=label)
     whole_numbers_axis(ax)

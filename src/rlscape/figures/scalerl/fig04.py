@@ -19,7 +19,7 @@ from rlscape.figures.style import BLUE, INK, ORANGE, new_figure
 from rlscape.results import curves
 from rlscape.results.clock import clock_factor, compute_per_update
 from rlscape.scaling.arm_comparison import compare_reached
-from rlscape.scaling.arms import reached_by_seed, reached_in, reference_level
+from rlscape.scaling.arms import reached_by_seed, reference_level
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 
@@ -86,16 +86,11 @@ def _ratios(config: Config) -> pd.DataFrame:
     level = reference_level(runs, REFERENCE)
     per_update = compute_per_update(config, arms)
     rows = []
-    for speed, pair in SPEED_PAIRS.items():
-        slow, fast = (reached_by_seed(runs, arm, level) for arm in pair)
-        slow_updates, fast_updates = (
-            reached_in("step", reached, curves.metrics(config, [arm]))
-            for arm, reached in zip(pair, (slow, fast), strict=True)
-        )
+    for speed, (slow, fast) in SPEED_PAIRS.items():
         ratios = {
-            "compute": compare_reached(slow, fast).interval,
-            "updates": compare_reached(slow_updates, fast_updates).interval,
-            "clock": clock_factor(*(per_update[arm] for arm in pair)),
+            "compute": compare_reached(reached_by_seed(runs, slow, level), reached_by_seed(runs, fast, level)).interval,
+            "updates": curves.reached_ratio("step", config, runs, slow, fast, level).interval,
+            "clock": clock_factor(per_update[slow], per_update[fast]),
         }
         for unit, ratio in ratios.items():
             limits = {"value": ratio.estimate, "low": ratio.low, "high": ratio.high, "seeds": ratio.seeds}

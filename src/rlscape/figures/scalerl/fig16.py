@@ -11,6 +11,7 @@ from rlscape.figures.style import (
     add_note,
     describe_interval,
     describe_seeds,
+    draw_seeds_and_band,
     new_figure,
     whole_numbers_axis,
 )
@@ -34,10 +35,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     seeds = frame[frame["kind"] == "entropy"]
     for arm, (start, end) in FIG16_ENTROPY.items():
         colour, marker = ARM_STYLES[arm]
-        for _, seed in seeds[seeds["arm"] == arm].groupby("seed"):
-            ax.plot(seed["step"], seed["value"], color=colour, linewidth=0.5, alpha=0.3)
         mean = frame[(frame["kind"] == "mean") & (frame["arm"] == arm)]
-        ax.fill_between(mean["step"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0)
+        draw_seeds_and_band(ax, seeds[seeds["arm"] == arm], mean, "step", colour)
         ours = " → ".join(describe_interval(mean.iloc[position], digits=2) for position in (0, -1))
         ax.plot(
             mean["step"],

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import base_of
+from rlscape.catalogue import base_of, first_run, seeds_of
 from rlscape.claims.off_principals.footprint import AXES
 from rlscape.figures.off_principals.paper_values import TABLE_2
 from rlscape.paths import run_name
@@ -55,7 +55,8 @@ def shared(simulation: Simulation, world: World) -> Maker:
             null = phi - PHI * truth.beyond_nulls * of["phi_less_null"] - seed[a] - seed[b]
             columns = {"phi": phi, "phi_binned": null, "phi_spectrum": null, "phi_top": PHI * share * of["phi_top"]}
             columns |= {"jaccard": EXCESS * of["jaccard"], "jaccard_chance": 0.0}
-            return {"run_a": run_name(a, 0), "run_b": run_name(b, 0)} | UNREAD | columns
+            identity = {f"run_{side}": first_run(simulation.config, arm) for side, arm in (("a", a), ("b", b))}
+            return identity | UNREAD | columns
 
         pairs = pd.DataFrame(row(a, b) for a, b in combinations(simulation.claim.arms, 2))
         return {"geometry/pairs_footprint.parquet": pairs}
@@ -122,7 +123,7 @@ def striped(simulation: Simulation, world: World) -> Maker:
                     found = of_runs(config.seeds[arm], shape, *AXES[side], rng)
                     measured += [
                         {"run": run_name(arm, seed), "view": "stored", "kind": kind} | columns
-                        for seed, columns in enumerate(found)
+                        for seed, columns in zip(seeds_of(config, arm), found, strict=True)
                     ]
         return {"geometry/stripes_intervened.parquet": pd.DataFrame(measured)}
 

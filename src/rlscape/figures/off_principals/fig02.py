@@ -65,7 +65,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     images = {kind: _image(frame[frame["matrix"] == kind]) for kind in SHOWN}
     columns = [image.shape[1] for image in images.values()]
     height = MATRICES_WIDTH * max(len(image) for image in images.values()) / sum(columns)
-    figure = new_figure(13.5, height + 1.6)
+    figure = new_figure(13.5, height + 1.9)
     axes = figure.subplots(1, len(SHOWN), width_ratios=columns)
     for ax, (kind, label) in zip(axes, SHOWN.items(), strict=True):
         _draw_matrix(ax, images[kind], frame[frame["matrix"] == kind], runs)
@@ -94,8 +94,7 @@ def _draw_matrix(ax: Axes, image: np.ndarray, frame: pd.DataFrame, runs: int) ->
     ax.spines[:].set_visible(True)
     value = frame.dropna(subset="statistic").set_index("statistic")["value"]
     lines = [f"in all runs {value['in_all']:.3f}", f"(independent {value['in_all_chance']:.3f})"]
-    lines += [
-        f"between {axis}s: {value[axis]:.3f} (nulls {value[f'{axis}_binned']:.3f}, {value[f'{axis}_spectrum']:.3f})"
-        for axis in ("row", "column")
-    ]
+    for axis in ("row", "column"):
+        nulls = ", ".join(f"{value[f'{axis}_{null}']:.3f}" for null in ("binned", "spectrum"))
+        lines += [f"between {axis}s {value[axis]:.3f}", f"(nulls {nulls})"]
     ax.set_xlabel("\n".join(lines), fontsize=7)

@@ -10,7 +10,8 @@ from rlscape.power.off_principals.tables import TWICE, Maker, Tables, of_unit, r
 from rlscape.power.recorded_weights import NULLS
 from rlscape.power.worlds import Simulation, World
 
-# Paper: where x = 0.52 and half of the entries change, as its Figure 5 is read here; isotropic updates do the same.
+# Paper: no numbers (Figure 5). Here: what O15's margins were made from, in both worlds, as isotropic updates are off
+# chance too; .28 is the chance of M_princ outside M_low, and not how far M_low lies above its own (see claims.yaml).
 CHANCE = {"principal": -0.06, "low": 0.28}
 """Overlap less chance under RL in both worlds."""
 BEYOND: dict[World, float] = {"holds": TWICE, "fails": 0.0}

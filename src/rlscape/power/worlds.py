@@ -2,17 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, Self
 
 from rlscape.claims.register import Claim, Conventions
 from rlscape.power.recorded import Recorded
 from rlscape.power.recorded_weights import RecordedWeights
 from rlscape.results.files import Source
 from rlscape.settings.scale import Config
-
-World = Literal["holds", "fails"]
-WORLDS: tuple[World, ...] = get_args(World)
-"""The worlds that every claim has."""
 
 
 class Scatter(NamedTuple):

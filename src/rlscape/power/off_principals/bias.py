@@ -6,24 +6,24 @@ import pandas as pd
 from rlscape.catalogue import base_of, seeds_of
 from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
 from rlscape.power.recorded_weights import RELATIVE
-from rlscape.power.worlds import Simulation, World
+from rlscape.power.worlds import Simulation
 from rlscape.results.bias import MATCHED_ARMS
 
 # O5
 
 PROFILED = (("q", "row"), ("o", "column"))
 """Either has a line per channel of a head, as long as the model is wide."""
-KEEPS: dict[World, float] = {"holds": 1.0, "fails": 0.0}
+KEEPS: dict[str, float] = {"holds": 1.0, "fails": 0.0}
 """Correlation of the lines' tendencies to change early and later. Paper: the peaks persist, no numbers."""
 FIRST, LAST = 1, 2
 """Snapshots."""
 
 
-def stable(simulation: Simulation, world: World) -> Maker:
+def stable(simulation: Simulation, keeps: float) -> Maker:
     """O5: lines of the recorded densities and tendencies, whose entries change at random."""
     config, recorded = simulation.config, simulation.recorded.weights
     early, late = recorded.changed
-    spread, keeps = recorded.spread["line"], KEEPS[world]
+    spread = recorded.spread["line"]
 
     def profile(lines: int, entries: int, rng: np.random.Generator) -> pd.DataFrame:
         first, other = rng.normal(0, spread, (2, lines))
@@ -58,14 +58,14 @@ def stable(simulation: Simulation, world: World) -> Maker:
 # O7
 
 # Paper: near zero under RL, large under SFT, no numbers.
-LARGER: dict[World, float] = {"holds": TWICE, "fails": 0.0}
+LARGER: dict[str, float] = {"holds": TWICE, "fails": 0.0}
 """SFT's statistics over RL's, less 1, in margin_share."""
 
 
-def kept(simulation: Simulation, world: World) -> Maker:
+def kept(simulation: Simulation, larger: float) -> Maker:
     """O7: every statistic of RL is 1."""
     config, spread = simulation.config, simulation.recorded.weights.spread
-    level = {"rl": 1.0, "sft": 1 + LARGER[world] * simulation.conventions.margin_share}
+    level = {"rl": 1.0, "sft": 1 + larger * simulation.conventions.margin_share}
 
     def make(rng: np.random.Generator) -> Tables:
         def row(matching: str, method: str, seed: int) -> dict[str, object]:

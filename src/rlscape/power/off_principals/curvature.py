@@ -5,15 +5,15 @@ import pandas as pd
 
 from rlscape.catalogue import curved_bases
 from rlscape.power.off_principals.tables import Maker, Tables, of_unit
-from rlscape.power.worlds import Simulation, World
+from rlscape.power.worlds import Simulation
 from rlscape.results.loss import WHOLE
 
-OCTAVES: dict[World, float] = {"holds": 1.0, "fails": 0.0}
+OCTAVES: dict[str, float] = {"holds": 1.0, "fails": 0.0}
 """log2 of the curvature of principal directions over that of others. Paper: assumed, no number. Here: twice as much."""
 TENSOR = "model.layers.0.self_attn.q_proj.weight"
 
 
-def curved(simulation: Simulation, world: World) -> Maker:
+def curved(simulation: Simulation, octaves: float) -> Maker:
     """O14: one matrix per base, which stands for the mean over matrices."""
     config, spread = simulation.config, simulation.recorded.weights.spread
     assert config.geometry is not None, "a scale of P2"
@@ -36,7 +36,7 @@ def curved(simulation: Simulation, world: World) -> Maker:
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
         for base in curved_bases(config):
-            along, within = (of_unit(OCTAVES[world], spread["curvature_base"], rng) for _ in range(2))
+            along, within = (of_unit(octaves, spread["curvature_base"], rng) for _ in range(2))
             own = share * np.where(is_coordinate, within, along)
             of_direction = pd.Series(is_singular * rng.normal(0, spread["curvature_direction"], len(directions)))
             own += (of_direction - of_direction.groupby(kind).transform("mean")).to_numpy()

@@ -12,7 +12,7 @@ from rlscape.claims.off_principals.footprint import AXES
 from rlscape.figures.off_principals.paper_values import TABLE_2
 from rlscape.paths import run_name
 from rlscape.power.off_principals.tables import TWICE, Maker, Tables, runs
-from rlscape.power.worlds import Simulation, World
+from rlscape.power.worlds import Simulation
 
 UNREAD = {"overlap": 0.0, "density_a": 1.0, "density_b": 1.0}
 """Columns of a pair that are mirrored and not judged."""
@@ -29,15 +29,15 @@ class Shared(NamedTuple):
 
 
 # Paper: J and phi of Table 2, in either world; no numbers for nulls or SFT. Here: magnitudes explain half, or all.
-SHARED: dict[World, Shared] = {"holds": Shared(0.5, TWICE), "fails": Shared(0.0, 0.0)}
+SHARED: dict[str, Shared] = {"holds": Shared(0.5, TWICE), "fails": Shared(0.0, 0.0)}
 PHI = float(np.mean([column.phi for column in TABLE_2.values()]))
 EXCESS = float(np.mean([column.jaccard - column.chance for column in TABLE_2.values()]))
 """J less J_0."""
 
 
-def shared(simulation: Simulation, world: World) -> Maker:
+def shared(simulation: Simulation, truth: Shared) -> Maker:
     """O3: what is a recipe's own weakens the similarity of all of its pairs."""
-    spread, truth = simulation.recorded.weights.spread, SHARED[world]
+    spread = simulation.recorded.weights.spread
     *learned, supervised = simulation.claim.arms
     beyond_sft = truth.beyond_sft * simulation.conventions.margin_share
 
@@ -66,13 +66,13 @@ def shared(simulation: Simulation, world: World) -> Maker:
 
 # O4
 
-STRIPED: dict[World, float] = {"holds": TWICE, "fails": 0.0}
+STRIPED: dict[str, float] = {"holds": TWICE, "fails": 0.0}
 """Share of the variance between lines along the claimed axis beyond that along the other one, in negligible ones.
 Paper: no numbers."""
 DENSITY = 0.5
 
 
-def striped(simulation: Simulation, world: World) -> Maker:
+def striped(simulation: Simulation, along_claimed: float) -> Maker:
     """O4: masks of independent entries, whose rows and columns differ in density as those of recorded updates do.
 
     Rotated updates have as much along either axis (any update of low rank has stripes). Runs of one base have their
@@ -85,7 +85,7 @@ def striped(simulation: Simulation, world: World) -> Maker:
     config, claim, recorded = simulation.config, simulation.claim, simulation.recorded.weights
     changed, _ = recorded.changed
     level = recorded.spread["line"] ** 2 / (changed * (1 - changed))
-    beyond = STRIPED[world] * claim.threshold("negligible")
+    beyond = along_claimed * claim.threshold("negligible")
 
     def mask(lines: Mapping[str, np.ndarray], shares: Mapping[str, float], rng: np.random.Generator) -> torch.Tensor:
         row, column = (np.sqrt(shares[axis] * DENSITY * (1 - DENSITY)) * lines[axis] for axis in ("row", "column"))
@@ -137,17 +137,17 @@ def _standard(values: np.ndarray) -> np.ndarray:
 
 # O10
 
-FALLS: dict[World, float] = {"holds": 1.0, "fails": 0.0}
+FALLS: dict[str, float] = {"holds": 1.0, "fails": 0.0}
 """Share of the overlap less random that is lost in changed matrices. Paper: all of it."""
 EDITS = {"changed": "rotated", "other": "none"}
 """Tensor -> what was done to it in the base."""
 
 
-def following(simulation: Simulation, world: World) -> Maker:
+def following(simulation: Simulation, falls: float) -> Maker:
     """O10: every run adds its own to the overlap of all of its pairs; undone, nothing is lost."""
     config, recorded = simulation.config, simulation.recorded.weights
     reference, changed = simulation.claim.arms
-    lost = FALLS[world] * recorded.overlap
+    lost = falls * recorded.overlap
     scatter = {"changed": recorded.spread["overlap_changed"], "other": recorded.spread["overlap_other"]}
 
     def make(rng: np.random.Generator) -> Tables:

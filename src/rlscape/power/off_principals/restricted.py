@@ -8,7 +8,7 @@ from rlscape.catalogue import ARMS
 from rlscape.figures.off_principals.paper_tables import TABLE_5
 from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
 from rlscape.power.recorded_weights import RL
-from rlscape.power.worlds import Simulation, World
+from rlscape.power.worlds import Simulation
 from rlscape.results.restricted import COLLAPSE, learning_rate
 
 # O11
@@ -28,7 +28,7 @@ def _masked(mask: str, distance: float) -> Masked:
 
 
 # Paper: pass rates of Table 5; of KL, that safe tracks dense and that principal is the slowest.
-MASKED: dict[World, dict[str, Masked]] = {
+MASKED: dict[str, dict[str, Masked]] = {
     "holds": {
         "mask_dense": Masked(0.0, 0.0),
         "mask_safe": _masked("safe", 0.0),
@@ -44,11 +44,11 @@ CURVE = 10
 """Steps of a KL curve."""
 
 
-def ranked(simulation: Simulation, world: World) -> Maker:
+def ranked(simulation: Simulation, masked: dict[str, Masked]) -> Maker:
     """O11: KL grows linearly; a mask's curve is lower by its distance."""
     config, recorded, claim = simulation.config, simulation.recorded.weights, simulation.claim
     spread, negligible = recorded.spread, claim.threshold("negligible")
-    truths = {"mask_dense": Masked(0.0, 0.0)} | dict.fromkeys(claim.arms[1:], EQUAL) | MASKED[world]
+    truths = {"mask_dense": Masked(0.0, 0.0)} | dict.fromkeys(claim.arms[1:], EQUAL) | masked
     steps = np.arange(1, CURVE + 1)
     end = recorded.start + recorded.progress[RL].gain[-1]
 
@@ -67,7 +67,7 @@ def ranked(simulation: Simulation, world: World) -> Maker:
 
 # O12
 
-GAINS: dict[World, float] = {"holds": 0.0, "fails": TWICE}
+GAINS: dict[str, float] = {"holds": 0.0, "fails": TWICE}
 """Pass rate of PiSSA less that of LoRA at the same rank and rate, in standard deviations over seeds."""
 
 
@@ -75,14 +75,14 @@ def _lora(arm: str) -> str:
     return arm.replace("pissa", "lora")
 
 
-def gaining(simulation: Simulation, world: World) -> Maker:
+def gaining(simulation: Simulation, gain: float) -> Maker:
     """O12: LoRA's pass rates as recorded, PiSSA's so much higher at every rank and rate."""
     config, recorded = simulation.config, simulation.recorded.weights
     full, *adapters = simulation.claim.arms
     deviation = recorded.spread["pass_rate"]
     levels = {full: recorded.start + recorded.progress[full].gain[-1]}
     for arm in adapters:
-        levels[arm] = recorded.adapters[_lora(arm)][0] + (GAINS[world] * deviation if arm != _lora(arm) else 0.0)
+        levels[arm] = recorded.adapters[_lora(arm)][0] + (gain * deviation if arm != _lora(arm) else 0.0)
 
     def make(rng: np.random.Generator) -> Tables:
         return {
@@ -108,7 +108,7 @@ class Collapsing(NamedTuple):
 
 
 # Paper: PiSSA's curves fall at the high rates, no numbers.
-COLLAPSING: dict[World, Collapsing] = {"holds": Collapsing(TWICE, True), "fails": Collapsing(0.0, False)}
+COLLAPSING: dict[str, Collapsing] = {"holds": Collapsing(TWICE, True), "fails": Collapsing(0.0, False)}
 WIDTH = 0.3
 """Of the logistic curve, in logarithms of the rate: nearly all runs collapse at twice the rate at which half do.
 Paper: one run each. Here: sharp enough that three rates show both ends."""
@@ -118,9 +118,9 @@ LENGTH = 20
 """Steps of a run, the second half of which a collapsed one spends at :data:`FALLEN`."""
 
 
-def collapsing(simulation: Simulation, world: World) -> Maker:
+def collapsing(simulation: Simulation, truth: Collapsing) -> Maker:
     """O13: runs of recorded step sizes, which collapse at random by the logarithm of their rate."""
-    config, recorded, truth = simulation.config, simulation.recorded.weights, COLLAPSING[world]
+    config, recorded = simulation.config, simulation.recorded.weights
     arms = simulation.claim.arms
     rates = {arm: np.log(learning_rate(config, arm)) for arm in arms}
     sizes = {arm: recorded.adapters[arm][1] for arm in arms}

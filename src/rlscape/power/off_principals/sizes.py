@@ -9,7 +9,7 @@ from rlscape.catalogue import resolve_run, seeds_of
 from rlscape.paths import run_name
 from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
 from rlscape.power.recorded_weights import RL, SLOW, RecordedWeights
-from rlscape.power.worlds import Simulation, World
+from rlscape.power.worlds import Simulation
 from rlscape.results.bias import step_bound
 from rlscape.settings.scale import Config
 
@@ -44,15 +44,15 @@ def evaluations(recorded: RecordedWeights, arm: str, share: np.ndarray, rng: np.
 
 # Paper: differences of final models of unequal size (RL 36-92%, SFT 0.6-18.8%; 0.5 where both start from one base).
 # Here: sizes as recorded, and a tenth of that difference between models of equal size.
-SPARSER: dict[World, float] = {"holds": 0.05, "fails": 0.0}
+SPARSER: dict[str, float] = {"holds": 0.05, "fails": 0.0}
 GROWTH = 0.8
 """Exponent of an update's size over the steps: between that of independent steps, 0.5, and of coherent ones, 1."""
 
 
-def sparser(simulation: Simulation, world: World) -> Maker:
+def sparser(simulation: Simulation, excess: float) -> Maker:
     """O1: RL and SFT of the recorded sizes, whose sparsity differs at equal size."""
     config, recorded = simulation.config, simulation.recorded.weights
-    beyond = {arm: SPARSER[world] if arm == RL else 0.0 for arm in simulation.claim.arms}
+    beyond = {arm: excess if arm == RL else 0.0 for arm in simulation.claim.arms}
     steps = {arm: evaluated(config, arm) for arm in (RL, SLOW)}
 
     def of_run(arm: str, rng: np.random.Generator) -> dict[str, float]:
@@ -112,12 +112,12 @@ class Rounding(NamedTuple):
 
 # Paper: no numbers. Here: entries that are not Gaussian, half an octave off (uniform and Laplace ones are up to 0.6
 # off); or structure, 2 octaves off (1.2 to 4.6), and twice the zeros that the claim allows.
-ROUNDING: dict[World, Rounding] = {"holds": Rounding(0.5, 0.0), "fails": Rounding(2.0, TWICE)}
+ROUNDING: dict[str, Rounding] = {"holds": Rounding(0.5, 0.0), "fails": Rounding(2.0, TWICE)}
 
 
-def rounded(simulation: Simulation, world: World) -> Maker:
+def rounded(simulation: Simulation, truth: Rounding) -> Maker:
     """O2: runs of the recorded sizes."""
-    config, recorded, truth = simulation.config, simulation.recorded.weights, ROUNDING[world]
+    config, recorded = simulation.config, simulation.recorded.weights
     zeros = truth.zeros * simulation.claim.threshold("exact_zeros")
 
     def make(rng: np.random.Generator) -> Tables:
@@ -153,12 +153,12 @@ class Leash(NamedTuple):
 
 
 # Paper: bounded by eps^2, no numbers for SFT. Here: half the bound, or twice it; a KL that grows as the rate does.
-LEASH: dict[World, Leash] = {"holds": Leash(0.5, 2.0, TWICE), "fails": Leash(2.0, 1.0, 0.0)}
+LEASH: dict[str, Leash] = {"holds": Leash(0.5, 2.0, TWICE), "fails": Leash(2.0, 1.0, 0.0)}
 
 
-def leashed(simulation: Simulation, world: World) -> Maker:
+def leashed(simulation: Simulation, truth: Leash) -> Maker:
     """O6: RL at several rates, and SFT at RL's own rate."""
-    config, recorded, truth = simulation.config, simulation.recorded.weights, LEASH[world]
+    config, recorded = simulation.config, simulation.recorded.weights
     spread, own = recorded.spread, simulation.claim.arms[0]
     settings = {arm: resolve_run(config, run_name(arm, 0)).rl for arm in simulation.claim.arms}
     recipe = resolve_run(config, run_name(own, 0)).recipe

@@ -1,12 +1,12 @@
 """What the simulators of P2's claims share.
 
-Every claim has two planted effects, one per world. Paper: where it has a number, that one. Here: elsewhere twice what
+Every claim has a planted effect per world. Paper: where it has a number, that one. Here: elsewhere twice what
 the criterion calls negligible, the smallest effect that its words mean.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import pandas as pd
 from rlscape.catalogue import seeds_of
 from rlscape.errors import ResultError
 from rlscape.paths import results_dir, run_name
-from rlscape.power.worlds import WORLDS, Simulation, Simulator, World, Worlds
+from rlscape.power.worlds import Simulation, Simulator, Worlds
 from rlscape.results.files import Source
 from rlscape.settings.scale import Config
 
@@ -22,15 +22,17 @@ TWICE = 2.0
 """An effect in negligible ones."""
 Tables = dict[str, Any]
 """Path below the results -> what evaluators read there, as far as they read it."""
+Truth = TypeVar("Truth")
 Maker = Callable[[np.random.Generator], Tables]
 """One draw."""
 
 
-def simulator(prepare: Callable[[Simulation, World], Maker]) -> Simulator:
-    """The simulator of a claim, from what makes the tables of a draw from one of its worlds."""
+def simulator(prepare: Callable[[Simulation, Truth], Maker], worlds: Mapping[str, Truth]) -> Simulator:
+    """The simulator of a claim, from what is true in each of its worlds and what makes the tables of a draw then."""
 
     def simulate(simulation: Simulation) -> Worlds:
-        return {world: _draws(prepare(simulation, world), results_dir(simulation.config)) for world in WORLDS}
+        root = results_dir(simulation.config)
+        return {world: _draws(prepare(simulation, truth), root) for world, truth in worlds.items()}
 
     return simulate
 

@@ -9,7 +9,7 @@ from rlscape.results.clock import seconds_per_update
 from rlscape.rl.clock import Clock
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rollout import Budget, Generator
-from rlscape.rl.schedule import SCHEDULES
+from rlscape.rl.schedule import SCHEDULES, most_outstanding
 from rlscape.settings.training import RLSettings
 from rlscape.tasks.vocabulary import EOS_ID
 from tests.test_rollout import PROBLEMS, force_head, make_model
@@ -17,13 +17,16 @@ from tests.test_rollout import PROBLEMS, force_head, make_model
 RL = RLSettings(steps=20, learning_rate=1e-3, warmup_steps=0, thinking_tokens=14, answer_tokens=4)
 
 
-def make_schedule(name, k, batch=3, generations=2, decode_utilisation=1 / 12):
-    recipe = SCALERL.changed(schedule=name, off_policy_steps=k, generations_per_prompt=generations)
+def make_schedule(name, k, batch=3, generations=2, decode_utilisation=1 / 12, in_flight=None):
+    recipe = SCALERL.changed(
+        schedule=name, off_policy_steps=k, generations_per_prompt=generations, batches_in_flight=in_flight
+    )
     model = make_model()
     force_head(model, EOS_ID, 0.2)  # lengths vary widely
     budget = Budget.of(RL, interrupted=False)
     random = torch.Generator().manual_seed(0)
-    generator = Generator(model, PROBLEMS, k * batch * generations, budget, "fp32", 1.0, random, "fp32")
+    slots = most_outstanding(recipe, batch) * generations
+    generator = Generator(model, PROBLEMS, slots, budget, "fp32", 1.0, random, "fp32")
     clock = Clock.of(RL.changed(decode_utilisation=decode_utilisation), 10_000)
     prompts = PromptStream(len(PROBLEMS), None, np.random.default_rng(0))
     return SCHEDULES[name](model, generator, clock, prompts, recipe, batch)
@@ -49,6 +52,19 @@ def test_pipeline_is_never_more_than_k_steps_stale(k, decode_utilisation):
     staleness = torch.cat(run(schedule, 40))
     assert staleness.min() >= 0
     assert staleness.max() <= k
+
+
+def test_a_pipeline_with_fewer_batches_in_flight_stays_within_its_bound():
+    full, loose = (torch.cat(run(make_schedule("pipeline", 8, in_flight=count), 60)).float() for count in (None, 4))
+    assert full[-500:].mean() > 6.5
+    assert 2.5 < loose[-500:].mean() < 4.5 and loose.max() <= 8
+
+
+def test_batches_in_flight_are_those_of_a_pipeline_within_its_bound():
+    with pytest.raises(ValueError, match=r"batches_in_flight \(9\): more than off_policy_steps \(8\)"):
+        SCALERL.changed(batches_in_flight=9)
+    with pytest.raises(ValueError, match="batches_in_flight: ppo_off_policy generates off_policy_steps batches"):
+        SCALERL.changed(schedule="ppo_off_policy", batches_in_flight=2)
 
 
 @pytest.mark.parametrize("decode_utilisation", [1 / 24, 1 / 12, 1 / 6])

@@ -22,6 +22,11 @@ from rlscape.settings.recipe import Recipe
 from rlscape.settings.recipe import Schedule as ScheduleName
 
 
+def most_outstanding(recipe: Recipe, prompts_per_batch: int) -> int:
+    """Groups that are generated or held at most."""
+    return (recipe.batches_in_flight or recipe.off_policy_steps) * prompts_per_batch
+
+
 class Schedule:
     """State and bookkeeping shared by both schedules; they differ in ``next_batch``.
 
@@ -45,6 +50,7 @@ class Schedule:
         self.clock = clock
         self.prompts = prompts
         self.k = recipe.off_policy_steps
+        self.most_outstanding = most_outstanding(recipe, prompts_per_batch)
         self.generations = recipe.generations_per_prompt
         self.batch = prompts_per_batch
         self.version = 0
@@ -116,7 +122,7 @@ class PPOOffPolicy(Schedule):
         if not self.outstanding:
             self.clock.wait_for_trainer()
             self.generator.load_weights(self.model, self.version)
-            self._admit(self.k * self.batch)
+            self._admit(self.most_outstanding)
             while self.generator.active:
                 self._decode()
         batch = self.outstanding[: self.batch]
@@ -127,17 +133,17 @@ class PPOOffPolicy(Schedule):
 class Pipeline(Schedule):
     """Generators stream; each update's weights go out at once, in flight; no token is more than k steps stale.
 
-    At most k batches are outstanding (in flight or waiting). A batch is the first P complete groups by deadline,
-    the last version that may train on them. Paper: "trainers wait if k steps ahead". Here: the trainer waits for
-    unfinished groups exactly when going on would leave more groups due by some version than the batches until
-    then can hold.
+    At most k batches, or fewer by the recipe, are outstanding (in flight or waiting). A batch is the first P complete
+    groups by deadline, the last version that may train on them. Paper: "trainers wait if k steps ahead". Here: the
+    trainer waits for unfinished groups exactly when going on would leave more groups due by some version than the
+    batches until then can hold.
     """
 
     def next_batch(self) -> list[Group]:
         while True:
             if self.generator.version < self.version and self.clock.trainer_is_free:
                 self.generator.load_weights(self.model, self.version)
-            room = self.k * self.batch - len(self.outstanding)
+            room = self.most_outstanding - len(self.outstanding)
             if room:
                 self._admit(room)
             if self.generator.version == self.version:

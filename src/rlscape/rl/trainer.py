@@ -33,7 +33,7 @@ from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rewards import judged, reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
-from rlscape.rl.schedule import SCHEDULES
+from rlscape.rl.schedule import SCHEDULES, most_outstanding
 from rlscape.settings.run import RunSettings
 from rlscape.tasks.base import column_prefix
 from rlscape.tasks.sets import make_task_sets, training_problems
@@ -78,7 +78,7 @@ class RLTrainer:
         generator = Generator(
             model,
             self.training,
-            slots=recipe.off_policy_steps * self.prompts_per_batch * recipe.generations_per_prompt,
+            slots=most_outstanding(recipe, self.prompts_per_batch) * recipe.generations_per_prompt,
             budget=self.budget,
             head=recipe.generator_head,
             temperature=recipe.temperature,

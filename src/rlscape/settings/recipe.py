@@ -63,6 +63,9 @@ class Recipe(Settings):
     schedule: Schedule
     off_policy_steps: int = Field(8, ge=1)
     """k of PPO-off-policy-k and PipelineRL-k."""
+    batches_in_flight: int | None = Field(None, ge=1)
+    """Batches that PipelineRL generates or holds at most. Paper: not stated. Here: k, unless said otherwise; each then
+    waits for about k updates, so that its staleness sits at the bound."""
     prompts_per_batch: int = Field(REFERENCE_BATCH, ge=1)
     """Prompts per optimiser step at the paper's scale."""
     generations_per_prompt: int = Field(16, ge=2)
@@ -74,6 +77,18 @@ class Recipe(Settings):
     def _clip_low_below_one(self) -> "Recipe":
         if self.clip_low >= 1:
             raise ValueError("clip_low must be below 1: importance ratios are positive")
+        return self
+
+    @model_validator(mode="after")
+    def _flights_within_the_bound(self) -> "Recipe":
+        if self.batches_in_flight is not None:
+            if self.schedule != "pipeline":
+                raise ValueError(f"batches_in_flight: {self.schedule} generates off_policy_steps batches at a time")
+            if self.batches_in_flight > self.off_policy_steps:
+                raise ValueError(
+                    f"batches_in_flight ({self.batches_in_flight}): more than off_policy_steps "
+                    f"({self.off_policy_steps}) would be too stale to train on"
+                )
         return self
 
     @field_validator("tasks")

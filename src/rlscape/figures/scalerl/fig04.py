@@ -1,8 +1,9 @@
 """P1, Figure 4: who computes when. a: PPO-off-policy-k against PipelineRL-8. b: PipelineRL-k.
 
 Paper: wall-clock hours of 64 generators and 16 trainers. Here: a virtual clock (:mod:`rlscape.rl.clock`), so two
-panels of ours show what it does. c: how long either pool waits. d: by how much PPO-off-policy-8 needs more than
-PipelineRL-8 if decoding were slower or faster, in compute and in updates; their quotient follows from the clock.
+panels of ours show what it does. c: how long either pool waits, and how stale the tokens are. d: by how much
+PPO-off-policy-8 needs more than PipelineRL-8 if decoding were slower or faster, in compute and in updates; their
+quotient follows from the clock.
 """
 
 import numpy as np
@@ -26,7 +27,8 @@ from rlscape.settings.scale import Config
 REFERENCE = "baseline"
 SETTINGS = {REFERENCE: "PipelineRL-8"}
 SCHEDULES = ("ppo1", "ppo8", REFERENCE)
-STEPS_AHEAD = ("pipeline4", REFERENCE, "pipeline12")
+STEPS_AHEAD = ("pipeline4", "pipeline8_loose", REFERENCE, "pipeline12")
+ARMS_SHOWN = (*FIG4, "pipeline8_loose")
 
 SPEED_PAIRS: dict[str, tuple[str, str]] = {
     # speed of decoding: PPO-off-policy-8, PipelineRL-8
@@ -49,20 +51,29 @@ ARROW = 1.25
 def assemble(config: Config) -> pd.DataFrame:
     """Curves (see :mod:`rlscape.figures.learning_curves`), and rows of kind
 
+    - staleness: per arm the updates between sampling a token and training on it, with t limits;
     - idle: per arm and pool (``quantity``) the share of all accelerator-seconds that it waits, with t limits;
     - ratio: per decoding speed (``speed``) and unit (``quantity``) what PPO-off-policy-8 needs to reach
       R_0 + 0.7 (A - R_0), A and R_0 of the section 3 baseline, over what PipelineRL-8 needs; with t limits over
       paired seeds, infinite or zero where a run does not reach it; and ``clock``, the algebraic ratio of compute per
       update (:mod:`rlscape.results.clock`).
     """
-    return pd.concat([assemble_curves(config, FIG4), _idle_shares(config), _ratios(config)], ignore_index=True).assign(
-        scale=config.scale
-    )
+    frames = [assemble_curves(config, ARMS_SHOWN), _staleness(config), _idle_shares(config), _ratios(config)]
+    return pd.concat(frames, ignore_index=True).assign(scale=config.scale)
+
+
+def _staleness(config: Config) -> pd.DataFrame:
+    rows = []
+    for arm, updates in curves.updates(config, ARMS_SHOWN).groupby("arm", sort=False):
+        mean = t_interval(updates.groupby("seed")["staleness_mean"].mean())
+        limits = {"value": mean.estimate, "low": mean.low, "high": mean.high, "seeds": mean.seeds}
+        rows.append({"kind": "staleness", "arm": arm} | limits)
+    return pd.DataFrame(rows)
 
 
 def _idle_shares(config: Config) -> pd.DataFrame:
     shares: dict[tuple[str, str], list[float]] = {}
-    for (arm, _), rows in curves.updates(config, FIG4).groupby(["arm", "seed"], sort=False):
+    for (arm, _), rows in curves.updates(config, ARMS_SHOWN).groupby(["arm", "seed"], sort=False):
         compute, generators, trainers = (
             rows.sort_values("step")[name].to_numpy() for name in ("compute", "idle_generator", "idle_trainer")
         )
@@ -100,8 +111,8 @@ def _ratios(config: Config) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Panels a and b, below them the same in other units of compute, then c and d."""
-    figure = new_figure(11, 10.6)
-    grid = figure.add_gridspec(3, 2, height_ratios=(2, 0.95, 1.1))
+    figure = new_figure(11, 11)
+    grid = figure.add_gridspec(3, 2, height_ratios=(2, 0.95, 1.25))
     schedules = figure.add_subplot(grid[0, 0])
     steps_ahead = figure.add_subplot(grid[0, 1], sharey=schedules)
     idle, speeds = (figure.add_subplot(grid[2, column]) for column in (0, 1))
@@ -109,20 +120,22 @@ def draw(frame: pd.DataFrame) -> Figure:
     draw_units(figure, grid[1, 1], frame, STEPS_AHEAD, "b")
     draw_panel(schedules, frame, "a: schedule", SCHEDULES, FIG4, SETTINGS)
     draw_panel(steps_ahead, frame, "b: PipelineRL, updates ahead", STEPS_AHEAD, FIG4, SETTINGS)
-    _draw_idle(idle, frame[frame["kind"] == "idle"])
+    stale = frame[frame["kind"] == "staleness"].set_index("arm")["value"]
+    _draw_idle(idle, frame[frame["kind"] == "idle"], stale)
     _draw_ratios(speeds, frame[frame["kind"] == "ratio"])
     add_curve_note(figure, frame, "c, d: not in the paper")
     return figure
 
 
-def _draw_idle(ax: Axes, frame: pd.DataFrame) -> None:
-    arms = list(FIG4)
+def _draw_idle(ax: Axes, frame: pd.DataFrame, stale: pd.Series) -> None:
+    arms = list(ARMS_SHOWN)
     for offset, (pool, colour) in zip((-0.2, 0.2), POOLS.items(), strict=True):
         rows = frame[frame["quantity"] == pool].set_index("arm").loc[arms]
         positions = np.arange(len(arms)) + offset
         ax.barh(positions, rows["value"], 0.36, color=colour, alpha=0.8, label=pool)
         ax.errorbar(rows["value"], positions, xerr=_limits(rows), color=INK, linestyle="none", capsize=2)
-    ax.set_yticks(range(len(arms)), [SETTINGS.get(arm, ARMS[arm].label) for arm in arms])
+    labels = [f"{SETTINGS.get(arm, ARMS[arm].label)}\n{stale[arm]:.1f} updates stale" for arm in arms]
+    ax.set_yticks(range(len(arms)), labels, fontsize=7)
     ax.invert_yaxis()
     ax.set_xlim(left=0)
     ax.set_xlabel("share of all accelerator-seconds spent waiting")

@@ -111,6 +111,12 @@ def test_planted_differences_are_found_and_their_absence_refuted(
     assert np.allclose(table[["replicated", "not_replicated", "inconclusive", "not_testable"]].sum(axis=1), 1)
 
 
+def test_errors_of_a_criterion_that_finds_nothing_are_not_simulated(register: Register, long_runs: Config) -> None:
+    one_seed = long_runs.changed(seeds=dict.fromkeys(long_runs.seeds, 1))
+    table = estimate_power(simulation(register, "S13", one_seed), draws=6)
+    assert set(table["world"]) == {"holds", "fails"} and table["replicated"].max() == 0
+
+
 def test_a_draw_is_the_same_whatever_is_read_first(long_runs: Config) -> None:
     first, second = (drawn(long_runs, "scalerl", Truth()) for _ in range(2))
     with read_from(second):

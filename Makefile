@@ -8,7 +8,7 @@ UV := .uv/bin/uv
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env all figure test test-more test-units test-pipeline lint bench power gallery verdicts redraw report lock clean
+.PHONY: help env all figure test test-more test-units test-pipeline lint bench power pilots gallery verdicts redraw report lock clean
 # Recipes find the environment's own python, snakemake and pytest first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -52,6 +52,10 @@ bench: $(READY) ## Time one RL step, ours and trl's, and the stages of a finishe
 power: $(READY) ## What the criteria can decide at a scale, by simulation, recorded for git (within 2 core-hours)
 	snakemake power --cores $(CORES) --configfile $(CONFIG)
 	python -m rlscape.pipeline.gallery power --config $(CONFIG)
+
+pilots: $(READY) ## Choose rates and controls on pilot seeds, recorded for git (within 2 core-hours)
+	snakemake pilots scalerl_control_learning_rate --cores $(CORES) --configfile config/pilots.yaml
+	python -m rlscape.pipeline.gallery pilots --config config/pilots.yaml
 
 gallery: $(READY) ## Record one finished paper of a scale for git: make gallery PAPER=scalerl
 	@test -n "$(PAPER)" || { echo "Say which paper: make gallery PAPER=scalerl, or off_principals"; exit 2; }

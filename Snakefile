@@ -83,4 +83,4 @@ rule scoreboard:
 
 rule pilots:
     input:
-        "<results>/pilots.csv",
+        picture_files("pilots"),

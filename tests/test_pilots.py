@@ -9,12 +9,19 @@ import pytest
 
 from rlscape.catalogue import ARMS, CHOICES, choices_of, runs_of
 from rlscape.catalogue.pilots import Choice
-from rlscape.errors import ConfigError
-from rlscape.files import write_parquet
-from rlscape.paths import results_dir
-from rlscape.pipeline.choose_pilots import choose_pilots, describe
+from rlscape.claims import load_register
+from rlscape.claims.controls import control_of, describe_choice, read_pilots
+from rlscape.claims.power import Power
+from rlscape.errors import ConfigError, ResultError
+from rlscape.files import read_json, write_json, write_parquet
+from rlscape.gallery.claims import recorded_pilots
+from rlscape.gallery.recording import record, record_pilots
+from rlscape.paths import figures_dir, results_dir
+from rlscape.pipeline.choose_pilots import choose_pilots
+from rlscape.pipeline.plot_figure import plot_figure
 from rlscape.results.pilots import choices, choose
 from rlscape.settings.scale import Config
+from tests.claim_verdicts import CLAIMS
 from tests.synthetic import Run, small_config, write_scalerl_results
 from tests.test_adapter_figures import Restricted, write_runs
 
@@ -169,8 +176,66 @@ def test_the_table_and_what_is_said(tmp_path: Path) -> None:
     choose_pilots(config, tmp_path / "pilots.csv")
     table = pd.read_csv(tmp_path / "pilots.csv")
     of_grpo, of_scalerl = (table[table["choice"] == f"collapse_{name}"] for name in ("grpo", "scalerl"))
-    assert describe(of_grpo).startswith("grpo_stress_x8 (collapsed 1), end 0.4")
-    assert "less scalerl_stress_x8 -0." in describe(of_grpo) and "at an end of the range" in describe(of_grpo)
-    assert describe(of_scalerl) == "none (collapsed: scalerl_stress_x4 0, scalerl_stress_x8 0)"
+    assert describe_choice(of_grpo).startswith("grpo_stress_x8 (collapsed 1 v 0), end 0.4")
+    assert "less scalerl_stress_x8 -0." in describe_choice(of_grpo)
+    assert "at an end of the range" in describe_choice(of_grpo)
+    assert describe_choice(of_scalerl) == "none (collapsed: scalerl_stress_x4 0, scalerl_stress_x8 0)"
     with pytest.raises(ConfigError, match=r"smoke: seeds\.pilots: needs a number of seeds"):
         choose_pilots(small_config(tmp_path), tmp_path / "nothing.csv")
+
+
+def test_a_claim_shows_its_controls_or_how_often_a_planted_effect_is_found(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "collapse_grpo", "collapse_scalerl")
+    write_scalerl_results(config, {"grpo_stress_x8": FALLS})
+    choose_pilots(config, tmp_path / "pilots.csv")
+    pilots = read_pilots(tmp_path / "pilots.csv")
+    claim, power = load_register(CLAIMS).claim("S6"), Power(0.9, 0.8, 0.02)
+    assert claim.controls == ("collapse_grpo", "collapse_scalerl")
+    shown = control_of(claim, pilots, power)
+    assert shown.startswith("collapse_grpo: grpo_stress_x8 (collapsed 1 v 0)") and "collapse_scalerl: none" in shown
+    assert control_of(claim, None, power) == ""
+    uncontrolled = claim.changed(controls=())
+    assert control_of(uncontrolled, pilots, power) == "planted: found in 90% of simulations"
+    assert control_of(uncontrolled, pilots, None) == ""
+
+
+def test_every_control_is_a_choice_and_every_choice_a_control_of_some_claim() -> None:
+    named = {name for claim in load_register(CLAIMS).claims for name in claim.controls}
+    assert named == CHOICES.keys() - {"rate_dense_sft", "rate_moe_sft", "rate_small_batch"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("", "not a readable table"), ("choice,arm\na,b\n", "no column against, seeds")]
+)
+def test_a_damaged_table_of_pilots_is_named(content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "pilots.csv"
+    file.write_text(content)
+    with pytest.raises(ResultError, match=f"{file}: {message}.*make pilots"):
+        read_pilots(file)
+
+
+def test_pilots_are_recorded_with_their_picture_and_origin(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "collapse_grpo", "collapse_scalerl", "rate_gspo")
+    config = config.changed(targets=("scalerl_control_learning_rate",))
+    write_scalerl_results(config, {"grpo_stress_x8": FALLS, "gspo_x4_lr": HIGH})
+    choose_pilots(config, results_dir(config) / "pilots.csv")
+    plot_figure("pilots", config, figures_dir(config) / "pilots")
+    for run in runs_of(config, config.seeds):
+        file = results_dir(config) / "runs" / run / "run.json"
+        values = {"provenance": {"commit": "c0ffee"}, "claims_sha256": "abc", "wall_seconds": 36.0}
+        write_json(file, (read_json(file) if file.exists() else {}) | values)
+    gallery = tmp_path / "gallery"
+    with pytest.raises(ResultError, match=r"control_learning_rate\.svg: no such result"):
+        record_pilots(config, gallery)
+    assert not gallery.exists()
+    config = config.changed(targets=())
+    record_pilots(config, gallery)
+    assert read_json(gallery / "pilots" / "run.json")["core_hours"] == pytest.approx(
+        len(runs_of(config, config.seeds)) / 100
+    )
+    recorded = recorded_pilots(gallery)
+    assert recorded is not None and set(recorded["choice"]) == {"collapse_grpo", "collapse_scalerl", "rate_gspo"}
+    picture = (figures_dir(config) / "pilots.png").read_bytes()
+    assert (gallery / "pilots" / "pilots.png").read_bytes() == picture
+    with pytest.raises(ConfigError, match="pilots decide no claim; make pilots records"):
+        record(config, "scalerl", load_register(CLAIMS), gallery)

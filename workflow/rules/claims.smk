@@ -6,6 +6,7 @@ rule evaluate_claims:
         claims=CLAIMS,
         results=results_of_scale(),
         power=[POWER] if os.path.exists(POWER) else [],
+        pilots=[PILOTS] if os.path.exists(PILOTS) else [],
     output:
         report(
             "<results>/claims.csv",
@@ -26,12 +27,14 @@ rule evaluate_claims:
         arms=lambda wildcards: describe_arms(CONFIG.seeds),
         figures=lambda wildcards: describe_figures(),
         settings=lambda wildcards: CONFIG.model_dump_json(),
-        power=lambda wildcards, input: f"--power {shlex.quote(str(input.power))}" if input.power else "",
+        recorded=lambda wildcards, input: " ".join(
+            f"--{name} {shlex.quote(str(input[name]))}" for name in ("power", "pilots") if input[name]
+        ),
     message:
         "Evaluate the claims"
     shell:
         "python -m rlscape.pipeline.evaluate_claims --claims {input.claims:q} --settings {params.settings:q}"
-        " {params.power} --output {output:q} > {log:q} 2>&1"
+        " {params.recorded} --output {output:q} > {log:q} 2>&1"
 
 
 rule plot_scoreboard:

@@ -1,8 +1,10 @@
-# What rules know of the register of claims, and of what its criteria can decide.
+# What rules know of the register of claims, of what its criteria can decide, and of its controls.
 
 CLAIMS = in_repository("config", "claims.yaml")
 # As `make power` recorded it for this scale.
 POWER = in_repository("figures", "gallery", CONFIG.scale, "power.csv")
+# As `make pilots` recorded what was chosen.
+PILOTS = in_repository("figures", "gallery", "pilots", "pilots.csv")
 # The recorded curves whose scatter the simulated ones have.
 SCATTER_FROM = in_repository("figures", "gallery", "default")
 # Draws from each world of a claim: a share of 5% is then known to within 2%.

@@ -14,7 +14,8 @@ import pandas as pd
 import yaml
 from pydantic import ValidationError
 
-from rlscape.catalogue import ARMS, FIGURES
+from rlscape.catalogue import ARMS, CHOICES, FIGURES
+from rlscape.claims.controls import control_of
 from rlscape.claims.off_principals import adapters, bias, footprint, generality, sparsity
 from rlscape.claims.power import Power, design_of_claim, lack_of_power, power_of
 from rlscape.claims.register import (
@@ -106,6 +107,7 @@ def _check_names(claim: Claim, source: str) -> None:
         "evaluator": ([claim.evaluator], EVALUATORS),
         "arms": (claim.arms, ARMS),
         "figures": (claim.figures, [figure.target for figure in FIGURES]),
+        "controls": (claim.controls, CHOICES),
     }
     for key, (names, allowed) in known.items():
         for name in names:
@@ -150,13 +152,16 @@ def evaluate_claim(claim: Claim, conventions: Conventions, config: Config) -> Ou
     return outcome
 
 
-def evaluate_register(register: Register, config: Config, power: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A row per claim: id, claim, verdict, measure, effect, low, high, seeds, reason, figure, power, refutes,
-    error.
+def evaluate_register(
+    register: Register, config: Config, power: pd.DataFrame | None = None, pilots: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """A row per claim: id, claim, verdict, measure, effect, low, high, seeds, reason, figure, control, power,
+    refutes, error.
 
     Args:
         power: as :func:`rlscape.claims.power.read_power` returns it. A criterion that cannot decide at this scale is
             not testable, whatever the results say. None: nothing is known, and no verdict hangs on it.
+        pilots: as :func:`rlscape.claims.controls.read_pilots` returns it. It is shown, and no verdict hangs on it.
 
     Raises:
         ResultError: a result file that a claim needs is missing.
@@ -172,5 +177,6 @@ def evaluate_register(register: Register, config: Config, power: pd.DataFrame | 
                 outcome = replace(outcome, verdict=NOT_TESTABLE, reason=f"{lack}; {outcome.verdict}: {outcome.reason}")
         row = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name not in UNREPORTED}
         identity = {"id": claim.id, "claim": claim.text}
-        rows.append(identity | row | {"figure": " ".join(claim.figures)} | (found or UNKNOWN)._asdict())
+        beside = {"figure": " ".join(claim.figures), "control": control_of(claim, pilots, found)}
+        rows.append(identity | row | beside | (found or UNKNOWN)._asdict())
     return pd.DataFrame(rows)

@@ -54,6 +54,8 @@ class Claim(Settings):
     directions: dict[str, Side] = {}
     """Mask -> side of chance that is claimed."""
     thresholds: dict[str, float] = {}
+    controls: tuple[str, ...] = ()
+    """Choices of pilots whose arms show what the claim speaks of (:mod:`rlscape.catalogue.pilots`)."""
     by_part: bool = False
     """Whether the criterion is a list of equivalences, of which each is of interest on its own."""
 

@@ -12,7 +12,8 @@ from rlscape.catalogue import FIGURES
 from rlscape.errors import ConfigError
 from rlscape.settings.scale import Config
 
-SCOREBOARD = "scoreboard"
+SCOREBOARD, PILOTS = "scoreboard", "pilots"
+"""Figures of no paper: of all claims, and of what pilots chose."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Target:
 
 
 def target_names() -> list[str]:
-    """Every target: the catalogue's figures and the scoreboard."""
-    return [*(figure.target for figure in FIGURES), SCOREBOARD]
+    """Every target: the catalogue's figures, the scoreboard and the pilots."""
+    return [*(figure.target for figure in FIGURES), SCOREBOARD, PILOTS]
 
 
 def find_target(name: str) -> Target:
@@ -36,7 +37,8 @@ def find_target(name: str) -> Target:
     Raises:
         ConfigError: there is none.
     """
-    stems = {figure.target: Path(figure.paper, figure.stem) for figure in FIGURES} | {SCOREBOARD: Path(SCOREBOARD)}
+    stems = {figure.target: Path(figure.paper, figure.stem) for figure in FIGURES}
+    stems |= {own: Path(own) for own in (SCOREBOARD, PILOTS)}
     if name not in stems:
         raise ConfigError(f"{name}: not a figure; the targets are {', '.join(stems)}")
     module = import_module(".".join(("rlscape.figures", *stems[name].parts)))

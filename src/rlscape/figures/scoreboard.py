@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from rlscape.claims.register import NOT_REPLICATED
 from rlscape.figures.style import INK, VERDICT_COLOURS, add_note, new_figure
 from rlscape.results.files import claim_verdicts
 from rlscape.settings.scale import Config
@@ -15,7 +16,7 @@ LEFT = {"id": 0.0, "claim": 0.035, "verdict": 0.31, "effect": 0.45, "seeds": 0.6
 """Left edge of every column, as a share of the width."""
 WRAP = {"claim": 50, "effect": 26, "reason": 58}
 """Characters per line."""
-LONGEST = {"measure": 60, "reason": 125}
+LONGEST = {"measure": 60, "reason": 125, "control": 160}
 """Characters; the table that goes with the figure has the rest."""
 LINE_HEIGHT = 0.15
 """Inches."""
@@ -137,11 +138,19 @@ def _effect(row: pd.Series) -> str:
     return f"{_shortened(row, 'measure')}: {row['effect']:.3g}{limits}"
 
 
+def _control(row: pd.Series) -> str:
+    """Of what is not replicated, the runs or simulations in which the effect shows."""
+    if row["verdict"] != NOT_REPLICATED or pd.isna(row["control"]) or not row["control"]:
+        return ""
+    return f"control: {_shortened(row, 'control')}"
+
+
 def _found(row: pd.Series, characters: int) -> str:
-    """A scale's cell: verdict, seeds and power, and the effect below."""
+    """A scale's cell: verdict, seeds and power, and below the effect and that of the control."""
     seeds = f", {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}" if row["seeds"] else ""
     power = f", power {_power(row)}" if _power(row) else ""
-    return "\n".join([f"{row['verdict']}{seeds}{power}", *textwrap.wrap(_effect(row), characters)])
+    below = [*textwrap.wrap(_effect(row), characters), *textwrap.wrap(_control(row), characters)]
+    return "\n".join([f"{row['verdict']}{seeds}{power}", *below])
 
 
 def _power(row: pd.Series) -> str:
@@ -156,7 +165,7 @@ def _cells(row: pd.Series) -> dict[str, str]:
         "effect": _effect(row),
         "seeds": f"{row['seeds']}",
         "power": _power(row),
-        "reason": _shortened(row, "reason"),
+        "reason": "; ".join(filter(None, [_control(row), _shortened(row, "reason")])),
     }
     return {name: textwrap.fill(text, WRAP[name]) if name in WRAP else text for name, text in cells.items()}
 

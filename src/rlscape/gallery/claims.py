@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from rlscape.claims.controls import read_pilots
 from rlscape.claims.power import Power, read_power
 from rlscape.claims.register import Register
 from rlscape.errors import ResultError
 from rlscape.figures import scoreboard
+from rlscape.figures.registry import PILOTS
 from rlscape.figures.style import write_figure
 from rlscape.files import atomic
 from rlscape.results.files import require
@@ -17,8 +19,8 @@ from rlscape.settings.scale import Paper
 CLAIMS = "claims.csv"
 POWER = "power.csv"
 RECORDED = ["id", "claim", "verdict", "measure", "effect", "low", "high", "seeds", "reason", "figure"]
-"""Columns of verdicts that were recorded before criteria had power."""
-COLUMNS = [*RECORDED, *Power._fields]
+"""Columns of verdicts that were recorded before criteria had power and controls."""
+COLUMNS = [*RECORDED, "control", *Power._fields]
 
 
 def of_paper(register: Register, paper: Paper) -> Register:
@@ -44,6 +46,12 @@ def read_claims(path: Path) -> pd.DataFrame:
 def recorded_power(scale: Path) -> pd.DataFrame | None:
     """What the criteria can decide at a recorded scale; None if that is not recorded (``make power``)."""
     return read_power(scale / POWER) if (scale / POWER).exists() else None
+
+
+def recorded_pilots(gallery: Path) -> pd.DataFrame | None:
+    """What pilots chose; None if that is not recorded (``make pilots``)."""
+    file = gallery / PILOTS / f"{PILOTS}.csv"
+    return read_pilots(file) if file.exists() else None
 
 
 def record_power(table: Path, scale: Path) -> None:

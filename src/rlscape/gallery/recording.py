@@ -1,20 +1,26 @@
-"""Record one paper of a finished scale: its figures, where they come from, and the tables behind them."""
+"""Record one paper of a finished scale: its figures, where they come from, and the tables behind them.
+
+Of pilots, which decide no claim: what they chose, its picture and their figures.
+"""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from rlscape.catalogue import ARMS, figures_of, with_figure
+from rlscape.catalogue import ARMS, choices_of, figures_of, with_figure
+from rlscape.catalogue.arms import Figure
 from rlscape.claims import evaluate_register
 from rlscape.claims.register import Register
 from rlscape.errors import ConfigError
-from rlscape.figures.registry import find_target
+from rlscape.figures.registry import PILOTS, find_target
 from rlscape.files import write_json
 from rlscape.gallery.claims import (
     CLAIMS,
     of_paper,
     read_claims,
+    recorded_pilots,
     recorded_power,
     updated,
     write_claims,
@@ -29,9 +35,9 @@ from rlscape.settings.scale import Config, Paper
 SUFFIXES = ("svg", "png", "csv")
 
 
-def describe_runs(config: Config, paper: Paper) -> dict[str, Any]:
-    """The settings, the machine and what each run took; values that all runs share appear once."""
-    records = run_records(config, [arm for arm in config.seeds if ARMS[arm].paper == paper])
+def describe_runs(config: Config, papers: Collection[Paper]) -> dict[str, Any]:
+    """The settings, the machine and what each run of some papers took; values that all runs share appear once."""
+    records = run_records(config, [arm for arm in config.seeds if ARMS[arm].paper in papers])
     return {
         "scale": config.scale,
         "config": config.model_dump(mode="json"),
@@ -58,28 +64,64 @@ def record(config: Config, paper: Paper, register: Register, gallery: Path) -> N
     Raises:
         UserError: a figure or a result is missing; nothing has been changed then.
     """
+    if choices_of(config):
+        raise ConfigError(f"{config.scale}: pilots decide no claim; make pilots records what they chose")
     figures = [figure for figure in figures_of(config) if figure.paper == paper]
     if not figures:
         raise ConfigError(f"{config.scale}: the scale has no figure of {paper}; add targets to its settings")
-    pictures = [
-        require(figures_dir(config) / paper / f"{figure.stem}.{suffix}") for figure in figures for suffix in SUFFIXES
-    ]
-    summary = describe_runs(config, paper)
+    pictures = _pictures(config, figures)
+    summary = describe_runs(config, [paper])
     with recorded_reads() as files:
-        evaluated = evaluate_register(of_paper(register, paper), config, recorded_power(gallery / config.scale))
+        power = recorded_power(gallery / config.scale)
+        evaluated = evaluate_register(of_paper(register, paper), config, power, recorded_pilots(gallery))
         for figure in figures:
             find_target(figure.target).assemble(with_figure(config, figure))
     scale = gallery / config.scale
     recorded = read_claims(scale / CLAIMS) if (scale / CLAIMS).exists() else None
 
-    new = scale / f".{paper}.tmp"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    for picture in pictures:
-        shutil.copyfile(picture, new / picture.name)
-    write_json(new / RUN, summary)
-    write_tables(new / TABLES, results_dir(config), files)
-    shutil.rmtree(scale / paper, ignore_errors=True)
-    new.rename(scale / paper)
+    with _replaced(scale / paper) as new:
+        _copy(pictures, new)
+        write_json(new / RUN, summary)
+        write_tables(new / TABLES, results_dir(config), files)
     write_claims(scale / CLAIMS, updated(recorded, evaluated, register))
     write_scoreboard(gallery)
+
+
+def record_pilots(config: Config, gallery: Path) -> None:
+    """Replace what the gallery has of pilots; every scale's verdicts show it from then on.
+
+    Raises:
+        UserError: it is no scale of pilots, or a figure or a result is missing; nothing has been changed then.
+    """
+    if not choices_of(config):
+        raise ConfigError(f"{config.scale}: seeds.pilots: needs a number of seeds; config/pilots.yaml has one")
+    pictures = [*_files(figures_dir(config) / PILOTS), *_pictures(config, figures_of(config))]
+    summary = describe_runs(config, get_args(Paper))
+    with _replaced(gallery / PILOTS) as new:
+        _copy(pictures, new)
+        write_json(new / RUN, summary)
+
+
+def _pictures(config: Config, figures: Iterable[Figure]) -> list[Path]:
+    return [file for figure in figures for file in _files(figures_dir(config) / figure.paper / figure.stem)]
+
+
+def _files(stem: Path) -> list[Path]:
+    """A figure's files, all of which there must be."""
+    return [require(stem.with_name(f"{stem.name}.{suffix}")) for suffix in SUFFIXES]
+
+
+def _copy(pictures: Iterable[Path], directory: Path) -> None:
+    for picture in pictures:
+        shutil.copyfile(picture, directory / picture.name)
+
+
+@contextmanager
+def _replaced(directory: Path) -> Iterator[Path]:
+    """An empty directory beside one, which takes its place at the end of the block."""
+    new = directory.with_name(f".{directory.name}.tmp")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    yield new
+    shutil.rmtree(directory, ignore_errors=True)
+    new.rename(directory)

@@ -16,6 +16,7 @@ from rlscape.gallery.claims import (
     CLAIMS,
     of_paper,
     read_claims,
+    recorded_pilots,
     recorded_power,
     recorded_scales,
     updated,
@@ -35,14 +36,15 @@ def judge(register: Register, gallery: Path) -> list[str]:
     Raises:
         UserError: a record cannot be used; nothing has been changed then.
     """
-    lines, verdicts = [], {}
+    lines, verdicts, pilots = [], {}, recorded_pilots(gallery)
     for scale in recorded_scales(gallery):
         recorded = read_claims(scale / CLAIMS)
         evaluated, kept = [], []
         for paper in get_args(Paper):
             if (scale / paper / TABLES).exists():
                 with recorded_results(scale / paper) as config:
-                    evaluated.append(evaluate_register(of_paper(register, paper), config, recorded_power(scale)))
+                    of_scale = of_paper(register, paper), config, recorded_power(scale), pilots
+                    evaluated.append(evaluate_register(*of_scale))
             elif (scale / paper / RUN).exists():
                 kept.append(paper)
         now = updated(recorded, pd.concat(evaluated, ignore_index=True), register) if evaluated else recorded

@@ -1,4 +1,4 @@
-"""The gallery of recorded scales: what ``make gallery``, ``make power``, ``make verdicts`` and ``make redraw`` call."""
+"""The gallery of recorded scales: what ``make gallery``, ``power``, ``pilots``, ``verdicts`` and ``redraw`` call."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from rlscape.catalogue import load_scale
 from rlscape.claims import load_register
 from rlscape.errors import fail_clearly
 from rlscape.gallery.claims import POWER, record_power
-from rlscape.gallery.recording import record
+from rlscape.gallery.recording import record, record_pilots
 from rlscape.gallery.replay import judge, redraw
 from rlscape.paths import results_dir
 from rlscape.pipeline.entry import collect_garbage
@@ -26,6 +26,8 @@ def main() -> None:
     recording.add_argument("--paper", required=True, choices=get_args(Paper))
     power = commands.add_parser("power", help="record what the criteria can decide at a scale")
     power.add_argument("--config", required=True, type=Path, help="the scale's YAML file")
+    pilots = commands.add_parser("pilots", help="record what pilots chose")
+    pilots.add_argument("--config", required=True, type=Path, help="the pilots' YAML file")
     commands.add_parser("verdicts", help="evaluate the register again on the recorded tables")
     commands.add_parser("redraw", help="draw the recorded figures again from the recorded tables")
     arguments = parser.parse_args()
@@ -36,6 +38,9 @@ def main() -> None:
     if arguments.command == "power":
         config = load_scale(arguments.config)
         record_power(results_dir(config) / POWER, gallery / config.scale)
+        return
+    if arguments.command == "pilots":
+        record_pilots(load_scale(arguments.config), gallery)
         return
     lines = judge(load_register(arguments.claims), gallery) if arguments.command == "verdicts" else redraw(gallery)
     print("\n".join(lines))

@@ -106,6 +106,11 @@ def records_of_runs(config: Config, arms: Iterable[str], pattern: str) -> dict[s
     return {run: read_record(results_dir(config) / pattern.format(run=run)) for run in runs_of(config, arms)}
 
 
+def chosen_by_pilots(config: Config) -> pd.DataFrame:
+    """What pilots chose (``pilots.csv``)."""
+    return pd.read_csv(require(results_dir(config) / "pilots.csv"))
+
+
 def claim_verdicts(config: Config) -> pd.DataFrame:
     """The evaluated register (``claims.csv``)."""
     return pd.read_csv(require(results_dir(config) / "claims.csv"))

@@ -1,6 +1,6 @@
 """Result files on the loss around a base and on model size, from numbers that a test chooses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def write_curvature(
     batches: int = 6,
     spread: float = 0.02,
     between: float = 0.02,
-    reversed_base: str | None = None,
+    reversed_bases: Collection[str] = (),
 ) -> None:
     """Quotients of every base; block means are ``principal`` (coordinates: ``equal_magnitude``), their root, and 1.
 
@@ -47,11 +47,11 @@ def write_curvature(
     of log-sd ``between``. Fisher over KL: 1 + share / 4.
 
     Args:
-        reversed_base: its contrasts are the inverse ones.
+        reversed_bases: their contrasts are the inverse ones.
     """
     for index, base in enumerate(curved_bases(config)):
         factor = np.exp(between * np.random.default_rng(100 + index).standard_normal())
-        sign = -1 if base == reversed_base else 1
+        sign = -1 if base in reversed_bases else 1
         table = _curvature((principal * factor) ** sign, (equal_magnitude * factor) ** sign, batches, spread, index)
         write_parquet(results_dir(config) / "geometry" / f"curvature-{base}.parquet", table)
 

@@ -190,6 +190,7 @@ def test_small_steps(tmp_path: Path, seeds: int, changes: dict[str, float], expe
 
 KEEPS = claim("keeps_spectrum_at_equal_norm", bias.MATCHED_ARMS)
 LOUD = {name: (1.0, 3.0) for name in evaluators.AT_EQUAL_NORM}
+FAINT = {name: (1.0, 1.06) for name in evaluators.AT_EQUAL_NORM}
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,8 @@ LOUD = {name: (1.0, 3.0) for name in evaluators.AT_EQUAL_NORM}
     [
         (5, {"as_run": LOUD, "norm": LOUD}, YES),
         (5, {"as_run": LOUD}, NO),  # a difference of size alone
+        (5, {"as_run": LOUD, "norm": FAINT}, NO),  # there, and less than a tenth
+        (5, {"as_run": LOUD, "norm": LOUD | {"nss": (1.0, 1.093)}}, OPEN),
         (3, {"as_run": LOUD}, OPEN),
         (5, {"as_run": LOUD, "norm": LOUD | {"efficiency": (1.0, 0.5)}}, NO),
         (5, {"norm": LOUD, "as_run": {"nss": (2.0, 1.0)}}, NO),

@@ -1,10 +1,13 @@
 """The claims on curvature and other settings: planted effects are granted, absent ones are not."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from rlscape.catalogue import runs_of
 from rlscape.claims import load_register
@@ -29,6 +32,7 @@ CURVED = (
     *("size_1", "size_2", "size_3", "size_4", "rlvr"),
     *("rlvr_second_base", "agent_calculator", "llama_full", "mistral_full"),
 )
+FIVE = ("llama", "mistral", "agents", "deep_second", "deep")
 SETTINGS = ("agent_calculator", "agent_search", "dpo", "simpo", "llama_full", "mistral_full")
 
 
@@ -52,10 +56,12 @@ def _config(tmp_path: Path) -> Config:
     return small_config(tmp_path, seeds=2)
 
 
-def curvature(config: Config, **planted: float) -> Outcome:
+def curvature(config: Config, **planted: Any) -> Outcome:
     write_curvature(config, **{"batches": 16} | planted)
     return generality.principal_is_high_curvature(
-        claim("principal_is_high_curvature", CURVED, negligible=0.1, min_batches=16), CONVENTIONS, config
+        claim("principal_is_high_curvature", CURVED, negligible=0.1, min_share=0.85, min_batches=16),
+        CONVENTIONS,
+        config,
     )
 
 
@@ -72,12 +78,24 @@ def test_high_curvature_in_principal_directions_is_found(config: Config) -> None
         ({"principal": 1, "equal_magnitude": 1}, NOT_REPLICATED),
         ({"principal": 4, "equal_magnitude": 0.5}, NOT_REPLICATED),  # magnitude alone
         ({"principal": 1.25, "equal_magnitude": 1.25, "spread": 2.0, "between": 1.0}, INCONCLUSIVE),
-        ({"principal": 4, "equal_magnitude": 2, "reversed_base": "llama"}, INCONCLUSIVE),  # not of every base
+        ({"principal": 1.03, "equal_magnitude": 1.03}, NOT_REPLICATED),  # of every base, and negligible
+        ({"principal": 64, "equal_magnitude": 64, "reversed_bases": ["llama"]}, REPLICATED),  # of all but one
+        ({"principal": 64, "equal_magnitude": 64, "reversed_bases": ["llama", "mistral"]}, INCONCLUSIVE),
+        ({"principal": 64, "equal_magnitude": 64, "reversed_bases": FIVE}, NOT_REPLICATED),  # of four of nine
         ({"principal": 4, "equal_magnitude": 2, "batches": 8}, NOT_TESTABLE),
     ],
 )
-def test_other_curvature_is_not_taken_for_it(config: Config, planted: dict[str, float], verdict: str) -> None:
-    assert curvature(config, **planted).verdict == verdict
+def test_other_curvature_is_not_taken_for_it(config: Config, planted: dict[str, Any], verdict: str) -> None:
+    found = curvature(config, **planted)
+    assert found.verdict == verdict, found.reason
+
+
+def test_bases_that_have_the_sign_by_chance_seldom_are_as_many_as_asked() -> None:
+    register = load_register(CLAIMS)
+    each, limit = register.claim("O14"), register.conventions.max_error
+    bases = len(each.arms)
+    least = math.ceil(each.threshold("min_share") * bases)
+    assert binom.sf(least - 1, bases, 0.5) < limit < binom.sf(least - 2, bases, 0.5)
 
 
 def write_settings(

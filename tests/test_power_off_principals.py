@@ -63,6 +63,28 @@ def test_planted_effects_are_found_and_their_absence_refuted(name: str, register
         assert verdicts.loc[world, word] > 0.5, table.to_string()
 
 
+@pytest.mark.parametrize("name", ["O2", "O5", "O7", "O10", "O14"])
+def test_in_every_edge_one_part_fails_and_the_others_hold(name: str, register: Register, seeded: Config) -> None:
+    """By its margin, so that it is open or overlooked more often than refuted; O14 judges two parts of one quantity."""
+    simulation = Simulation(register.claim(name), register.conventions, seeded, SCATTER)
+    edges = {world: results for world, results in SIMULATORS[name](simulation).items() if world.startswith("edge")}
+    found = set()
+    for world, results in edges.items():
+        drawn = []
+        for number in range(8):
+            with read_from(results(number)):
+                outcome = evaluate_claim(simulation.claim, register.conventions, seeded)
+            drawn.append([part.verdict == "replicated" for part in outcome.parts])
+        shares = np.mean(drawn, axis=0)
+        failing = np.flatnonzero(shares < 0.4)
+        quantities = {index // 2 for index in failing} if name == "O14" else set(failing)
+        assert len(quantities) == 1, f"{world}: {shares}"
+        assert np.all(np.delete(drawn, failing, axis=1).mean(axis=0) > 0.6), f"{world}: {shares}"
+        found |= quantities
+    parts = range(len(shares) // 2 if name == "O14" else len(shares))
+    assert found == set(parts[1:] if name == "O10" else parts), "a part without an edge"
+
+
 def test_tendencies_that_do_not_stay_are_not_mistaken_for_bias(register: Register, seeded: Config) -> None:
     """Ranks of profiles with unequal shares of entries left correlate a little though nothing persists."""
     simulation = Simulation(register.claim("O5"), register.conventions, seeded, SCATTER)

@@ -37,9 +37,8 @@ def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outc
     dense, safe, random, principal, complement = claim.arms
     distances = distances_to_dense(curves.updates(config, claim.arms))
     metrics = curves.metrics(config, claim.arms)
-    start, final = (evaluations_at(metrics, share) for share in (0.0, 1.0))
-    gain = final.loc[final["arm"] == dense, "pass_rate"].mean() - start.loc[start["arm"] == dense, "pass_rate"].mean()
-    least = {"distance": claim.threshold("negligible"), "pass rate": conventions.margin_share * max(gain, 0.0)}
+    final = evaluations_at(metrics, 1.0)
+    least = {"distance": claim.threshold("negligible"), "pass rate": conventions.margin_share * _gain(metrics, dense)}
     parts = []
     for name, table, column, pairs in (
         ("distance", distances, "value", ((random, safe), (principal, random), (principal, complement))),
@@ -55,11 +54,11 @@ def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outc
 
 
 def no_gain(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
-    """O12. Arms: full fine-tuning, whose spread over seeds is the margin, then adapters of kind lora and pissa."""
+    """O12. Arms: full fine-tuning, a share of whose gain is the margin, then adapters of kind lora and pissa."""
     full, *adapters = claim.arms
-    final = evaluations_at(curves.metrics(config, claim.arms), 1.0)
-    by_seed = final.pivot(index="seed", columns="arm", values="pass_rate")
-    margin = float(by_seed[full].std(ddof=1))
+    metrics = curves.metrics(config, claim.arms)
+    by_seed = evaluations_at(metrics, 1.0).pivot(index="seed", columns="arm", values="pass_rate")
+    margin = conventions.margin_share * _gain(metrics, full)
     best: dict[tuple[int, str], str] = {}
     for arm in adapters:
         kind = _adapter(arm).rank, _adapter(arm).kind
@@ -83,6 +82,13 @@ def no_gain(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     if at_edge:
         reason += f"; best at an end of the rates, so perhaps better beyond: {', '.join(at_edge)}"
     return outcome(verdict, "best pass rate, PiSSA minus LoRA", gain, reason)
+
+
+def _gain(metrics: pd.DataFrame, arm: str) -> float:
+    """Pass rate at the end less that at the start, means over an arm's seeds; 0 if it fell."""
+    of_arm = metrics[metrics["arm"] == arm]
+    start, final = (evaluations_at(of_arm, share)["pass_rate"].mean() for share in (0.0, 1.0))
+    return max(float(final - start), 0.0)
 
 
 def _at_edge(arm: str, adapters: Sequence[str]) -> bool:

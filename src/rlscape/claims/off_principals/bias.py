@@ -9,7 +9,7 @@ from scipy.stats import t as student_t
 
 from rlscape.catalogue import first_run, resolve_run, seeds_of
 from rlscape.claims.off_principals.masks import mask_preference
-from rlscape.claims.parts import Part, above, below, beyond_nothing, censored, conclude
+from rlscape.claims.parts import Part, above, below, beyond_nothing, censored, conclude, on_side
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -136,7 +136,7 @@ def keeps_spectrum_at_equal_norm(claim: Claim, conventions: Conventions, config:
         for statistic, name in statistics.items():
             difference = _differences(table, matching, statistic)
             of_rl = table.loc[(table["matching"] == matching) & (table["method"] == "rl"), statistic].mean()
-            verdict = beyond_nothing(difference, conventions.margin_share * of_rl)
+            verdict = on_side(difference, margin=conventions.margin_share * of_rl)
             parts.append(Part(f"{name}, {bias.MATCHINGS[matching]}", difference, verdict))
     snapshot = _differences(table, "norm_snapshot", "nss")
     return conclude(parts, f"SFT minus RL; NSS, {bias.MATCHINGS['norm_snapshot']}: {span(snapshot)}")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from rlscape.catalogue import base_of
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
-from rlscape.claims.parts import Part, conclude, on_side
+from rlscape.claims.parts import Part, conclude, in_most, of_units, on_side
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -34,17 +34,17 @@ def principal_is_high_curvature(claim: Claim, conventions: Conventions, config: 
     """O14. Arms: one per base. Units are bases, each with the mean of its batches of tokens."""
     table = loss.curvature(config)
     table = table[table["base"].isin([base_of(config, arm) for arm in claim.arms])]
-    negligible = claim.threshold("negligible")
+    negligible, min_share = claim.threshold("negligible"), claim.threshold("min_share")
     by_batch = {
         "log2 quotient, principal over off-principal": loss.block_contrast(table, "singular"),
         "the same of entries of equal magnitude": loss.block_contrast(table, "coordinate"),
         "rank correlation with the singular index": loss.index_correlation(table),
     }
     sides: tuple[tuple[Side, float], ...] = (("above", negligible), ("above", negligible), ("below", 0.0))
-    parts = [
-        _over_units(measure, values.groupby("base").mean(), side, margin)
-        for (measure, values), (side, margin) in zip(by_batch.items(), sides, strict=True)
-    ]
+    parts: list[Part] = []
+    for (measure, values), (side, margin) in zip(by_batch.items(), sides, strict=True):
+        of_bases = values.groupby("base").mean()
+        parts += [of_units(measure, of_bases, side, margin), in_most(measure, of_bases, side, min_share)]
     batches = int(table.groupby("base")["batch"].nunique().min())
     own = "; ".join(
         f"{base} {span(t_interval(values))}" for base, values in next(iter(by_batch.values())).groupby("base")

@@ -1,19 +1,45 @@
 """Worlds of O14: bases whose principal directions are curved more strongly than others, or not."""
 
+from math import isnan
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
 from rlscape.catalogue import curved_bases
-from rlscape.power.off_principals.tables import Maker, Tables, of_unit
+from rlscape.power.off_principals.tables import LIMIT, Maker, Tables
 from rlscape.power.worlds import Simulation
 from rlscape.results.loss import WHOLE
 
-OCTAVES: dict[str, float] = {"holds": 1.0, "fails": 0.0}
-"""log2 of the curvature of principal directions over that of others. Paper: assumed, no number. Here: twice as much."""
+
+class Curved(NamedTuple):
+    """Octaves of curvature, means over bases."""
+
+    along: float = 1.0
+    """Of principal directions over others."""
+    within: float = 1.0
+    """Of principal entries over others of equal magnitude."""
+    order: float = 1.0
+    """Between blocks whose difference alone would have the quotients' covariance with i + j."""
+    split: str = ""
+    """Which of these half of the bases lack, so that the rest have twice as much."""
+
+
+# Paper: assumed, no number. Here: twice as much.
+CURVED: dict[str, Curved] = {
+    "holds": Curved(),
+    "fails": Curved(0.0, 0.0, 0.0),
+    "edge directions": Curved(along=LIMIT),
+    "edge entries": Curved(within=LIMIT),
+    "edge order": Curved(order=0.0),
+    "edge share of directions": Curved(split="along"),
+    "edge share of entries": Curved(split="within"),
+    "edge share of order": Curved(split="order"),
+}
 TENSOR = "model.layers.0.self_attn.q_proj.weight"
 
 
-def curved(simulation: Simulation, octaves: float) -> Maker:
+def curved(simulation: Simulation, truth: Curved) -> Maker:
     """O14: one matrix per base, which stands for the mean over matrices."""
     config, spread = simulation.config, simulation.recorded.weights.spread
     assert config.geometry is not None, "a scale of P2"
@@ -30,14 +56,27 @@ def curved(simulation: Simulation, octaves: float) -> Maker:
     directions = pd.concat([singular, coordinate, plain, scaled], ignore_index=True)
     share = directions["block"].map({"off": 0.0, "mixed": 0.5, "principal": 1.0}).fillna(0.0).to_numpy()
     is_singular, is_coordinate = ((directions["direction"] == name).to_numpy() for name in ("singular", "coordinate"))
+    # Within a block, falling with i + j; scaled to the covariance with i + j that blocks an octave apart have.
+    falling = (groups - 1 - directions["i"] % groups - directions["j"] % groups).fillna(0.0).to_numpy()
+    falling = falling * 1.5 * groups / max(groups**2 - 1, 1)
 
     kind = directions["direction"] + " " + directions["block"].fillna("")
+    limit = simulation.claim.threshold("negligible")
+    means = {
+        name: limit if isnan(mean) else mean
+        for name, mean in (("along", truth.along), ("within", truth.within), ("order", truth.order))
+    }
+
+    def octaves(name: str, deviation: float) -> float:
+        """Of a base."""
+        return deviation + means[name] * (2 * (deviation > 0) if name == truth.split else 1)
 
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
         for base in curved_bases(config):
-            along, within = (of_unit(octaves, spread["curvature_base"], rng) for _ in range(2))
-            own = share * np.where(is_coordinate, within, along)
+            of_directions, of_entries = rng.normal(0, spread["curvature_base"], 2)
+            along, order = (octaves(name, of_directions) for name in ("along", "order"))
+            own = share * np.where(is_coordinate, octaves("within", of_entries), along) + falling * (order - along)
             of_direction = pd.Series(is_singular * rng.normal(0, spread["curvature_direction"], len(directions)))
             own += (of_direction - of_direction.groupby(kind).transform("mean")).to_numpy()
             noise = rng.normal(0, spread["curvature_batch"], (batches, len(directions)))

@@ -13,6 +13,7 @@ from rlscape.figures.off_principals.paper_values import TABLE_2
 from rlscape.paths import run_name
 from rlscape.power.off_principals.tables import TWICE, Maker, Tables, runs
 from rlscape.power.worlds import Simulation
+from rlscape.scaling.arm_comparison import MARGIN_SHARE
 
 UNREAD = {"overlap": 0.0, "density_a": 1.0, "density_b": 1.0}
 """Columns of a pair that are mirrored and not judged."""
@@ -137,17 +138,32 @@ def _standard(values: np.ndarray) -> np.ndarray:
 
 # O10
 
-FALLS: dict[str, float] = {"holds": 1.0, "fails": 0.0}
-"""Share of the overlap less random that is lost in changed matrices. Paper: all of it."""
+
+class Falls(NamedTuple):
+    """Shares of the overlap less random that are lost."""
+
+    changed: float = 1.0
+    """In changed matrices. Paper: all of it."""
+    other: float = 0.0
+    """Paper: nothing."""
+
+
+# What is lost in changed matrices and what remains there make up the whole: the former has no edge of its own.
+FALLS: dict[str, Falls] = {
+    "holds": Falls(),
+    "fails": Falls(changed=0.0),
+    "edge remains": Falls(changed=1 - MARGIN_SHARE),
+    "edge elsewhere": Falls(other=MARGIN_SHARE),
+}
 EDITS = {"changed": "rotated", "other": "none"}
 """Tensor -> what was done to it in the base."""
 
 
-def following(simulation: Simulation, falls: float) -> Maker:
+def following(simulation: Simulation, falls: Falls) -> Maker:
     """O10: every run adds its own to the overlap of all of its pairs; undone, nothing is lost."""
     config, recorded = simulation.config, simulation.recorded.weights
     reference, changed = simulation.claim.arms
-    lost = falls * recorded.overlap
+    lost = {tensor: share * recorded.overlap for tensor, share in falls._asdict().items()}
     scatter = {"changed": recorded.spread["overlap_changed"], "other": recorded.spread["overlap_other"]}
 
     def make(rng: np.random.Generator) -> Tables:
@@ -162,8 +178,9 @@ def following(simulation: Simulation, falls: float) -> Maker:
             for (run_a, arm_a), (run_b, arm_b) in combinations(every, 2):
                 crossed = {arm_a, arm_b} == {reference, changed}
                 for view in ("stored", "undone") if crossed else ("stored",):
-                    gone = crossed and view == "stored" and edit != "none"
-                    excess = recorded.overlap + own[run_a, gone] + own[run_b, gone] - (lost if gone else 0.0)
+                    stored = crossed and view == "stored"
+                    gone = stored and edit != "none"
+                    excess = recorded.overlap + own[run_a, gone] + own[run_b, gone] - (lost[tensor] if stored else 0.0)
                     identity = {"run_a": run_a, "run_b": run_b, "view": view, "tensor": tensor, "edit": edit}
                     measured.append(identity | UNREAD | {"overlap": excess + 1, "overlap_chance": 1.0})
         return {"geometry/pairs_intervened.parquet": pd.DataFrame(measured)}

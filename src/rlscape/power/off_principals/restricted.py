@@ -67,8 +67,8 @@ def ranked(simulation: Simulation, masked: dict[str, Masked]) -> Maker:
 
 # O12
 
-GAINS: dict[str, float] = {"holds": 0.0, "fails": TWICE}
-"""Pass rate of PiSSA less that of LoRA at the same rank and rate, in standard deviations over seeds."""
+GAINS: dict[str, float] = {"holds": 0.0, "fails": TWICE, "edge": 1.0}
+"""Pass rate of PiSSA less that of LoRA at the same rank and rate, in margin_share of full fine-tuning's gain."""
 
 
 def _lora(arm: str) -> str:
@@ -79,15 +79,16 @@ def gaining(simulation: Simulation, gain: float) -> Maker:
     """O12: LoRA's pass rates as recorded, PiSSA's so much higher at every rank and rate."""
     config, recorded = simulation.config, simulation.recorded.weights
     full, *adapters = simulation.claim.arms
-    deviation = recorded.spread["pass_rate"]
-    levels = {full: recorded.start + recorded.progress[full].gain[-1]}
+    of_full = recorded.progress[full].gain[-1]
+    higher = gain * simulation.conventions.margin_share * of_full
+    levels = {full: recorded.start + of_full}
     for arm in adapters:
-        levels[arm] = recorded.adapters[_lora(arm)][0] + (gain * deviation if arm != _lora(arm) else 0.0)
+        levels[arm] = recorded.adapters[_lora(arm)][0] + (higher if arm != _lora(arm) else 0.0)
 
     def make(rng: np.random.Generator) -> Tables:
         return {
             f"runs/{run}/metrics.parquet": rows(
-                step=[0, 1], pass_rate=[recorded.start, rng.normal(levels[arm], deviation)]
+                step=[0, 1], pass_rate=[recorded.start, rng.normal(levels[arm], recorded.spread["pass_rate"])]
             )
             for run, arm, _ in runs(config, levels)
         }

@@ -18,6 +18,6 @@ SIMULATORS: dict[str, Simulator] = {
     "O11": simulator(restricted.ranked, restricted.MASKED),
     "O12": simulator(restricted.gaining, restricted.GAINS),
     "O13": simulator(restricted.collapsing, restricted.COLLAPSING),
-    "O14": simulator(curvature.curved, curvature.OCTAVES),
+    "O14": simulator(curvature.curved, curvature.CURVED),
     "O15": simulator(masks.generic, masks.BEYOND),
 }

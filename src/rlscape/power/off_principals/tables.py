@@ -4,6 +4,7 @@ Every claim has a planted effect per world. Paper: where it has a number, that o
 the criterion calls negligible, the smallest effect that its words mean.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from rlscape.settings.scale import Config
 
 TWICE = 2.0
 """An effect in negligible ones."""
+LIMIT = math.nan
+"""In place of an effect: the largest that the criterion does not grant."""
 Tables = dict[str, Any]
 """Path below the results -> what evaluators read there, as far as they read it."""
 Truth = TypeVar("Truth")

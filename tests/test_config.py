@@ -305,6 +305,15 @@ def test_arms_are_evaluated_downstream_where_a_figure_says_so() -> None:
     assert hidden == shown.changed(downstream_prompts=0)
 
 
+def test_sft_is_evaluated_as_often_as_the_scale_says() -> None:
+    config = load_scale(REPOSITORY / "config" / "config.yaml")
+    study = config.off_principals
+    sft, rl = (resolve_run(config, run).evaluation.evaluations for run in ("sft_lr_thirtieth-s0", "rlvr-s0"))
+    assert (sft, rl) == (study.sft_evaluations, study.evaluation.evaluations)
+    same = config.changed(off_principals=study.changed(sft_evaluations=None))
+    assert resolve_run(same, "sft_lr_thirtieth-s0").evaluation.evaluations == rl
+
+
 def test_divergences_are_measured_where_a_figure_shows_them() -> None:
     config = load_scale(REPOSITORY / "config" / "config.yaml")
     shown, hidden = (resolve_run(config, run).drift_prompts for run in ("rlvr_lr_half-s0", "footprint_dapo-s0"))

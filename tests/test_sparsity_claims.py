@@ -56,7 +56,7 @@ STEPS = np.arange(0, 101, 5)
 
 
 def curve(sizes, pass_rates, sparsities):
-    """Of a run, from what it has at its first evaluation after the start, half way, at three quarters and at the end."""
+    """Of a run, from what it has at its first evaluation after the start, at a half, at three quarters, at the end."""
     columns = {"x": sizes, "pass_rate": pass_rates, "sparsity": sparsities}
     start = pd.DataFrame({"x": 0.0, "pass_rate": 0.3, "sparsity": 1.0}, index=[0])
     rest = pd.DataFrame({name: np.interp(STEPS[1:], (5, 50, 75, 100), column) for name, column in columns.items()})

@@ -71,8 +71,8 @@ GROWTH = 0.8
 def sparser(simulation: Simulation, truth: Sparser) -> Maker:
     """O1: RL and SFT of the recorded sizes, whose sparsity differs at equal size, at equal pass rate and at the end.
 
-    What SFT at RL's rate has at equal pass rate follows from how fast it learns; at the end the entries of an update may
-    be distributed otherwise than on the way.
+    What SFT at RL's rate has at equal pass rate follows from how fast it learns; at the end the entries of an update
+    may be distributed otherwise than on the way.
     """
     config, recorded = simulation.config, simulation.recorded.weights
     rl, sft, slow = simulation.claim.arms

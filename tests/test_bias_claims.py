@@ -151,18 +151,41 @@ def test_kl_at_a_pass_rate_is_interpolated_where_it_is_first_reached() -> None:
     assert bias.kl_at_pass_rate(metrics, updates, 0.6) == (0.3, False, True)
 
 
+def isotropic(x: np.ndarray | float) -> np.ndarray | float:
+    return 1 - 2 / np.pi * np.arctan(x)
+
+
 def test_sparsity_is_read_between_models_that_were_trained() -> None:
-    """On the isotropic curve, at the spacing of the recorded snapshots."""
-    norms = np.array([0.0, 1.4, 2.35, 3.3, 4.2])
-    metrics = pd.DataFrame({"step": range(5), "relative_norm": norms, "pass_rate": [0.3, 0.4, 0.5, 0.6, 0.7]})
-    metrics["sparsity"] = 1 - 2 / np.pi * np.arctan(norms)
-    for norm in (1.5, 1.8, 2.1, 3.0):
-        found = bias.sparsity_at_norm(metrics, norm)
-        assert found == (pytest.approx(1 - 2 / np.pi * np.arctan(norm), abs=0.005), False, False)
-    assert bias.sparsity_at_norm(metrics, 1.0) == (metrics["sparsity"][1], True, False)
-    assert bias.sparsity_at_norm(metrics, 5.0) == (metrics["sparsity"][4], False, True)
-    assert bias.sparsity_at_pass_rate(metrics, 0.35).early
-    assert bias.sparsity_at_pass_rate(metrics, 0.55).value == pytest.approx(metrics["sparsity"][2:4].mean())
+    """Exactly at any size if updates are isotropic; a line in the logarithm of the size is 0.005 off."""
+    sizes = np.array([0.0, 1.4, 2.35, 3.3, 4.2])
+    metrics = pd.DataFrame({"step": range(5), "x": sizes, "sparsity": isotropic(sizes)})
+    for x in (1.5, 1.8, 2.1, 3.0):
+        assert bias.sparsity_at_size(metrics, x) == (pytest.approx(isotropic(x)), False, False)
+    assert bias.sparsity_at_size(metrics, 1.0) == (pytest.approx(isotropic(1.4)), True, False)
+    assert bias.sparsity_at_size(metrics, 5.0) == (pytest.approx(isotropic(4.2)), False, True)
+
+
+@pytest.mark.parametrize(("noise", "error"), [(0.0, 1e-9), (0.017, 0.002)])
+def test_noise_of_evaluations_hardly_moves_the_sparsity_at_a_pass_rate(noise: float, error: float) -> None:
+    """Of the recorded evaluations; without smoothing, the level is first reached 0.01 of sparsity too early."""
+    rng = np.random.default_rng(0)
+    step = np.arange(0, 101, 5)
+    metrics = pd.DataFrame({"step": step, "x": step / 15, "sparsity": isotropic(step / 15)})
+    read = [
+        bias.sparsity_at_pass_rate(
+            metrics.assign(pass_rate=0.3 + 0.005 * step + rng.normal(0, noise, len(step))), 0.3 + 0.005 * 28
+        )
+        for _ in range(500)
+    ]
+    assert not any(found.early or found.late for found in read)
+    assert np.mean([found.value for found in read]) == pytest.approx(isotropic(28 / 15), abs=error)
+
+
+def test_pass_rates_out_of_reach_are_bounds() -> None:
+    """Also of a run with fewer evaluations than are smoothed."""
+    metrics = pd.DataFrame({"step": range(4), "pass_rate": [0.3, 0.4, 0.5, 0.6], "sparsity": [1.0, 0.5, 0.5, 0.5]})
+    assert bias.sparsity_at_pass_rate(metrics, 0.45) == (pytest.approx(0.5), True, False)
+    assert bias.sparsity_at_pass_rate(metrics, 0.55) == (pytest.approx(0.5), False, True)
 
 
 @pytest.mark.parametrize(

@@ -305,6 +305,13 @@ def test_arms_are_evaluated_downstream_where_a_figure_says_so() -> None:
     assert hidden == shown.changed(downstream_prompts=0)
 
 
+def test_sft_is_evaluated_as_often_as_the_scale_says() -> None:
+    config = load_scale(REPOSITORY / "config" / "config.yaml")
+    counts = [resolve_run(config, run).evaluation.evaluations for run in ("sft_lr_thirtieth-s0", "rlvr-s0")]
+    study = config.off_principals
+    assert counts == [study.sft_evaluations, study.evaluation.evaluations] and counts[0] != counts[1]
+
+
 def test_divergences_are_measured_where_a_figure_shows_them() -> None:
     config = load_scale(REPOSITORY / "config" / "config.yaml")
     shown, hidden = (resolve_run(config, run).drift_prompts for run in ("rlvr_lr_half-s0", "footprint_dapo-s0"))

@@ -213,7 +213,7 @@ def test_stripes_planted_in_masks_of_any_shape_are_judged_by_their_axis(config, 
                 rates[1::2] *= 1 + rows.get(kind, 0)
                 rates[:, ::2] *= 1 - columns.get(kind, 0)
                 rates[:, 1::2] *= 1 + columns.get(kind, 0)
-                masks = {suffix: torch.rand(shape, generator=random) < rates for suffix in ("", "_top")}
+                masks = {suffix: torch.rand(shape, generator=random) < rates for suffix in ("", "_half", "_top")}
                 plain = {suffix: torch.rand(shape, generator=random) < 0.3 for suffix in masks}
                 found = stripes(View(masks, torch.zeros(shape, dtype=torch.int64), [plain]), random)
                 measured.append({"run": f"rlvr-s{seed}", "view": "stored", "layer": layer, "kind": kind} | found)

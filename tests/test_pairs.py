@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from rlscape.geometry import masks, nulls
 from rlscape.geometry.pairs import View, compare, permuted_in_bins, similarity, stripe_share, stripes
+from rlscape.geometry.sparsity import scale_to_density
 from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
 from rlscape.models.decoder import WEIGHTS
 from rlscape.models.interventions import Gauge
@@ -109,6 +110,61 @@ def test_stripe_share_of_nothing_and_of_all_is_unknown():
     assert math.isnan(stripe_share(torch.ones(4, 6, dtype=torch.bool), "column"))
     rows = (torch.arange(4)[:, None] < 2).expand(4, 6)
     assert stripe_share(rows, "row") == pytest.approx(4 / 3) and stripe_share(rows, "column") == pytest.approx(0)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (64, 128), (128, 64), (16, 64)])
+@pytest.mark.parametrize("entries", ["gaussian", "laplace", "equal"])
+def test_lines_that_move_further_have_one_stripe_share_at_any_density(entries, shape):
+    """Strengths of lines are log-normal, as varied in rows as in columns, more, or in rows alone.
+
+    The update mask itself has a fifth of the stripes or less where a hundredth of the entries change.
+    """
+    random, draws = generator(8), 20
+
+    def normal(*size):
+        return torch.randn(size, generator=random, dtype=torch.float64)
+
+    def strengths(axis, spread):
+        values = normal(*(length if index == axis else 1 for index, length in enumerate(shape)))
+        return (spread * (values - values.mean()) / values.std()).exp()
+
+    def moved():
+        values = normal(*shape)
+        return {"gaussian": values, "laplace": values * normal(*shape).abs(), "equal": 0.1 * values + values.sign()}[
+            entries
+        ]
+
+    differences, errors = {}, {}
+    for spread in ((0.3, 0.3), (0.4, 0.2), (0.4, 0.0)):
+        of_density = {density: [] for density in (0.01, 0.1, 0.5, 0.95)}
+        as_it_is = []
+        for _ in range(draws):
+            base = (0.05 * normal(*shape)).bfloat16().double()
+            update = strengths(0, spread[0]) * strengths(1, spread[1]) * moved()
+            for density, found in of_density.items():
+                after = (base + scale_to_density(base, update, density) * update).float().double()
+                view = View.of(base, after, SETTINGS.changed(null_draws=1), random)
+                assert masks.density(view.masks["_half"]) == pytest.approx(0.5, abs=3e-3)
+                half = view.masks["_half"]
+                found.append(stripe_share(half, "row") - stripe_share(half, "column"))
+                if density == 0.01:
+                    as_it_is.append(stripe_share(view.masks[""], "row"))
+        means = {density: np.mean(found) for density, found in of_density.items()}
+        assert max(means.values()) - min(means.values()) < 1e-3, means
+        differences[spread], errors[spread] = means[0.5], np.std(of_density[0.5]) / math.sqrt(draws)
+        if spread[1] == 0:
+            assert np.mean(as_it_is) < means[0.5] / 5
+    assert abs(differences.pop((0.3, 0.3))) < 4 * errors.pop((0.3, 0.3))
+    assert all(difference > 4 * errors[spread] for spread, difference in differences.items())
+
+
+def test_of_an_update_of_few_entries_all_are_looked_at():
+    base = (0.05 * gaussian(16, 16)).bfloat16().double()
+    update = torch.zeros(16, 16, dtype=torch.float64)
+    update[::4, 0] = 1e-6
+    view = View.of(base, base + update, SETTINGS.changed(null_draws=1), generator())
+    assert torch.equal(view.masks["_half"], update != 0) and not view.masks[""].any()
+    assert not View.of(base, base, SETTINGS.changed(null_draws=1), generator()).masks["_half"].any()
 
 
 def test_rotated_updates_change_as_many_entries():

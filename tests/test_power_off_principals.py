@@ -85,6 +85,37 @@ def test_in_every_edge_one_part_fails_and_the_others_hold(name: str, register: R
     assert found == set(parts[1:] if name == "O10" else parts), "a part without an edge"
 
 
+AT_MARGIN = {
+    "O1": {
+        "edge norm": "equal norm (between snapshots)",
+        "edge pass rate": "equal pass rate (between snapshots)",
+        "edge learning rate": "equal learning rate",
+        "edge as run": "as run",
+    },
+    "O4": {
+        f"edge {kind} {other}": f"{kind}: {along} less {name}"
+        for kind, along, across in [(kind, "row", "column") for kind in ("q", "k", "v")] + [("o", "column", "row")]
+        for other, name in {"across": across, "binned": "binned", "spectrum": "spectrum-matched"}.items()
+    },
+}
+"""Claim -> its edge worlds, and the part that just fails in each."""
+
+
+@pytest.mark.parametrize(("name", "world"), [(name, world) for name, worlds in AT_MARGIN.items() for world in worlds])
+def test_at_an_edge_one_part_lies_at_its_margin_and_the_others_hold(
+    name: str, world: str, register: Register, seeded: Config
+) -> None:
+    claim, part = register.claim(name), AT_MARGIN[name][world]
+    config = seeded.changed(seeds=dict.fromkeys(seeded.seeds, 20))
+    worlds = SIMULATORS[name](Simulation(claim, register.conventions, config, SCATTER))
+    assert AT_MARGIN[name].keys() == {other for other in worlds if other.startswith("edge")}
+    with read_from(worlds[world](0)):
+        found = {part.measure: part for part in evaluate_claim(claim, register.conventions, config).parts}
+    assert found[part].interval.estimate == pytest.approx(claim.threshold("negligible"), abs=0.004)
+    for other, interval in ((other.measure, other.interval) for other in found.values() if other.measure != part):
+        assert interval.estimate > 1.5 * claim.threshold("negligible"), other
+
+
 def test_tendencies_that_do_not_stay_are_not_mistaken_for_bias(register: Register, seeded: Config) -> None:
     """Ranks of profiles with unequal shares of entries left correlate a little though nothing persists."""
     simulation = Simulation(register.claim("O5"), register.conventions, seeded, SCATTER)

@@ -51,17 +51,23 @@ AS_PAPER = {"as_run": 0.6, "rate": 0.2, "norm": 0.1, "kl": 0.1}
 """Matching -> sparsity of RL less that of SFT."""
 
 
-def curve(norms, pass_rates, sparsities):
-    """Evaluations of a run, the first before any update."""
-    steps = {"step": (0, 25, 50, 75, 100)}
-    return pd.DataFrame(steps | {"relative_norm": norms, "pass_rate": pass_rates, "sparsity": sparsities})
+STEPS = np.arange(0, 101, 5)
+"""Evaluations, the first before any update."""
 
 
-def o1(tmp_path, matched=None, at_norm=0.3, at_rate=0.3, norms=(0, 1, 4, 9, 16), excess=0.1, seeds=SEEDS):
+def curve(sizes, pass_rates, sparsities):
+    """Of a run, from what it has at its first evaluation after the start, at a half, at three quarters, at the end."""
+    columns = {"x": sizes, "pass_rate": pass_rates, "sparsity": sparsities}
+    start = pd.DataFrame({"x": 0.0, "pass_rate": 0.3, "sparsity": 1.0}, index=[0])
+    rest = pd.DataFrame({name: np.interp(STEPS[1:], (5, 50, 75, 100), column) for name, column in columns.items()})
+    return pd.concat([start, rest], ignore_index=True).assign(step=STEPS)
+
+
+def o1(tmp_path, matched=None, at_norm=0.3, at_rate=0.3, sizes_of_sft=(1, 4, 9, 16), excess=0.1, seeds=SEEDS):
     """Sparsity of RL less that of SFT: in each matching, and at RL's norm and pass rate between SFT's snapshots.
 
     Args:
-        norms: of SFT's snapshots; RL ends at 2.
+        sizes_of_sft: x of SFT's snapshots; RL ends at 2.
         excess: of RL beyond isotropic updates of its size.
     """
     config = small_config(tmp_path, dict.fromkeys(O1.arms, seeds))
@@ -83,12 +89,12 @@ def o1(tmp_path, matched=None, at_norm=0.3, at_rate=0.3, norms=(0, 1, 4, 9, 16),
         ]
         write_parquet(results_dir(config) / "geometry" / f"matching-s{seed}.parquet", pd.DataFrame(rows))
         rl, of_norm, of_rate = (0.7 - less + rng.normal(0, SPREAD) for less in (0.0, at_norm, at_rate))
-        # With these norms SFT has RL's half way from step 25 to 50, and its pass rate half way from 50 to 75.
-        read = (1, of_norm + 0.01, of_norm - 0.01, 2 * of_rate - of_norm + 0.01, 0.0)
         curves = {
-            "rlvr": curve((0, 0.5, 1, 1.5, 2), (0.3, 0.35, 0.4, 0.45, 0.5), (1, 0.9, 0.8, 0.75, rl)),
-            "sft_lr_thirtieth": curve(norms, (0.3, 0.4, 0.4, 0.6, 0.8), read),
+            "rlvr": curve((0.5, 1, 1.5, 2), (0.35, 0.4, 0.45, 0.5), (0.9, 0.8, 0.75, rl)),
+            "sft_lr_thirtieth": curve(sizes_of_sft, (0.4, 0.4, 0.6, 0.8), (of_norm, of_norm, of_norm, 0.0)),
         }
+        # SFT has RL's size before it is half way, and RL's pass rate half way from there to three quarters.
+        curves["sft_lr_thirtieth"].loc[(STEPS >= 45) & (STEPS < 100), "sparsity"] = of_rate
         for arm, metrics in curves.items():
             write_parquet(results_dir(config) / "runs" / f"{arm}-s{seed}" / "metrics.parquet", metrics)
     return sparsity.sparser_when_matched(O1, CONVENTIONS, config)
@@ -142,15 +148,15 @@ def test_few_seeds_or_a_matching_without_rows_decide_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("norms", "at_norm", "verdict", "limit"),
+    ("sizes", "at_norm", "verdict", "limit"),
     [
-        ((0, 3, 4, 9, 16), 0.3, INCONCLUSIVE, "low"),  # SFT was beyond RL's norm at its first snapshot
-        ((0, 3, 4, 9, 16), -0.3, NOT_REPLICATED, "low"),  # and was sparser still before
-        ((0, 0.5, 1, 1.5, 1.8), 0.3, REPLICATED, "high"),  # SFT never gets there, and would be less sparse
+        ((3, 4, 9, 16), 0.3, INCONCLUSIVE, "low"),  # SFT was beyond RL's norm at its first snapshot
+        ((3, 4, 9, 16), -0.3, NOT_REPLICATED, "low"),  # and was sparser still before
+        ((0.5, 1, 1.5, 1.8), 0.3, REPLICATED, "high"),  # SFT never gets there, and would be less sparse
     ],
 )
-def test_norms_out_of_reach_are_bounds(norms, at_norm, verdict, limit, tmp_path):
-    outcome = o1(tmp_path, norms=norms, at_norm=at_norm)
+def test_norms_out_of_reach_are_bounds(sizes, at_norm, verdict, limit, tmp_path):
+    outcome = o1(tmp_path, sizes_of_sft=sizes, at_norm=at_norm)
     assert outcome.verdict == verdict
     if verdict != REPLICATED:
         assert outcome.measure == AT_NORM and np.isinf(getattr(outcome, limit))

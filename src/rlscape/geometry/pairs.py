@@ -34,6 +34,14 @@ from rlscape.settings.measurement import GeometrySettings, Intervention
 
 TOP_SHARE = 0.2
 """Density of the masks that compare fp32 updates: the entries of largest ``|dW|``."""
+HALF = 0.5
+"""Density of the masks whose stripes are measured, at which shares of changed entries follow the update's size most.
+Rows that move twice as far as others differ little in how many of their entries change where few do, or nearly all.
+Paper: stripes of update masks as they are, of models of unequal density. Here: the same update at one density."""
+COMPARED = ("", "_top")
+"""Masks of which pairs of runs are compared."""
+STRIPED = {"": "_half", "_top": "_top"}
+"""Suffix of the columns of :func:`stripes` -> mask."""
 
 
 class ComparedRun(Settings):
@@ -51,7 +59,8 @@ class View:
     """One tensor of one run, in one set of coordinates."""
 
     masks: dict[str, Tensor]
-    """Bool ``[m, n]``: "" for the update mask M, "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32."""
+    """Bool ``[m, n]``: "" for the update mask M; "_half" for that of the update scaled until :data:`HALF` of the
+    entries change (all that moved, if these are fewer); "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32."""
     bins: Tensor
     """Stratum of magnitude of every entry of W0."""
     rotated: list[dict[str, Tensor]]
@@ -72,7 +81,13 @@ class View:
 
 
 def _masks(base: Tensor, update: Tensor) -> dict[str, Tensor]:
-    return {"": update_mask(base, base + update), "_top": masks.top_mask(update.abs(), TOP_SHARE)}
+    moved = masks.density(update != 0)
+    half = scale_to_density(base, update, min(HALF, moved)) * update
+    return {
+        "": update_mask(base, base + update),
+        "_half": update_mask(base, base + half),
+        "_top": masks.top_mask(update.abs(), TOP_SHARE),
+    }
 
 
 class _Tensor(NamedTuple):
@@ -176,16 +191,18 @@ def _null_columns(name: str, draws: list[float]) -> dict[str, float]:
 
 
 def stripes(view: View, generator: torch.Generator) -> dict[str, float]:
-    """:func:`stripe_share` of both masks along both axes, each with two nulls: binned and spectrum-matched.
+    """:func:`stripe_share` along both axes, of half of the entries and of the top ones, with two nulls: binned and
+    spectrum-matched.
 
     Columns ``<row|column>_stripes[_top]``, and with ``_<null>``, ``_<null>_low`` and ``_<null>_high``. An update of
     low rank has stripes whatever its directions are: the second null shows them.
     """
     columns = {"density": masks.density(view.masks[""])}
-    for suffix, mask in view.masks.items():
+    for suffix, name_of_mask in STRIPED.items():
+        mask = view.masks[name_of_mask]
         draws = {
             "binned": [permuted_in_bins(mask, view.bins, generator) for _ in view.rotated],
-            "spectrum": [rotated[suffix] for rotated in view.rotated],
+            "spectrum": [rotated[name_of_mask] for rotated in view.rotated],
         }
         for axis in AXES:
             name = f"{axis}_stripes{suffix}"
@@ -243,7 +260,7 @@ def _compare_views(a: View, b: View) -> dict[str, float]:
     top = compare(a.masks["_top"], b.masks["_top"], b.bins)
     columns = compare(a.masks[""], b.masks[""], b.bins)
     columns |= {f"phi_top{suffix}": top[f"phi{suffix}"] for suffix in ("", "_binned", "_binned_low", "_binned_high")}
-    for suffix in a.masks:
+    for suffix in COMPARED:
         draws = zip(a.rotated, b.rotated, strict=True)
         phis = [masks.phi(first[suffix], second[suffix]) for first, second in draws]
         columns |= _null_columns(f"phi{suffix}_spectrum", phis)

@@ -89,20 +89,38 @@ def kl_at_pass_rate(metrics: pd.DataFrame, updates: pd.DataFrame, pass_rate: flo
     return Reading(found.value, late=found.late)
 
 
-def sparsity_at_norm(metrics: pd.DataFrame, relative_norm: float) -> Reading:
-    """Sparsity of a run's update where its norm is the given one, between two of the models that it went through.
+SMOOTHED = 5
+"""Evaluations whose mean is a pass rate on the way. With the noise of one, a run seems to reach a level before it does:
+read so, sparsity is 0.01 too high."""
 
-    Paper: compares final models of unequal size. Here: sparsity falls nearly linearly in the logarithm of the norm;
-    between norms 1.7 apart the isotropic curve bends by 0.005.
+
+def sparsity_at_size(metrics: pd.DataFrame, x: float) -> Reading:
+    """Sparsity of a run's update where its size is x, between two of the models that it went through.
+
+    Paper: compares final models of unequal size.
     """
-    trained = metrics[metrics["step"] > 0]
-    trained = trained.assign(log_norm=np.log(trained["relative_norm"]))
-    return read_at(trained, "log_norm", float(np.log(relative_norm)), "sparsity")
+    return _sparsity_where(_trained(metrics), "x", x)
 
 
 def sparsity_at_pass_rate(metrics: pd.DataFrame, pass_rate: float) -> Reading:
-    """Sparsity of a run's update where it first has the pass rate, between two of the models that it went through."""
-    return read_at(metrics[metrics["step"] > 0], "pass_rate", pass_rate, "sparsity")
+    """Sparsity of a run's update where it first has the pass rate, between two of the models that it went through.
+
+    Pass rates and sizes are means over :data:`SMOOTHED` evaluations in a row.
+    """
+    trained = _trained(metrics)[["step", "pass_rate", "as_if"]]
+    return _sparsity_where(trained.rolling(min(SMOOTHED, len(trained))).mean().dropna(), "pass_rate", pass_rate)
+
+
+def _trained(metrics: pd.DataFrame) -> pd.DataFrame:
+    """A run's evaluations after its start, with ``as_if``: the x of an isotropic update of the same sparsity."""
+    trained = metrics[metrics["step"] > 0].sort_values("step")
+    return trained.assign(as_if=np.tan(np.pi / 2 * (1 - trained["sparsity"])))
+
+
+def _sparsity_where(trained: pd.DataFrame, rising: str, level: float) -> Reading:
+    """Linear in ``as_if``: exact in x for isotropic updates, whose sparsity is no line in anything that rises."""
+    found = read_at(trained, rising, level, "as_if")
+    return found._replace(value=1 - 2 / np.pi * float(np.arctan(found.value)))
 
 
 def rank_stability(profiles: pd.DataFrame, shown: dict[str, str]) -> pd.DataFrame:

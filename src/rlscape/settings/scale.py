@@ -27,6 +27,8 @@ class StudySettings(Settings):
     sft: SFTSettings | None = None
     preference: PreferenceSettings | None = None
     evaluation: EvaluationSettings
+    sft_evaluations: int | None = Field(None, ge=2)
+    """Of SFT's runs, in place of ``evaluation.evaluations``: they learn most in their first steps."""
     drift_prompts: int = Field(0, ge=0)
     """Reference traces on which divergences from the start are measured after every update, in the arms of figures that
     show them; see :mod:`rlscape.training.drift`. 0: not measured."""

@@ -17,7 +17,7 @@ TRAINED = ("as_run", "rate")
 MOVED = ("norm", "kl")
 """Matchings with a model that nobody trained: SFT's last one moved along its update."""
 BETWEEN: dict[str, tuple[str, Callable[[pd.DataFrame, float], bias.Reading]]] = {
-    "equal norm (between snapshots)": ("relative_norm", bias.sparsity_at_norm),
+    "equal norm (between snapshots)": ("x", bias.sparsity_at_size),
     "equal pass rate (between snapshots)": ("pass_rate", bias.sparsity_at_pass_rate),
 }
 """Matching -> what RL's last model has, and how SFT's sparsity is read where SFT has as much."""

@@ -32,7 +32,7 @@ def assemble(config: Config) -> pd.DataFrame:
     """Rows of kind counts (a matrix row each: how many runs changed each of its entries) and statistic.
 
     The statistics of a matrix: ``in_all``, the share of entries that every run changed, with ``in_all_chance`` for
-    independent runs; and the mean over runs of its stripe shares (rows, columns) with both nulls.
+    independent runs; and the mean over runs of its stripe shares (rows, columns) with both nulls, at one density.
     """
     from rlscape.geometry.measure import load_mask  # imports torch
 
@@ -76,7 +76,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         f"layer {frame['layer'].iloc[0]}; {runs} runs of one base, one seed each",
-        "between rows, columns: share of the entries' variance, mean over runs (0: no stripes)",
+        "between rows, columns: share of the entries' variance, every update scaled until half change, mean over runs",
         "nulls: permuted within magnitude strata, spectrum-matched rotation",
         "paper (no numbers): row stripes in Q, K, V, column stripes in O",
     )

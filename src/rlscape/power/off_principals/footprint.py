@@ -67,49 +67,71 @@ def shared(simulation: Simulation, truth: Shared) -> Maker:
 
 # O4
 
-STRIPED: dict[str, float] = {"holds": TWICE, "fails": 0.0}
-"""Share of the variance between lines along the claimed axis beyond that along the other one, in negligible ones.
-Paper: no numbers."""
-DENSITY = 0.5
+
+class Striped(NamedTuple):
+    """What the share of the variance between lines along the claimed axis exceeds others by, in negligible ones."""
+
+    across: float
+    """That along the other axis."""
+    binned: float
+    spectrum: float
+    """Those of the nulls."""
 
 
-def striped(simulation: Simulation, along_claimed: float) -> Maker:
+STRIPED_KINDS = ("q", "k", "v", "o")
+CLAIMED = Striped(TWICE, TWICE, TWICE)
+# Paper: no numbers.
+STRIPED: dict[str, dict[str, Striped]] = {
+    "holds": dict.fromkeys(STRIPED_KINDS, CLAIMED),
+    "fails": dict.fromkeys(STRIPED_KINDS, Striped(0.0, 0.0, 0.0)),
+    **{
+        f"edge {kind} {other}": dict.fromkeys(STRIPED_KINDS, CLAIMED) | {kind: CLAIMED._replace(**{other: 1.0})}
+        for kind in STRIPED_KINDS
+        for other in Striped._fields
+    },
+}
+"""World -> kind of matrix -> its stripes."""
+
+
+def striped(simulation: Simulation, truth: Mapping[str, Striped]) -> Maker:
     """O4: masks of independent entries, whose rows and columns differ in density as those of recorded updates do.
 
-    Rotated updates have as much along either axis (any update of low rank has stripes). Runs of one base have their
-    lines in common to the degree in which their masks agree.
+    Nulls have stripes too: weights of equal magnitude may lie in lines, and any update of low rank has some. Runs of
+    one base have their lines in common to the degree in which their masks agree.
     """
     import torch
 
-    from rlscape.geometry.pairs import stripe_share  # imports torch
+    from rlscape.geometry.pairs import HALF, stripe_share  # imports torch
 
     config, claim, recorded = simulation.config, simulation.claim, simulation.recorded.weights
     changed, _ = recorded.changed
-    level = recorded.spread["line"] ** 2 / (changed * (1 - changed))
-    beyond = along_claimed * claim.threshold("negligible")
+    # Densities p of isotropic updates vary by sin(pi p) / pi of what the logarithm of their size varies by.
+    level = (np.sin(np.pi * HALF) / np.sin(np.pi * changed) * recorded.spread["line"]) ** 2 / (HALF * (1 - HALF))
+    negligible = claim.threshold("negligible")
+    most = level + TWICE * negligible
 
     def mask(lines: Mapping[str, np.ndarray], shares: Mapping[str, float], rng: np.random.Generator) -> torch.Tensor:
-        row, column = (np.sqrt(shares[axis] * DENSITY * (1 - DENSITY)) * lines[axis] for axis in ("row", "column"))
-        return torch.from_numpy(rng.random((len(row), len(column))) < DENSITY + row[:, None] + column)
+        row, column = (np.sqrt(shares[axis] * HALF * (1 - HALF)) * lines[axis] for axis in ("row", "column"))
+        return torch.from_numpy(rng.random((len(row), len(column))) < HALF + row[:, None] + column)
 
     def of_runs(
-        count: int, shape: tuple[int, int], along: str, across: str, rng: np.random.Generator
+        count: int, shape: tuple[int, int], along: str, across: str, less: Striped, rng: np.random.Generator
     ) -> Iterator[dict[str, float]]:
-        shares = {along: level + beyond, across: level}
-        of_null = dict.fromkeys(shares, level)
+        shares = {along: most, across: most - less.across * negligible}
         lines = dict(zip(("row", "column"), shape, strict=True))
         common = {axis: _standard(rng.normal(size=length)) for axis, length in lines.items()}
         for _ in range(count):
-            own, rotated = ({axis: rng.normal(size=length) for axis, length in lines.items()} for _ in range(2))
+            own, *of_nulls = ({axis: rng.normal(size=length) for axis, length in lines.items()} for _ in range(3))
             mixed = {
                 axis: np.sqrt(recorded.repeat) * common[axis] + np.sqrt(1 - recorded.repeat) * own[axis] for axis in own
             }
             found = mask(mixed, shares, rng)
-            permuted = torch.from_numpy(rng.permutation(found.numpy().ravel()).reshape(shape))
             columns = {f"{axis}_stripes": stripe_share(found, axis) for axis in shares}
             columns |= {f"{name}_top": share for name, share in columns.items()}
-            columns[f"{along}_stripes_binned"] = stripe_share(permuted, along)
-            columns[f"{along}_stripes_spectrum"] = stripe_share(mask(rotated, of_null, rng), along)
+            for null, of_null in zip(("binned", "spectrum"), of_nulls, strict=True):
+                share = most - getattr(less, null) * negligible
+                drawn = mask(of_null, dict.fromkeys(shares, share), rng)
+                columns[f"{along}_stripes_{null}"] = stripe_share(drawn, along)
             yield columns
 
     def make(rng: np.random.Generator) -> Tables:
@@ -121,7 +143,7 @@ def striped(simulation: Simulation, along_claimed: float) -> Maker:
             for kind, side in claim.directions.items():
                 shape = shapes.get(kind, (kv, model.hidden_size))
                 for _ in range(model.layers):
-                    found = of_runs(config.seeds[arm], shape, *AXES[side], rng)
+                    found = of_runs(config.seeds[arm], shape, *AXES[side], truth[kind], rng)
                     measured += [
                         {"run": run_name(arm, seed), "view": "stored", "kind": kind} | columns
                         for seed, columns in zip(seeds_of(config, arm), found, strict=True)

@@ -13,8 +13,6 @@ from rlscape.power.worlds import Simulation
 from rlscape.results.bias import step_bound
 from rlscape.settings.scale import Config
 
-BF16 = 355.0
-"""Relative norm of an update of size x = 1, inverse: the mean of half a rounding step over the weight."""
 RANGE = 3.0
 """The largest step's KL over the mean one."""
 
@@ -42,22 +40,59 @@ def evaluations(recorded: RecordedWeights, arm: str, share: np.ndarray, rng: np.
 
 # O1
 
+
+class Sparser(NamedTuple):
+    """Sparsity of RL less that of SFT, in negligible ones; None: what the recorded sizes make of it."""
+
+    norm: float
+    """At equal norm, between snapshots."""
+    pass_rate: float
+    """At equal pass rate, between snapshots."""
+    rate: float | None = None
+    """At the end, SFT at RL's learning rate."""
+    as_run: float | None = None
+
+
 # Paper: differences of final models of unequal size (RL 36-92%, SFT 0.6-18.8%; 0.5 where both start from one base).
-# Here: sizes as recorded, and a tenth of that difference between models of equal size.
-SPARSER: dict[str, float] = {"holds": 0.05, "fails": 0.0}
+# Here: a tenth of that difference between models of equal size or pass rate.
+MATCHED = 5.0
+SPARSER: dict[str, Sparser] = {
+    "holds": Sparser(MATCHED, MATCHED),
+    "fails": Sparser(0.0, 0.0),
+    "edge norm": Sparser(1.0, MATCHED),
+    "edge pass rate": Sparser(MATCHED, 1.0),
+    "edge learning rate": Sparser(MATCHED, MATCHED, rate=1.0),
+    "edge as run": Sparser(MATCHED, MATCHED, as_run=1.0),
+}
 GROWTH = 0.8
 """Exponent of an update's size over the steps: between that of independent steps, 0.5, and of coherent ones, 1."""
 
 
-def sparser(simulation: Simulation, excess: float) -> Maker:
-    """O1: RL and SFT of the recorded sizes, whose sparsity differs at equal size."""
+def sparser(simulation: Simulation, truth: Sparser) -> Maker:
+    """O1: RL and SFT of the recorded sizes, whose sparsity differs at equal size, at equal pass rate and at the end.
+
+    What SFT at RL's rate has at equal pass rate follows from how fast it learns; at the end the entries of an update
+    may be distributed otherwise than on the way.
+    """
     config, recorded = simulation.config, simulation.recorded.weights
-    beyond = {arm: excess if arm == RL else 0.0 for arm in simulation.claim.arms}
-    steps = {arm: evaluated(config, arm) for arm in (RL, SLOW)}
+    rl, sft, slow = simulation.claim.arms
+    negligible = simulation.claim.threshold("negligible")
+    beyond = {arm: truth.norm * negligible if arm == rl else 0.0 for arm in simulation.claim.arms}
+    sparse = isotropic(recorded.size[rl]) + beyond[rl]
+    late = {
+        arm: 0.0 if less is None else float(sparse - less * negligible - isotropic(recorded.size[arm]))
+        for arm, less in {rl: None, sft: truth.as_run, slow: truth.rate}.items()
+    }
+    as_large = np.tan(np.pi / 2 * (1 - sparse + truth.pass_rate * negligible))
+    path = recorded.progress[slow]
+    as_able = np.interp(recorded.progress[rl].gain[-1], (0, *path.gain), (0, *path.share))
+    pace = {rl: 1.0, slow: as_able / (as_large / recorded.size[slow]) ** (1 / GROWTH)}
+    steps = {arm: evaluated(config, arm) for arm in pace}
 
     def of_run(arm: str, rng: np.random.Generator) -> dict[str, float]:
         x = recorded.size[arm] * np.exp(rng.normal(0, recorded.spread["log_x"]))
-        return {"x": x, "own": beyond[arm] + rng.normal(0, recorded.spread["sparsity"])}
+        own = beyond[arm] + rng.normal(0, recorded.spread["sparsity"])
+        return {"x": x, "own": own, "last": float(np.clip(isotropic(x) + own + late[arm], 0, 1))}
 
     def sparsity(run: dict[str, float], x: np.ndarray | float) -> np.ndarray:
         return np.clip(isotropic(x) + run["own"], 0, 1)
@@ -67,7 +102,7 @@ def sparser(simulation: Simulation, excess: float) -> Maker:
         tables: Tables = {}
         for (arm, seed), run in drawn.items():
             name = run_name(arm, seed)
-            linear = {"sparsity": float(sparsity(run, run["x"])), "x": run["x"], "exact_zero_share": 0.0}
+            linear = {"sparsity": run["last"], "x": run["x"], "exact_zero_share": 0.0}
             linear["isotropic_sparsity"] = float(isotropic(run["x"]))
             tables[f"geometry/{name}/summary.json"] = {"linear": linear}
             if arm in steps:
@@ -75,23 +110,21 @@ def sparser(simulation: Simulation, excess: float) -> Maker:
                 x = run["x"] * share**GROWTH
                 tables[f"runs/{name}/metrics.parquet"] = rows(
                     step=steps[arm],
-                    pass_rate=evaluations(recorded, arm, share, rng),
-                    relative_norm=x / BF16,
-                    sparsity=sparsity(run, x),
+                    pass_rate=evaluations(recorded, arm, pace[arm] * share, rng),
+                    x=x,
+                    sparsity=np.append(sparsity(run, x)[:-1], run["last"]),
                 )
-        rl, sft, slow = simulation.claim.arms
         for seed in seeds_of(config, *simulation.claim.arms):
             of = {arm: drawn[arm, seed] for arm in simulation.claim.arms}
-            own = float(sparsity(of[rl], of[rl]["x"]))
             other = {
-                "as_run": sparsity(of[sft], of[sft]["x"]),
-                "rate": sparsity(of[slow], of[slow]["x"]),
-                "norm": sparsity(of[sft], of[rl]["x"]),
+                "as_run": of[sft]["last"],
+                "rate": of[slow]["last"],
+                "norm": float(sparsity(of[sft], of[rl]["x"])),
             }
             tables[f"geometry/matching-s{seed}.parquet"] = pd.DataFrame(
-                {"matching": matching, "method": method, "seed": seed, "sparsity": float(value)}
+                {"matching": matching, "method": method, "seed": seed, "sparsity": value}
                 for matching, of_sft in other.items()
-                for method, value in (("rl", own), ("sft", of_sft))
+                for method, value in (("rl", of[rl]["last"]), ("sft", of_sft))
             )
         return tables
 

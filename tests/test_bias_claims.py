@@ -151,6 +151,14 @@ def test_kl_at_a_pass_rate_is_interpolated_where_it_is_first_reached() -> None:
     assert bias.kl_at_pass_rate(metrics, updates, 0.6) == (0.3, False, True)
 
 
+def test_what_is_not_known_is_no_bound() -> None:
+    curve = pd.DataFrame({"step": [0, 10, 20], "x": [0.2, 0.3, 0.4], "y": [1.0, 2.0, 3.0]})
+    unknown = curve.assign(x=[0.2, np.nan, np.nan])
+    for each, level in ((curve, np.nan), (unknown, 0.3)):
+        value, early, late = bias.read_at(each, "x", level, "y")
+        assert np.isnan(value) and not early and not late
+
+
 def test_sparsity_is_read_between_models_that_were_trained() -> None:
     """On the isotropic curve, at the spacing of the recorded snapshots."""
     norms = np.array([0.0, 1.4, 2.35, 3.3, 4.2])
@@ -173,6 +181,9 @@ def test_sparsity_is_read_between_models_that_were_trained() -> None:
         (5, {"power": 1.0}, NO),
         (5, {"sft_kl": 5e-3}, NO),
         (5, {"sft_kl": 1e-2}, NO),  # as far as RL
+        (5, {"sft_kl": 1.05e-2}, NO),  # further, within the margin
+        (5, {"sft_kl": 1.1e-2}, OPEN),  # by the margin
+        (4, {}, OPEN),  # a slope within a margin needs five seeds
         (5, {"sft_end": 0.38}, YES),  # SFT, further from the start, is not there yet: a bound
         (5, {"sft_kl": 5e-3, "sft_end": 0.38}, OPEN),  # nearer, and it may still go further
         (1, {}, OPEN),

@@ -52,10 +52,17 @@ def masks(kl: dict[str, float], end: dict[str, float], noise: float = 1e-4) -> R
     ("seeds", "run_of", "expected"),
     [
         (3, masks(PAPER_KL, PAPER_END), YES),
-        (3, masks(PAPER_KL | {"random": 0.0098}, PAPER_END), NO),  # safe is further from dense than random
+        (
+            3,
+            masks(PAPER_KL | {"safe": 0.008, "random": 0.0098}, PAPER_END),
+            NO,
+        ),  # safe is further behind
         (3, masks(PAPER_KL | {"safe": 0.0105, "random": 0.015, "principal": 0.012}, PAPER_END), NO),
         (3, masks(PAPER_KL | {"complement": 0.002}, PAPER_END), NO),  # equally dense, and no better
         (3, masks(PAPER_KL, {"principal": 0.65}), NO),
+        (5, masks(PAPER_KL | {"random": 0.0092}, PAPER_END), NO),  # nearer than random, by less than negligible
+        (5, masks(PAPER_KL, {"principal": 0.59}), NO),  # a pass rate that is lower by half of the margin
+        (5, masks(PAPER_KL | {"random": 0.009}, PAPER_END, noise=1e-2), OPEN),  # by the margin
         (3, masks(PAPER_KL, PAPER_END, noise=0.3), OPEN),
         (5, masks({}, {}), NO),  # every mask is as dense training
         (1, masks(PAPER_KL, PAPER_END), OPEN),
@@ -64,7 +71,7 @@ def masks(kl: dict[str, float], end: dict[str, float], noise: float = 1e-4) -> R
 def test_masks_ranked(seeds: int, run_of: RunOf, expected: str, tmp_path: Path) -> None:
     row = verdict("O11", seeds, run_of, tmp_path)
     assert row["verdict"] == expected, row["reason"]
-    assert "distance to dense: mask_safe 0" in row["reason"]
+    assert "distance to dense: mask_safe " in row["reason"]
 
 
 # O12: pass rate at the end, by kind and rate
@@ -136,7 +143,7 @@ def from_mid_on(kind: str, rate: str, seed: int) -> bool:
     ("seeds", "run_of", "expected", "says"),
     [
         (8, falls(from_mid_on), YES, "first at 5.0e-03"),
-        (8, falls(from_mid_on, larger=10.0), NO, "step size"),  # at equal steps it is the more stable one
+        (8, falls(from_mid_on, larger=20.0), NO, "step size"),  # at equal steps it is the more stable one
         (8, falls(lambda kind, rate, seed: from_mid_on({"lora": "pissa"}.get(kind, "lora"), rate, seed)), NO, ""),
         (8, falls(lambda kind, rate, seed: rate == "high" and seed % 2 == (kind == "pissa")), OPEN, "4"),
         (8, falls(lambda kind, rate, _: kind == "pissa" and rate != "low"), YES, "inf] holds"),  # LoRA never: a bound
@@ -152,6 +159,39 @@ def test_collapses_earlier(seeds: int, run_of: RunOf, expected: str, says: str, 
     row = verdict("O13", seeds, run_of, tmp_path)
     assert row["verdict"] == expected, row["reason"]
     assert says in row["reason"]
+
+
+@pytest.mark.parametrize("sooner", [1.2, 1.5])
+def test_a_ratio_of_step_sizes_within_the_margin_is_no_replication(sooner: float, tmp_path: Path) -> None:
+    """Runs collapse at a size of steps that is a little smaller under PiSSA, whose steps are larger at equal rates."""
+
+    def run_of(arm: str, seed: int) -> Restricted:
+        kind, _, rate = arm.split("_")
+        pissa = kind == "pissa"
+        size = RATES[rate] * (2.0 if pissa else 1.0) * np.exp(0.05 * np.random.default_rng(seed).normal())
+        threshold = 70.0 * np.exp(0.3 * np.random.default_rng([seed, pissa]).logistic())
+        collapses = size > threshold / (sooner if pissa else 1.0)
+        return Restricted(falls_at=20 if collapses else None, step_size=size * 1e-4)
+
+    row = verdict("O13", 8, run_of, tmp_path)
+    assert row["verdict"] != YES, row["reason"]
+
+
+def test_a_kind_that_never_collapses_is_bounded_by_the_rates_that_were_tried() -> None:
+    """Half of PiSSA's runs collapse at a rate of 1, whatever the slope; LoRA was tried up to 3."""
+    for width in (0.05, 0.3):
+        chance = {rate: 1 / (1 + np.exp(-np.log(rate) / width)) for rate in (1 / 3, 1.0, 3.0)}
+        pissa = [
+            {"kind": "pissa", "rate": rate, "collapsed": index < round(40 * share)}
+            for rate, share in chance.items()
+            for index in range(40)
+        ]
+        lora = [{"kind": "lora", "rate": rate, "collapsed": False} for rate in chance for _ in range(40)]
+        assert log_ratio(pd.DataFrame(pissa + lora), "rate") == pytest.approx(np.log(3.0), abs=0.05)
+        always = [row | {"kind": "lora", "collapsed": True} for row in lora]
+        assert log_ratio(pd.DataFrame(pissa + always), "rate") == pytest.approx(np.log(1 / 3), abs=0.05)
+    never = [{"kind": "lora", "rate": 3.0, "collapsed": False}, {"kind": "pissa", "rate": 1 / 3, "collapsed": True}]
+    assert log_ratio(pd.DataFrame(never), "rate") == pytest.approx(np.log(9.0))
 
 
 def test_the_ratio_of_half_collapse_rates_is_found() -> None:

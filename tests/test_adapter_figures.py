@@ -140,8 +140,8 @@ def test_the_evaluation_nearest_to_a_share_of_the_run() -> None:
     assert evaluations_at(metrics, 1.0).set_index("run")["step"].to_dict() == {"a": 46, "b": 10}
 
 
-def test_distance_to_dense_is_the_area_between_curves_over_the_dense_area() -> None:
-    kl = {"mask_dense": [1.0, 2, 3], "mask_safe": [1.0, 2, 3], "mask_principal": [0, 0, 0], "mask_low": [2.0, 2, 2]}
+def test_distance_to_dense_is_the_share_of_the_dense_area_that_is_missing() -> None:
+    kl = {"mask_dense": [1.0, 2, 3], "mask_safe": [1.0, 2, 3], "mask_principal": [0, 0, 0], "mask_low": [2.0, 3, 4]}
     rows = [
         {"arm": arm, "seed": 0, "step": step, "kl_to_start": value}
         for arm, curve in kl.items()
@@ -150,11 +150,31 @@ def test_distance_to_dense_is_the_area_between_curves_over_the_dense_area() -> N
     rows.append({"arm": "mask_safe", "seed": 7, "step": 1, "kl_to_start": 1.0})
     found = distances_to_dense(pd.DataFrame(rows))
     assert found.set_index("arm")["value"].to_dict() == {
-        "mask_low": pytest.approx(1 / 3),
+        "mask_low": pytest.approx(-1 / 2),
         "mask_principal": 1.0,
         "mask_safe": 0.0,
     }
     assert set(found["seed"]) == {0}, "a seed without a dense run has no distance"
+
+
+def test_noise_is_no_distance_and_hides_none() -> None:
+    """Two masks as dense training, one with noisier steps, and one that is a tenth behind."""
+    rng, steps = np.random.default_rng(0), np.arange(1, 41)
+    masks = {"mask_dense": (0.1, 1.0), "mask_safe": (0.1, 1.0), "mask_random": (0.4, 1.0), "mask_principal": (0.4, 0.9)}
+    rows = [
+        {"arm": arm, "seed": seed, "step": step, "kl_to_start": share * step * (1 + noise * rng.normal())}
+        for arm, (noise, share) in masks.items()
+        for seed in range(40)
+        for step in steps
+    ]
+    updates = pd.DataFrame(rows)
+    found = distances_to_dense(updates).groupby("arm")["value"].mean()
+    expected = {"mask_safe": 0.0, "mask_random": 0.0, "mask_principal": 0.1}
+    assert found.to_dict() == pytest.approx(expected, abs=0.03)
+    by_step = updates.pivot(index=["arm", "seed"], columns="step", values="kl_to_start")
+    between = (by_step - by_step.loc["mask_dense"]).abs().mean(axis=1) / by_step.loc["mask_dense"].mean().mean()
+    areas = between.groupby("arm").mean()
+    assert areas["mask_random"] - areas["mask_safe"] > 0.1 > areas["mask_principal"] - areas["mask_random"] + 0.05
 
 
 def test_a_fall_counts_as_far_as_it_lasts_a_tenth_of_the_run() -> None:

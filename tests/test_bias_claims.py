@@ -155,6 +155,14 @@ def isotropic(x: np.ndarray | float) -> np.ndarray | float:
     return 1 - 2 / np.pi * np.arctan(x)
 
 
+def test_what_is_not_known_is_no_bound() -> None:
+    curve = pd.DataFrame({"step": [0, 10, 20], "x": [0.2, 0.3, 0.4], "y": [1.0, 2.0, 3.0]})
+    unknown = curve.assign(x=[0.2, np.nan, np.nan])
+    for each, level in ((curve, np.nan), (unknown, 0.3)):
+        value, early, late = bias.read_at(each, "x", level, "y")
+        assert np.isnan(value) and not early and not late
+
+
 def test_sparsity_is_read_between_models_that_were_trained() -> None:
     """Exactly at any size if updates are isotropic; a line in the logarithm of the size is 0.005 off."""
     sizes = np.array([0.0, 1.4, 2.35, 3.3, 4.2])
@@ -196,6 +204,9 @@ def test_pass_rates_out_of_reach_are_bounds() -> None:
         (5, {"power": 1.0}, NO),
         (5, {"sft_kl": 5e-3}, NO),
         (5, {"sft_kl": 1e-2}, NO),  # as far as RL
+        (5, {"sft_kl": 1.05e-2}, NO),  # further, within the margin
+        (5, {"sft_kl": 1.1e-2}, OPEN),  # by the margin
+        (4, {}, OPEN),  # a slope within a margin needs five seeds
         (5, {"sft_end": 0.38}, YES),  # SFT, further from the start, is not there yet: a bound
         (5, {"sft_kl": 5e-3, "sft_end": 0.38}, OPEN),  # nearer, and it may still go further
         (1, {}, OPEN),

@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from rlscape.catalogue import first_run, runs_of
+from rlscape.catalogue import runs_of, seeds_of
 from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.claims import load_register
 from rlscape.claims.off_principals import footprint
 from rlscape.claims.register import Claim
 from rlscape.files import write_parquet
+from rlscape.geometry import masks
 from rlscape.geometry.pairs import View, stripes
-from rlscape.paths import results_dir
+from rlscape.paths import results_dir, run_name
 from tests.claim_verdicts import CLAIMS
 from tests.synthetic import small_config
 
@@ -43,7 +44,7 @@ O10 = claim("overlap_follows_edits", ("rlvr", "rlvr_intervened"))
 
 @pytest.fixture
 def config(tmp_path):
-    seeds = dict.fromkeys(FOOTPRINT, 1) | {"sft": 1, "rlvr": SEEDS, "rlvr_intervened": SEEDS}
+    seeds = dict.fromkeys((*FOOTPRINT, "sft", "rlvr", "rlvr_intervened"), SEEDS)
     return small_config(tmp_path, seeds)
 
 
@@ -92,23 +93,15 @@ def test_jackknife_of_two_units_has_no_limits():
 def write_footprint(config, phi=0.6, binned=0.25, spectrum=0.26, phi_sft=0.08, phi_top=0.6, phi_top_sft=0.05):
     jitter = noise(1)
     rows = []
-    for a, b in combinations((*FOOTPRINT, "rlvr", "sft"), 2):
-        for matrix in matrices():
-            excess = 0.4 * ((phi_sft if b == "sft" else phi) - 0.0)
-            rows.append(
-                {
-                    "run_a": first_run(config, a),
-                    "run_b": first_run(config, b),
-                    "view": "stored",
-                    "edit": "none",
-                    "size": 64,
-                }
-                | matrix
-                | {"density_a": 0.3, "density_b": 0.3, "overlap": 0.5, "overlap_chance": 0.3, "overlap_binned": 0.4}
-                | {"jaccard": 0.2 + excess + jitter(), "jaccard_chance": 0.2}
-                | {"phi": (phi_sft if b == "sft" else phi) + jitter(), "phi_binned": binned, "phi_spectrum": spectrum}
-                | {"phi_top": (phi_top_sft if b == "sft" else phi_top) + jitter()}
-            )
+    for seed in seeds_of(config, *FOOTPRINT):
+        for a, b in combinations((*FOOTPRINT, "rlvr", "sft"), 2):
+            of_pair = phi_sft if b == "sft" else phi
+            columns = {"density_a": 0.3, "density_b": 0.3, "phi_binned": binned, "phi_spectrum": spectrum}
+            identity = {"run_a": run_name(a, seed), "run_b": run_name(b, seed), "view": "stored", "jaccard_chance": 0.2}
+            for matrix in matrices():
+                found = {"jaccard": 0.2 + 0.4 * of_pair + jitter(), "phi": of_pair + jitter()}
+                found["phi_top"] = (phi_top_sft if b == "sft" else phi_top) + jitter()
+                rows.append(identity | matrix | columns | found)
     write_parquet(results_dir(config) / "geometry/pairs_footprint.parquet", pd.DataFrame(rows))
 
 
@@ -117,26 +110,43 @@ def write_footprint(config, phi=0.6, binned=0.25, spectrum=0.26, phi_sft=0.08, p
     [
         ({}, "replicated", "phi less binned"),
         ({"binned": 0.6}, "not replicated", "phi less binned"),  # explained by magnitude
+        ({"binned": 0.595}, "not replicated", "phi less binned"),  # but for what is negligible
+        ({"binned": 0.59}, "inconclusive", "phi less binned"),
         ({"spectrum": 0.595}, "not replicated", "phi less spectrum-matched"),
-        ({"phi_sft": 0.7}, "not replicated", "phi within RL less with sft"),
-        ({"phi_top_sft": 0.6}, "inconclusive", "fp32 phi within RL less with sft"),
-        ({"phi": 0.0, "binned": -0.1, "spectrum": -0.1, "phi_sft": -0.1}, "inconclusive", "J less J_0"),
+        ({"phi_sft": 0.7}, "replicated", "phi less binned"),  # a difference of densities: reported
+        ({"phi_top_sft": 0.6}, "not replicated", "fp32 phi within RL less with sft"),
+        ({"phi": 0.0, "binned": -0.1, "spectrum": -0.1}, "not replicated", "J less J_0"),
     ],
 )
 def test_shared_footprint(config, planted, verdict, measure):
     write_footprint(config, **planted)
     found = footprint.shared_footprint(O3, CONVENTIONS, config)
-    assert (found.verdict, found.measure, found.units, found.seeds) == (verdict, measure, 5, 1)
+    assert (found.verdict, found.measure, found.units, found.seeds) == (verdict, measure, SEEDS, SEEDS), found.reason
+    assert "10 pairs of recipes" in found.reason
     if not planted:
         assert found.low < 0.35 < found.high and found.high - found.low < 0.02
         assert "phi within RL 0.6" in found.reason
 
 
-def test_few_runs_decide_nothing_about_the_footprint(config):
-    write_footprint(config)
-    few = O3.model_copy(update={"arms": (*tuple(FOOTPRINT)[:2], "sft")})
-    found = footprint.shared_footprint(few, CONVENTIONS, config)
-    assert found.verdict == "inconclusive" and found.units == 2
+def test_few_seeds_decide_nothing_about_the_footprint(config):
+    few = config.changed(seeds=dict.fromkeys(FOOTPRINT, 1) | {"sft": 1, "rlvr": 1})
+    write_footprint(few)
+    found = footprint.shared_footprint(O3, CONVENTIONS, few)
+    assert found.verdict == "inconclusive" and found.units == 1
+
+
+def test_a_mask_of_nearly_all_entries_has_little_phi_with_any():
+    """Three updates that share their large entries to the same degree, the last with nearly all entries changed."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(200, 200))
+    first, second, full = (torch.from_numpy(np.abs(common + 0.5 * rng.normal(size=common.shape))) for _ in range(3))
+    density = {"changed": (0.4, 0.4, 0.98), "largest": (0.2, 0.2, 0.2)}
+    within, beyond = {}, {}
+    for name, shares in density.items():
+        a, b, c = (masks.top_mask(size, share) for size, share in zip((first, second, full), shares, strict=True))
+        within[name], beyond[name] = masks.phi(a, b), masks.phi(a, b) - masks.phi(a, c)
+    assert beyond["changed"] > 0.7 * within["changed"]
+    assert abs(beyond["largest"]) < 0.02
 
 
 # --- O4

@@ -221,11 +221,11 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def measure(runs, monkeypatch, tmp_path):
-    def measure(specs=None, name="first"):
+    def measure(specs=None, name="first", sets=None):
         run_entry(
             measure_pairs,
             monkeypatch,
-            runs=json.dumps(specs or runs[1]),
+            sets=json.dumps(sets or [specs or runs[1]]),
             settings=SETTINGS.model_dump_json(),
             seed=0,
             pairs=tmp_path / f"{name}.parquet",
@@ -273,6 +273,16 @@ def test_measuring_again_gives_the_same_numbers(measure, runs):
     found = reversed_pairs.set_index("tensor")
     for column in ("jaccard", "phi", "phi_top", "overlap", "overlap_chance", "overlap_binned", "overlap_binned_low"):
         np.testing.assert_allclose(mirrored[column], found[column], rtol=1e-9)
+
+
+def test_only_runs_of_one_set_are_compared(measure, runs):
+    first, second, changed = runs[1]
+    found, profiles = measure(sets=[[first, second], [changed, first]])
+    assert set(zip(found["run_a"], found["run_b"], strict=True)) == {
+        ("rlvr-s0", "rlvr-s1"),
+        ("rlvr_intervened-s0", "rlvr-s0"),
+    }
+    assert (profiles["run"] == "rlvr-s0").sum() == 2 * (profiles["run"] == "rlvr-s1").sum()
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ def test_evaluators_find_what_they_read_and_know_the_worlds_apart(
         assert all(np.isfinite(part.interval.estimate) for part in outcome.parts), f"{world}: {outcome.reason}"
 
 
+@pytest.mark.parametrize("name", ["O3", "O6", "O11"])
+def test_effects_at_the_margin_are_no_replication(name: str, register: Register, seeded: Config) -> None:
+    table = estimate_power(Simulation(register.claim(name), register.conventions, seeded, SCATTER), draws=12)
+    edges = table[(table["part"] == "") & table["world"].str.startswith("edge")]
+    assert len(edges) >= 3 and edges["replicated"].max() <= 0.25, table.to_string()
+
+
 @pytest.mark.parametrize("name", ["O2", "O7", "O8", "O9", "O10"])
 def test_planted_effects_are_found_and_their_absence_refuted(name: str, register: Register, seeded: Config) -> None:
     table = estimate_power(Simulation(register.claim(name), register.conventions, seeded, SCATTER), draws=5)

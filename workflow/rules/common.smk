@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -37,7 +38,7 @@ from rlscape.catalogue.styles import ARM_STYLES
 from rlscape.errors import ConfigError
 from rlscape.imports import DATA_MODULES, source_files
 from rlscape.machine import memory_mb
-from rlscape.paths import curve_name, figures_dir, parse_run_name, results_dir
+from rlscape.paths import curve_name, figures_dir, parse_run_name, results_dir, run_name
 from rlscape.settings.reading import parse_config
 from rlscape.tasks.base import column_prefix
 from rlscape.tasks.registry import Tasks
@@ -153,16 +154,18 @@ def task_of_curve(wildcards):
     return wildcards.other[1:] or tasks_of(parse_run_name(wildcards.run)[0])[0]
 
 
-def runs_of_group(group):
-    """The runs whose updates are compared with each other."""
+def sets_of_group(group):
+    """Sets of runs whose updates are compared with each other."""
     arms = measured_arms(CONFIG, f"pairs_{group}")
     # Data differ between the arms of the footprint; those of other groups differ between seeds, too.
-    return [first_run(CONFIG, arm) for arm in arms] if group == "footprint" else runs_of(CONFIG, arms)
+    if group == "footprint":
+        return [[run_name(arm, seed) for arm in arms] for seed in seeds_of(CONFIG, *arms)]
+    return [runs_of(CONFIG, arms)]
 
 
 def models_of_group(wildcards):
     files = []
-    for run in runs_of_group(wildcards.group):
+    for run in chain.from_iterable(sets_of_group(wildcards.group)):
         settings = resolve_run(CONFIG, run)
         files += model_files(f"<results>/bases/{settings.base_name}")
         files += model_files(f"<results>/runs/{run}/model")
@@ -172,16 +175,17 @@ def models_of_group(wildcards):
     return list(dict.fromkeys(files))
 
 
-def compared_runs(wildcards):
-    runs = []
-    for run in runs_of_group(wildcards.group):
-        settings = resolve_run(CONFIG, run)
-        root = results_dir(CONFIG)
-        paths = {"base": root / start_of(CONFIG, run), "model": root / "runs" / run / "model"}
-        if settings.intervention:
-            paths["original"] = root / "bases" / settings.base_name
-        runs.append({"run": run} | {name: str(path) for name, path in paths.items()})
-    return json.dumps(runs)
+def compared_sets(wildcards):
+    return json.dumps([[compared_run(run) for run in runs] for runs in sets_of_group(wildcards.group)])
+
+
+def compared_run(run):
+    settings = resolve_run(CONFIG, run)
+    root = results_dir(CONFIG)
+    paths = {"base": root / start_of(CONFIG, run), "model": root / "runs" / run / "model"}
+    if settings.intervention:
+        paths["original"] = root / "bases" / settings.base_name
+    return {"run": run} | {name: str(path) for name, path in paths.items()}
 
 
 def models_of_base(wildcards):

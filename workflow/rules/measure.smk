@@ -135,13 +135,13 @@ rule measure_pairs:
         runtime="30m",
     params:
         code=code("pipeline.measure_pairs"),
-        runs=compared_runs,
+        sets=compared_sets,
         settings=lambda wildcards: CONFIG.geometry.model_dump_json(),
         seed=0,
     message:
         "Compare which weights the runs of the group {wildcards.group} changed"
     shell:
-        "python -m rlscape.pipeline.measure_pairs --runs {params.runs:q} --settings {params.settings:q}"
+        "python -m rlscape.pipeline.measure_pairs --sets {params.sets:q} --settings {params.settings:q}"
         " --seed {params.seed} --pairs {output.pairs:q} --stripes {output.stripes:q} > {log:q} 2>&1"
 
 

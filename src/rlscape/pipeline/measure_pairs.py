@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from rlscape.files import write_parquet
@@ -11,16 +12,17 @@ from rlscape.settings.measurement import GeometrySettings
 
 
 def measure_pairs(
-    runs: tuple[ComparedRun, ...], settings: GeometrySettings, seed: int, pairs: Path, stripes: Path
+    sets: tuple[tuple[ComparedRun, ...], ...], settings: GeometrySettings, seed: int, pairs: Path, stripes: Path
 ) -> None:
-    """Write similarities of every pair of runs, and how far each run's changes cluster in rows and columns.
+    """Write similarities of every pair of runs in each set, and how far each run's changes cluster in rows and columns.
 
     Args:
         seed: of the null draws.
     """
-    measured = compare_runs(runs, settings, torch.Generator().manual_seed(seed))
-    write_parquet(pairs, measured.pairs)
-    write_parquet(stripes, measured.stripes)
+    generator = torch.Generator().manual_seed(seed)
+    measured = [compare_runs(runs, settings, generator) for runs in sets]
+    write_parquet(pairs, pd.concat([each.pairs for each in measured], ignore_index=True))
+    write_parquet(stripes, pd.concat([each.stripes for each in measured], ignore_index=True))
 
 
 if __name__ == "__main__":

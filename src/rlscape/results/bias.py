@@ -64,11 +64,15 @@ class Reading(NamedTuple):
 def read_at(curve: pd.DataFrame, rising: str, level: float, read: str) -> Reading:
     """The column ``read`` where ``rising`` first reaches a level, linear between two evaluations.
 
+    NaN, and no bound, where the level or a value of ``rising`` is.
+
     Args:
         curve: of one run, a row per evaluation, with ``step``.
     """
     curve = curve.sort_values("step")
     x, y = curve[rising].to_numpy(float), curve[read].to_numpy(float)
+    if np.isnan([level, *x]).any():
+        return Reading(np.nan)
     reached = np.flatnonzero(x >= level)
     if not len(reached):
         return Reading(float(y[-1]), late=True)

@@ -1,5 +1,6 @@
 """Similarities between the updates of runs, as measured, and pooled over matrices."""
 
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -27,7 +28,7 @@ def stripes(config: Config, group: Group) -> pd.DataFrame:
     return frame
 
 
-def among(pairs: pd.DataFrame, arms: tuple[str, ...]) -> pd.DataFrame:
+def among(pairs: pd.DataFrame, arms: Collection[str]) -> pd.DataFrame:
     """The pairs whose runs both belong to some arms."""
     return pairs[pairs["arm_a"].isin(arms) & pairs["arm_b"].isin(arms)]
 

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from rlscape.catalogue import ARMS
-from rlscape.claims.parts import Part, beyond_nothing, censored, conclude
+from rlscape.claims.parts import Part, censored, conclude, on_side
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -29,6 +29,7 @@ from rlscape.settings.training import AdapterSettings
 PRIOR = 2.5
 """Standard deviation of the normal prior of standardised logistic coefficients: keeps them finite where one learning
 rate separates all collapsed runs from all others (after arXiv 0901.4011)."""
+SIDES = {"lora": -0.5, "pissa": 0.5}
 POSITIONS = {"learning_rate": "learning rate", "step_size": "step size"}
 
 
@@ -47,7 +48,8 @@ def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outc
         by_seed = table.pivot(index="seed", columns="arm", values=column)
         for first, second in pairs:
             interval = t_interval(by_seed[first] - by_seed[second])
-            parts.append(Part(f"{name}({first}) - {name}({second})", interval, beyond_nothing(interval, least[name])))
+            verdict = on_side(interval, margin=least[name])
+            parts.append(Part(f"{name}({first}) - {name}({second})", interval, verdict))
     means = distances.groupby("arm", sort=False)["value"].mean()
     note = "distance to dense: " + ", ".join(f"{arm} {means[arm]:.2f}" for arm in claim.arms[1:] if arm in means)
     return conclude(parts, note)
@@ -115,16 +117,13 @@ def collapses_earlier(claim: Claim, conventions: Conventions, config: Config) ->
     bounds = _bounds(runs)
     for position, name in POSITIONS.items():
         ratio = censored(_jackknife(runs, position), **bounds)
-        verdict = beyond_nothing(ratio, claim.threshold("negligible"))
+        verdict = on_side(ratio, margin=claim.threshold("negligible"))
         parts.append(Part(f"log of half-collapse {name}, LoRA / PiSSA", ratio, verdict))
     return conclude(parts, rates)
 
 
 def _bounds(runs: pd.DataFrame) -> dict[str, bool]:
-    """Whether log(x(LoRA) / x(PiSSA)) is at most or at least what :func:`log_ratio` says.
-
-    Where none of a kind's runs collapses, half of them do beyond the rates that were tried, and where all do, below.
-    """
+    """Whether log(x(LoRA) / x(PiSSA)) is at most or at least what :func:`log_ratio` says."""
     share = runs.groupby("kind")["collapsed"].mean()
     return {
         "at_least": bool(share["lora"] == 0 or share["pissa"] == 1),
@@ -161,19 +160,35 @@ def log_ratio(runs: pd.DataFrame, position: str) -> float:
     """log(x(LoRA) / x(PiSSA)), where x is the position at which half of a kind's runs collapse.
 
     From a logistic regression of ``collapsed`` on ``kind`` and the logarithm of ``position`` with one slope for both
-    kinds; NaN if collapse does not become more frequent with it.
+    kinds; NaN if collapse does not become more frequent with it. Where none of a kind's runs collapses, or all, half of
+    them do beyond the positions that were tried: x is then the last of them, a bound, and the other kind has the
+    regression for itself.
     """
     runs = runs[np.isfinite(runs[position]) & (runs[position] > 0)]
-    x = np.log(runs[position].to_numpy(float))
-    spread = x.std()
-    kind = np.where(runs["kind"] == "pissa", 0.5, -0.5)
-    design = np.column_stack([np.ones_like(x), (x - x.mean()) / spread, kind])
-    collapsed = runs["collapsed"].to_numpy(float)
+    runs = runs.assign(x=np.log(runs[position]))
+    half, mixed = {}, []
+    for kind, of_kind in runs.groupby("kind"):
+        if of_kind["collapsed"].nunique() == 1:
+            half[kind] = of_kind["x"].min() if of_kind["collapsed"].all() else of_kind["x"].max()
+        else:
+            mixed.append(kind)
+    if mixed:
+        half |= _half_collapse(runs[runs["kind"].isin(mixed)])
+    return float(half["lora"] - half["pissa"])
+
+
+def _half_collapse(runs: pd.DataFrame) -> dict[str, float]:
+    """Kind -> the ``x`` at which half of its runs collapse."""
+    x, collapsed = runs["x"].to_numpy(float), runs["collapsed"].to_numpy(float)
+    middle, spread = x.mean(), x.std()
+    side = runs["kind"].map(SIDES).to_numpy(float)
+    design = np.column_stack([np.ones_like(x), (x - middle) / spread, side])
 
     def loss(coefficients: np.ndarray) -> float:
         logits = design @ coefficients
         prior = ((coefficients[1:] / PRIOR) ** 2).sum() / 2
         return float(np.logaddexp(0, logits).sum() - collapsed @ logits + prior)
 
-    _, slope, shift = minimize(loss, np.zeros(3)).x
-    return float(shift * spread / slope) if slope > 0 else np.nan
+    level, slope, shift = minimize(loss, np.zeros(3)).x
+    of_slope = spread / slope if slope > 0 else np.nan
+    return {kind: float(middle - (level + shift * SIDES[kind]) * of_slope) for kind in runs["kind"].unique()}

@@ -1,15 +1,14 @@
 """Evaluators of P2's claims (arXiv 2511.08567) on bias: over time, per step, at equal size, and by operator."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
 
 from rlscape.catalogue import first_run, resolve_run, seeds_of
 from rlscape.claims.off_principals.masks import mask_preference
-from rlscape.claims.parts import Part, above, below, beyond_nothing, censored, conclude, on_side
+from rlscape.claims.parts import Part, above, below, censored, conclude, neutral, on_side
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -53,46 +52,27 @@ def small_steps_without_penalty(claim: Claim, conventions: Conventions, config: 
     updates = curves.updates(config, claim.arms)
     largest = t_interval(updates[updates["arm"] == own].groupby("seed")["kl_step"].max())
     bound = bias.step_bound(recipe)
-    slope = _slope(updates, config)
+    off_square = t_interval(slope - 2 for slope in _slopes(updates, config, claim.arms))
     cost, of_rl = _kl_at_equal_gain(config)
     clipped = updates[updates["arm"] == own]["clip_fraction"].mean()
     parts = [
         Part("largest KL of a step", largest, below(largest, bound)),
-        Part("log-log slope in the rate", slope, _around(slope, 2.0, claim.threshold("slope_margin"))),
-        Part("KL(sft) - KL(rlvr) at equal pass rate", cost, beyond_nothing(cost, conventions.margin_share * of_rl)),
+        Part("log-log slope in the rate, less 2", off_square, neutral(off_square, claim.threshold("slope_margin"))),
+        Part("KL(sft) - KL(rlvr) at equal pass rate", cost, on_side(cost, margin=conventions.margin_share * of_rl)),
     ]
     return conclude(parts, f"bound {bound:.3g}; the clip takes the gradient of {clipped:.2%} of tokens")
 
 
-def _slope(updates: pd.DataFrame, config: Config) -> Interval:
-    """Of the logarithm of an arm's mean KL of a step on that of its rate, with the regression's t limits.
+def _slopes(updates: pd.DataFrame, config: Config, arms: Sequence[str]) -> list[float]:
+    """Of the logarithm of an arm's mean KL of a step on that of its rate, for each seed that all arms have.
 
-    The seeds are those of the arm with the fewest.
+    What the rates have in common over seeds, such as a bend, is part of the slope and not of its scatter.
     """
     positive = updates[updates["kl_step"] > 0]
-    kl = positive.groupby("arm")["kl_step"].mean()
-    rates = [resolve_run(config, first_run(config, str(arm))).rl.learning_rate for arm in kl.index]
-    x, y = np.log(rates), np.log(kl.to_numpy())
-    seeds = int(updates.groupby("arm")["seed"].nunique().min())
-    if len(kl) < 3:
-        return Interval(np.nan, np.nan, np.nan, seeds)
-    slope, intercept = np.polyfit(x, y, 1)
-    error = np.sqrt(((y - intercept - slope * x) ** 2).sum() / (len(kl) - 2) / ((x - x.mean()) ** 2).sum())
-    half = float(student_t.ppf(0.975, len(kl) - 2) * error)
-    return Interval(float(slope), float(slope) - half, float(slope) + half, seeds)
-
-
-def _around(interval: Interval, value: float, margin: float) -> Verdict:
-    """Replicated if the interval lies within ``value +- margin``, not replicated if it lies outside.
-
-    A regression over arms has limits with one seed too, which decides nothing.
-    """
-    if interval.seeds < 2:
-        return INCONCLUSIVE
-    if value - margin <= interval.low and interval.high <= value + margin:
-        return REPLICATED
-    outside = interval.high < value - margin or interval.low > value + margin
-    return NOT_REPLICATED if outside else INCONCLUSIVE
+    kl = positive.groupby(["seed", "arm"])["kl_step"].mean().unstack().reindex(columns=arms)
+    rates = [resolve_run(config, first_run(config, arm)).rl.learning_rate for arm in arms]
+    complete = np.log(kl.dropna())
+    return list(np.polyfit(np.log(rates), complete.T, 1)[0]) if len(complete) else []
 
 
 def _kl_at_equal_gain(config: Config) -> tuple[Interval, float]:

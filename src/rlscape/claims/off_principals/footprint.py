@@ -1,7 +1,8 @@
 """Evaluators of P2's claims on which weights change: the shared footprint, its stripes, and the changed base.
 
-Pairs of runs are not independent: every run is in many. Intervals are by the jackknife, which leaves out one run (or
-seed) at a time with all of its pairs; the means over each run's pairs alone would vary too little.
+Pairs of runs are not independent: every run is in many. The footprint's pairs are of equal seed, so their mean at each
+seed is independent of the others. Elsewhere intervals are by the jackknife, which leaves out one seed at a time with
+all of its pairs; the means over each run's pairs alone would vary too little.
 """
 
 from collections.abc import Callable, Collection
@@ -30,35 +31,30 @@ def jackknife(statistic: Callable[[Collection[int]], float], units: Collection[i
 
 
 def shared_footprint(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
-    """O3. Arms: runs of reinforcement learning, and last the supervised one. Units are the former, by first seed."""
+    """O3. Arms: runs of reinforcement learning, and last the supervised one. Units are seeds: one run of every arm."""
     *learned, supervised = claim.arms
-    measured = pairs.both_ways(pairs.pairs(config, "footprint"))
-    measured["jaccard_excess"] = measured["jaccard"] - measured["jaccard_chance"]
-    for null in ("binned", "spectrum"):
-        measured[f"phi_less_{null}"] = measured["phi"] - measured[f"phi_{null}"]
-    by_pair = measured.groupby(["arm_a", "arm_b"]).mean(numeric_only=True)
+    measured = pairs.among(pairs.pairs(config, "footprint"), claim.arms)
+    within = pairs.among(measured, learned)
+    across = measured.drop(within.index)
 
-    def within(quantity: str, units: Collection[int]) -> float:
-        return _mean(by_pair[quantity], [learned[unit] for unit in units], [learned[unit] for unit in units])
+    def by_seed(values: pd.Series) -> pd.Series:
+        return values.groupby(measured["seed_a"]).mean()
 
-    def beyond(quantity: str, units: Collection[int]) -> float:
-        across = _mean(by_pair[quantity], [learned[unit] for unit in units], [supervised])
-        return within(quantity, units) - across
+    def beyond_sft(quantity: str) -> Interval:
+        return t_interval(by_seed(within[quantity]) - by_seed(across[quantity]))
 
-    units, negligible = range(len(learned)), claim.threshold("negligible")
-    parts = []
-    for measure, statistic, quantity, limit in (
-        ("phi less binned", within, "phi_less_binned", negligible),
-        ("phi less spectrum-matched", within, "phi_less_spectrum", negligible),
-        ("J less J_0", within, "jaccard_excess", 0.0),
-        (f"phi within RL less with {supervised}", beyond, "phi", 0.0),
-        (f"fp32 phi within RL less with {supervised}", beyond, "phi_top", 0.0),
-    ):
-        interval = jackknife(lambda chosen, f=statistic, q=quantity: f(q, chosen), units)  # type: ignore[misc]
-        parts.append(Part(measure, interval, above(interval, limit)))
-    phi, phi_top = (within(quantity, units) for quantity in ("phi", "phi_top"))
-    seeds = min(config.seeds[arm] for arm in claim.arms)
-    return conclude(parts, f"{len(learned)} runs; phi within RL {phi:.3f}, fp32 {phi_top:.3f}", seeds=seeds)
+    less_binned = within["phi"] - within["phi_binned"]
+    found = {
+        "phi less binned": t_interval(by_seed(less_binned)),
+        "phi less spectrum-matched": t_interval(by_seed(within["phi"] - within["phi_spectrum"])),
+        "J less J_0": t_interval(by_seed(within["jaccard"] - within["jaccard_chance"])),
+        f"fp32 phi within RL less with {supervised}": beyond_sft("phi_top"),
+    }
+    negligible = claim.threshold("negligible")
+    parts = [Part(measure, interval, on_side(interval, margin=negligible)) for measure, interval in found.items()]
+    by_pair = less_binned.groupby([within["arm_a"], within["arm_b"]]).mean()
+    note = f"phi within RL {within['phi'].mean():.3f}, in bf16 beyond that with {supervised} {span(beyond_sft('phi'))}"
+    return conclude(parts, f"{len(by_pair)} pairs of recipes, phi less binned from {by_pair.min():.3f} on; {note}")
 
 
 def _mean(values: pd.Series, first: Collection[object], second: Collection[object]) -> float:

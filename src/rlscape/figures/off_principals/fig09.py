@@ -50,7 +50,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(frame.groupby("arm")["seed"].nunique()),
-        "mean; thin: seeds; in brackets: area to the dense curve over the area below it",
+        "mean; thin: seeds; in brackets: by how much less area lies below it than below the dense one",
         "paper: safe tracks dense, principal slowest; axis to 0.0125, some 320 steps (no numbers printed)",
     )
     return figure

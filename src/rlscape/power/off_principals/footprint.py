@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import base_of, first_run, seeds_of
+from rlscape.catalogue import base_of, seeds_of
 from rlscape.claims.off_principals.footprint import AXES
 from rlscape.figures.off_principals.paper_values import TABLE_2
 from rlscape.paths import run_name
@@ -21,46 +21,57 @@ UNREAD = {"overlap": 0.0, "density_a": 1.0, "density_b": 1.0}
 # O3
 
 
-class Shared(NamedTuple):
-    """What two runs of RL share beyond independent masks, as shares of their phi."""
-
-    beyond_nulls: float
-    beyond_sft: float
-    """Beyond what one of them shares with SFT, in margin_share."""
-
-
-# Paper: J and phi of Table 2, in either world; no numbers for nulls or SFT. Here: magnitudes explain half, or all.
-SHARED: dict[str, Shared] = {"holds": Shared(0.5, TWICE), "fails": Shared(0.0, 0.0)}
 PHI = float(np.mean([column.phi for column in TABLE_2.values()]))
-EXCESS = float(np.mean([column.jaccard - column.chance for column in TABLE_2.values()]))
-"""J less J_0."""
+JACCARD = float(np.mean([column.jaccard - column.chance for column in TABLE_2.values()]))
+"""Less J_0."""
+# Paper: J and phi of Table 2, in every world, so there is no edge of J; no numbers for nulls or SFT. Here: magnitudes
+# explain half of phi, as does an update's spectrum, and SFT shares four fifths of it.
+BEYOND = {"binned": PHI / 2, "spectrum": PHI / 2, "sft": PHI / 5}
+"""phi of two runs of RL less that of its nulls, and in fp32 less that of one of them with SFT."""
+
+
+class Shared(NamedTuple):
+    """What two runs of RL share."""
+
+    share: float
+    """Of :data:`BEYOND`."""
+    at_margin: str = ""
+    """Of which this one is just negligible."""
+
+
+SHARED: dict[str, Shared] = {"holds": Shared(1.0), "fails": Shared(0.0)} | {
+    f"edge {name}": Shared(1.0, name) for name in BEYOND
+}
+NOISY = ("phi", "phi_top", "jaccard", "binned", "spectrum")
 
 
 def shared(simulation: Simulation, truth: Shared) -> Maker:
-    """O3: what is a recipe's own weakens the similarity of all of its pairs."""
-    spread = simulation.recorded.weights.spread
-    *learned, supervised = simulation.claim.arms
-    beyond_sft = truth.beyond_sft * simulation.conventions.margin_share
+    """O3: what is a run's own adds to the similarity of all of its pairs, as it does between repeats of one recipe.
+
+    What is a recipe's own is the same in every seed, and no scatter.
+    """
+    config, recorded = simulation.config, simulation.recorded.weights
+    *_, supervised = arms = simulation.claim.arms
+    beyond = {name: truth.share * value for name, value in BEYOND.items()}
+    if truth.at_margin:
+        beyond[truth.at_margin] = simulation.claim.threshold("negligible")
+    # of phi, where that of an overlap less random is known
+    scatter = recorded.spread["overlap_other"] * recorded.repeat / recorded.overlap
 
     def make(rng: np.random.Generator) -> Tables:
-        factor = {
-            name: dict(zip(learned, np.exp(rng.normal(0, spread[name], len(learned))), strict=True)) | {supervised: 1.0}
-            for name in ("jaccard", "phi", "phi_less_null", "phi_top")
-        }
-        seed = dict(zip(simulation.claim.arms, rng.normal(0, spread["overlap_other"], len(factor["phi"])), strict=True))
+        def row(seed: int, a: str, b: str, noise: Mapping[str, float]) -> dict[str, object]:
+            phi = PHI + noise["phi"]
+            nulls = {f"phi_{null}": phi - beyond[null] - noise[null] for null in ("binned", "spectrum")}
+            top = PHI - (beyond["sft"] if supervised in (a, b) else 0.0) + noise["phi_top"]
+            jaccard = {"jaccard": JACCARD + noise["jaccard"], "jaccard_chance": 0.0}
+            named = {"run_a": run_name(a, seed), "run_b": run_name(b, seed)}
+            return {**named, "phi": phi, "phi_top": top, **nulls, **jaccard}
 
-        def row(a: str, b: str) -> dict[str, object]:
-            of = {name: values[a] * values[b] for name, values in factor.items()}
-            share = 1 - beyond_sft if supervised in (a, b) else 1.0
-            phi = PHI * share * of["phi"]
-            null = phi - PHI * truth.beyond_nulls * of["phi_less_null"] - seed[a] - seed[b]
-            columns = {"phi": phi, "phi_binned": null, "phi_spectrum": null, "phi_top": PHI * share * of["phi_top"]}
-            columns |= {"jaccard": EXCESS * of["jaccard"], "jaccard_chance": 0.0}
-            identity = {f"run_{side}": first_run(simulation.config, arm) for side, arm in (("a", a), ("b", b))}
-            return identity | UNREAD | columns
-
-        pairs = pd.DataFrame(row(a, b) for a, b in combinations(simulation.claim.arms, 2))
-        return {"geometry/pairs_footprint.parquet": pairs}
+        measured = []
+        for seed in seeds_of(config, *arms):
+            own = {arm: pd.Series(rng.normal(0, scatter, len(NOISY)), NOISY) for arm in arms}
+            measured += [row(seed, a, b, own[a] + own[b]) for a, b in combinations(arms, 2)]
+        return {"geometry/pairs_footprint.parquet": pd.DataFrame(measured)}
 
     return make
 

@@ -21,6 +21,8 @@ class Masked(NamedTuple):
     """Of its KL curve to the dense one, in the claim's negligible distances."""
     pass_rate: float
     """At the end, less that of dense training."""
+    margins: float = 0.0
+    """By how many margins it is lower still."""
 
 
 def _masked(mask: str, distance: float) -> Masked:
@@ -28,15 +30,21 @@ def _masked(mask: str, distance: float) -> Masked:
 
 
 # Paper: pass rates of Table 5; of KL, that safe tracks dense and that principal is the slowest.
+RANKED = {
+    "mask_safe": _masked("safe", 0.0),
+    "mask_random": _masked("random", TWICE),
+    "mask_principal": _masked("principal", 2 * TWICE),
+    "mask_complement": _masked("complement", TWICE),
+}
+AS_SAFE = RANKED["mask_safe"].pass_rate
 MASKED: dict[str, dict[str, Masked]] = {
-    "holds": {
-        "mask_dense": Masked(0.0, 0.0),
-        "mask_safe": _masked("safe", 0.0),
-        "mask_random": _masked("random", TWICE),
-        "mask_principal": _masked("principal", 2 * TWICE),
-        "mask_complement": _masked("complement", TWICE),
-    },
+    "holds": RANKED,
     "fails": {},
+    "edge safe against random": RANKED | {"mask_random": _masked("random", 1.0)},
+    "edge principal against random": RANKED
+    | {"mask_principal": _masked("principal", TWICE + 1), "mask_complement": _masked("complement", 1.0)},
+    "edge principal against complement": RANKED | {"mask_complement": _masked("complement", 2 * TWICE - 1)},
+    "edge pass rate": RANKED | {"mask_principal": Masked(2 * TWICE, AS_SAFE, margins=1.0)},
 }
 EQUAL = Masked(2 * TWICE, 0.0)
 """Every mask where the claim does not hold."""
@@ -50,7 +58,8 @@ def ranked(simulation: Simulation, masked: dict[str, Masked]) -> Maker:
     spread, negligible = recorded.spread, claim.threshold("negligible")
     truths = {"mask_dense": Masked(0.0, 0.0)} | dict.fromkeys(claim.arms[1:], EQUAL) | masked
     steps = np.arange(1, CURVE + 1)
-    end = recorded.start + recorded.progress[RL].gain[-1]
+    gain = recorded.progress[RL].gain[-1]
+    margin = simulation.conventions.margin_share * gain
 
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
@@ -58,7 +67,8 @@ def ranked(simulation: Simulation, masked: dict[str, Masked]) -> Maker:
             truth = truths[arm]
             kl = steps * (1 - truth.distance * negligible) * np.exp(rng.normal(0, spread["log_kl_area"]))
             tables[f"runs/{run}/updates.parquet"] = rows(step=steps, kl_to_start=kl)
-            rate = end + truth.pass_rate + rng.normal(0, spread["pass_rate"])
+            rate = recorded.start + gain + truth.pass_rate - truth.margins * margin
+            rate += rng.normal(0, spread["pass_rate"])
             tables[f"runs/{run}/metrics.parquet"] = rows(step=[0, CURVE], pass_rate=[recorded.start, rate])
         return tables
 
@@ -99,19 +109,13 @@ def gaining(simulation: Simulation, gain: float) -> Maker:
 # O13
 
 
-class Collapsing(NamedTuple):
-    """Where half of the runs collapse."""
-
-    beyond: float
-    """Log of LoRA's rate over PiSSA's, beyond what PiSSA's larger steps explain, in negligible ones."""
-    explained: bool
-    """Whether the larger steps shift it as well."""
-
-
-# Paper: PiSSA's curves fall at the high rates, no numbers.
-COLLAPSING: dict[str, Collapsing] = {"holds": Collapsing(TWICE, True), "fails": Collapsing(0.0, False)}
+# Paper: PiSSA's curves fall at the high rates, no numbers. Here: collapse follows the size of a run's steps, of which
+# PiSSA's are larger at equal rates; that alone makes it collapse at lower rates where the claim fails. There is no edge
+# of rates alone: where the ratio of step sizes is as in ``holds``, that of rates is larger.
+COLLAPSING: dict[str, float] = {"holds": TWICE, "fails": 0.0, "edge step size": 1.0}
+"""Logarithm of the step size at which half of LoRA's runs collapse over PiSSA's, in negligible ones."""
 WIDTH = 0.3
-"""Of the logistic curve, in logarithms of the rate: nearly all runs collapse at twice the rate at which half do.
+"""Of the logistic curve, in logarithms of the step size: nearly all runs collapse at twice the size at which half do.
 Paper: one run each. Here: sharp enough that three rates show both ends."""
 PEAK = 0.5
 FALLEN = PEAK * (1 - COLLAPSE) / 2
@@ -119,27 +123,26 @@ LENGTH = 20
 """Steps of a run, the second half of which a collapsed one spends at :data:`FALLEN`."""
 
 
-def collapsing(simulation: Simulation, truth: Collapsing) -> Maker:
-    """O13: runs of recorded step sizes, which collapse at random by the logarithm of their rate."""
+def collapsing(simulation: Simulation, apart: float) -> Maker:
+    """O13: runs of recorded step sizes, which collapse at random by their logarithm."""
     config, recorded = simulation.config, simulation.recorded.weights
     arms = simulation.claim.arms
-    rates = {arm: np.log(learning_rate(config, arm)) for arm in arms}
-    sizes = {arm: recorded.adapters[arm][1] for arm in arms}
-    larger = np.mean([np.log(sizes[arm] / sizes[_lora(arm)]) for arm in arms if arm != _lora(arm)])
-    apart = truth.beyond * simulation.claim.threshold("negligible") + (larger if truth.explained else 0.0)
-    middle = np.mean(sorted(set(rates.values()))[-2:])
-    half = {"pissa": middle - apart / 2, "lora": middle + apart / 2}
+    sizes = {arm: np.log(recorded.adapters[arm][1]) for arm in arms}
+    rates = {arm: learning_rate(config, arm) for arm in arms}
+    middle = np.mean([sizes[arm] for arm in arms if rates[arm] in sorted(set(rates.values()))[-2:]])
+    shift = apart * simulation.claim.threshold("negligible") / 2
+    half = {"pissa": middle - shift, "lora": middle + shift}
     kinds = {arm: adapter.kind for arm in arms if (adapter := ARMS[arm].adapter)}
     steps = np.arange(1, LENGTH + 1)
 
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
         for run, arm, _ in runs(config, arms):
-            chance = 1 / (1 + np.exp(-(rates[arm] - half[kinds[arm]]) / WIDTH))
+            size = sizes[arm] + rng.normal(0, recorded.spread["log_x"])
+            chance = 1 / (1 + np.exp(-(size - half[kinds[arm]]) / WIDTH))
             rest = FALLEN if rng.random() < chance else PEAK
             tables[f"runs/{run}/updates.parquet"] = rows(step=steps, pass_rate=np.where(steps > LENGTH / 2, rest, PEAK))
-            size = sizes[arm] * np.exp(rng.normal(0, recorded.spread["log_x"]))
-            tables[f"runs/{run}/metrics.parquet"] = rows(step=[0, 1], pass_rate=PEAK, relative_norm=[0.0, size])
+            tables[f"runs/{run}/metrics.parquet"] = rows(step=[0, 1], pass_rate=PEAK, relative_norm=[0.0, np.exp(size)])
         return tables
 
     return make

@@ -195,23 +195,37 @@ class Leash(NamedTuple):
     largest: float
     """KL of the largest step, in the bound."""
     slope: float
-    """Of the logarithm of a step's KL on that of the rate."""
+    """Of the logarithm of a step's KL on that of the rate, less 2, in slope_margin."""
     cost: float
     """KL(pi_0 || pi) of SFT at equal pass rate over RL's, less 1, in margin_share."""
 
 
 # Paper: bounded by eps^2, no numbers for SFT. Here: half the bound, or twice it; a KL that grows as the rate does.
-LEASH: dict[str, Leash] = {"holds": Leash(0.5, 2.0, TWICE), "fails": Leash(2.0, 1.0, 0.0)}
+LEASHED = Leash(0.5, 0.0, TWICE)
+LEASH: dict[str, Leash] = {
+    "holds": LEASHED,
+    "fails": Leash(2.0, -TWICE, 0.0),
+    "edge largest step": LEASHED._replace(largest=1.0),
+    "edge slope above": LEASHED._replace(slope=1.0),
+    "edge slope below": LEASHED._replace(slope=-1.0),
+    "edge cost": LEASHED._replace(cost=1.0),
+}
 
 
 def leashed(simulation: Simulation, truth: Leash) -> Maker:
-    """O6: RL at several rates, and SFT at RL's own rate."""
+    """O6: RL at several rates, and SFT at RL's own rate.
+
+    What a rate's KL has of its own, in every seed, leaves the slope over all rates and the own rate's KL as planted.
+    """
     config, recorded = simulation.config, simulation.recorded.weights
     spread, own = recorded.spread, simulation.claim.arms[0]
     settings = {arm: resolve_run(config, run_name(arm, 0)).rl for arm in simulation.claim.arms}
+    log_rates = np.log([each.learning_rate for each in settings.values()])
+    rates_over_own = dict(zip(settings, log_rates - log_rates[0], strict=True))
     recipe = resolve_run(config, run_name(own, 0)).recipe
     assert recipe is not None, "an RL arm"
     largest = truth.largest * step_bound(recipe)
+    slope = 2 + truth.slope * simulation.claim.threshold("slope_margin")
     steps = {arm: evaluated(config, arm) for arm in (RL, SLOW)}
     path, slow = recorded.progress[RL], recorded.progress[SLOW]
     cost = 1 + truth.cost * simulation.conventions.margin_share
@@ -220,11 +234,12 @@ def leashed(simulation: Simulation, truth: Leash) -> Maker:
 
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
-        of_rate = {arm: rng.normal(0, spread["log_kl_by_rate"]) for arm in settings}
+        bend = rng.normal(0, spread["log_kl_by_rate"], len(log_rates))
+        bend -= np.polyval(np.polyfit(log_rates, bend, 1), log_rates)
+        of_rate = dict(zip(settings, bend - bend[0], strict=True))
         for run, arm, _ in runs(config, settings):
-            rate = np.log(settings[arm].learning_rate / settings[own].learning_rate)
-            off = rng.normal(0, spread["log_kl_step"]) + (0 if arm == own else of_rate[arm])
-            kl = np.full(settings[arm].steps, largest / RANGE * np.exp(truth.slope * rate + off))
+            off = rng.normal(0, spread["log_kl_step"]) + slope * rates_over_own[arm] + of_rate[arm]
+            kl = np.full(settings[arm].steps, largest / RANGE * np.exp(off))
             kl[0] *= RANGE
             tables[f"runs/{run}/updates.parquet"] = rows(
                 step=np.arange(1, len(kl) + 1), kl_step=kl, clip_fraction=0.0, kl_from_start=np.nan

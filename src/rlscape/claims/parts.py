@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pandas as pd
+
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -15,8 +17,8 @@ from rlscape.claims.register import (
     Verdict,
     outcome,
 )
-from rlscape.scaling.arm_comparison import judge
-from rlscape.scaling.uncertainty import Interval
+from rlscape.scaling.arm_comparison import SEEDS_FOR_NEUTRAL, judge
+from rlscape.scaling.uncertainty import Interval, t_interval
 
 
 def conclude(parts: Sequence[Part], note: str, lack: str = "", seeds: int | None = None) -> Outcome:
@@ -85,3 +87,29 @@ def neutral(interval: Interval, margin: float) -> Verdict:
     if judged == "neutral":
         return REPLICATED
     return NOT_REPLICATED if judged in ("above", "below") else INCONCLUSIVE
+
+
+# Judging units: settings, bases
+
+
+def of_units(measure: str, values: pd.Series, side: Side, margin: float) -> Part:
+    """:func:`on_side` of the interval over units, ``values`` being one each."""
+    interval = t_interval(values)
+    return Part(measure, interval, on_side(interval, side, margin))
+
+
+def in_most(measure: str, values: pd.Series, side: Side, min_share: float) -> Part:
+    """How many units lie on the claimed side of 0: in ``min_share`` of them it holds, in one half or fewer it does not.
+
+    A unit without a value (no weight changed) has no side. Fewer than five units decide nothing.
+
+    Args:
+        values: by unit; those against are named.
+    """
+    on = values > 0 if side == "above" else values < 0
+    share, against = float(on.mean()), values.index[~on]
+    verdict: Verdict = INCONCLUSIVE
+    if len(values) >= SEEDS_FOR_NEUTRAL and (share >= min_share or share <= 0.5):
+        verdict = REPLICATED if share >= min_share else NOT_REPLICATED
+    named = f" (against: {', '.join(against)})" if len(against) else ""
+    return Part(f"share with {measure} {side} 0{named}", Interval(share, math.nan, math.nan, len(values)), verdict)

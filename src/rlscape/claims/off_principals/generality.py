@@ -7,7 +7,7 @@ import pandas as pd
 
 from rlscape.catalogue import base_of
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
-from rlscape.claims.parts import Part, conclude, on_side
+from rlscape.claims.parts import Part, conclude, in_most, of_units, on_side
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -90,16 +90,17 @@ def _less_rotated(columns: tuple[str, ...]) -> Callable[[pd.DataFrame], float]:
 def generic(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """O15. Arms: one per setting. Units are settings, of which each counts with the mean of its seeds."""
     matrices = {arm: weights.matrices(config, [arm]) for arm in claim.arms}
-    parts = []
+    parts: list[Part] = []
 
     def judge(measure: str, statistic: Callable[[pd.DataFrame], float], side: Side, margin: float = 0.0) -> None:
         values = pd.Series({arm: statistic(table) for arm, table in matrices.items()})
-        parts.append(_over_units(measure, values, side, margin))
+        parts.append(of_units(measure, values, side, margin))
+        parts.append(in_most(measure, values, side, claim.threshold("min_share")))
 
     for mask, side in claim.directions.items():
         for null in NULLS_TO_BEAT[mask]:
-            judge(f"{mask} less {null}", _overlap_less(mask, null), side, claim.threshold(f"margin_{mask}"))
-        judge(f"fp32 energy, {mask}", _enrichment(mask), side)
+            judge(f"{mask} less {null}", _overlap_less(mask, null), side, claim.threshold("negligible"))
+        judge(f"fp32 energy over chance less 1, {mask}", _enrichment(mask), side, claim.threshold("negligible_energy"))
     for measure, columns in SIZE_FREE.items():
         judge(f"{measure} over its null less 1", _less_rotated(columns), "below")
     seeds = sorted({config.seeds[arm] for arm in claim.arms})

@@ -24,8 +24,8 @@ SPREADS: dict[str, float] = {
     **{f"{kind}_{mask}": 0.004 for mask in NULLS for kind in ("energy", "cell", "setting", "setting_energy")},
     **{"log_x": 0.02, "octaves": 0.03, "sparsity": 0.003, "exact_zeros": 1e-6, "pass_rate": 0.01, "evaluation": 0.01},
     **{"log_kl_step": 0.1, "log_kl_by_rate": 0.1, "log_kl": 0.03, "log_kl_area": 0.02},
-    **{"overlap_changed": 0.002, "overlap_other": 0.004, "jaccard": 0.05, "phi": 0.03, "phi_less_null": 0.05},
-    **{"phi_top": 0.03, "line": 0.08, "setting_efficiency": 0.02, "setting_angle": 0.02},
+    **{"overlap_changed": 0.002, "overlap_other": 0.004, "line": 0.08},
+    **{"setting_efficiency": 0.02, "setting_angle": 0.02},
     **{"curvature_base": 0.2, "curvature_batch": 0.3, "curvature_direction": 0.2},
 }
 WEIGHTS = RecordedWeights(
@@ -44,6 +44,7 @@ WEIGHTS = RecordedWeights(
     },
     changed=(0.6, 0.5),
     overlap=0.2,
+    off_chance={RL: {"principal": -0.06, "low": 0.2}, SFT: {"principal": 0.0, "low": 0.0}},
     repeat=0.6,
     spread=SPREADS,
 )

@@ -10,10 +10,8 @@ import pytest
 from rlscape.catalogue import figure_of, resolve_run, runs_of, seeds_of
 from rlscape.claims import BESIDE, load_register
 from rlscape.claims.off_principals import bias as evaluators
-from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
 from rlscape.claims.register import Claim, Outcome
 from rlscape.files import write_parquet
-from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS
 from rlscape.paths import parse_run_name, results_dir, run_name
 from rlscape.results import bias
 from rlscape.results.files import recorded_reads
@@ -247,73 +245,3 @@ def test_keeps_spectrum(
     write_matching(config, changes)
     found = judge(KEEPS, config)
     assert found.verdict == expected, found.reason
-
-
-# O8, O9
-
-AVOIDS = claim(
-    "mask_preference_on_grid",
-    ("rlvr",),
-    {"negligible": 0.01, "min_share": 0.5},
-    directions={"principal": "below", "low": "above"},
-)
-SEEKS = claim(
-    "mask_preference_on_grid", ("sft",), {"negligible": 0.01, "min_share": 0.5}, directions={"principal": "above"}
-)
-
-
-def write_masks(config: Config, excess: Mapping[str, float], on_grid: Mapping[str, float]) -> None:
-    """Overlap, and energy over chance, beyond every null by ``excess``; on the grid by ``on_grid``."""
-    for index, run in enumerate(runs_of(config, config.seeds)):
-        rng = np.random.default_rng(index)
-        row: dict[str, float] = {"m": 8, "n": 8, "density": 0.3}
-        for mask, nulls in NULLS_TO_BEAT.items():
-            row |= {f"overlap_{mask}": 0.5 + excess[mask] + rng.normal(0, 1e-3), f"overlap_{mask}_chance": 0.5}
-            row[f"energy_enrichment_{mask}"] = 1 + excess[mask] + rng.normal(0, 1e-3)
-            for null in {*nulls, "isotropic", "binned", "spectrum"} - {"chance"}:
-                row |= {f"overlap_{mask}_{null}{end}": 0.5 for end in ("", "_low", "_high")}
-        matrices = pd.DataFrame([row | {"tensor": "q", "layer": 0, "kind": "q"}])
-        cells = [{"operator": "both", "rank_fraction": 0.25, "alpha": None, "chance": 0.1, "energy": 0.3}]
-        for mask in NULLS_TO_BEAT:
-            for fraction in RANK_FRACTIONS if mask == "principal" else (None,):
-                for alpha in DENSITIES:
-                    energy = alpha * (1 + on_grid[mask] + rng.normal(0, 1e-3))
-                    cell = {"operator": mask, "rank_fraction": fraction, "alpha": alpha, "chance": alpha}
-                    cells.append(cell | {"energy": energy, "energy_binned": energy if mask == "low" else alpha})
-        write_parquet(results_dir(config) / "geometry" / run / "matrices.parquet", matrices)
-        write_parquet(results_dir(config) / "geometry" / run / "operators.parquet", pd.DataFrame(cells))
-
-
-OFF = {"principal": -0.2, "low": 0.2}
-ON = {"principal": 0.2, "low": -0.2}
-QUIET = {"principal": 0.0, "low": 0.0}
-
-
-@pytest.mark.parametrize(
-    ("each", "seeds", "excess", "on_grid", "expected"),
-    [
-        (AVOIDS, 5, OFF, OFF, YES),
-        (AVOIDS, 5, OFF, ON, NO),  # true of one rank and density only
-        (AVOIDS, 5, OFF, QUIET, OPEN),
-        (AVOIDS, 5, OFF, OFF | {"low": -0.2}, NO),  # however many cells the other mask has
-        (AVOIDS, 5, OFF, OFF | {"low": 0.0}, OPEN),
-        (AVOIDS, 5, QUIET, OFF, NO),
-        (AVOIDS, 1, OFF, OFF, OPEN),
-        (SEEKS, 5, ON, ON, YES),
-        (SEEKS, 5, OFF, ON, NO),
-        (SEEKS, 5, ON, OFF, NO),
-    ],
-)
-def test_mask_preference(
-    tmp_path: Path,
-    each: Claim,
-    seeds: int,
-    excess: Mapping[str, float],
-    on_grid: Mapping[str, float],
-    expected: str,
-) -> None:
-    config = small_config(tmp_path, seeds=dict.fromkeys(each.arms, seeds))
-    write_masks(config, excess, on_grid)
-    found = judge(each, config)
-    assert found.verdict == expected, found.reason
-    assert "in the subspaces 3" in found.reason

@@ -12,6 +12,7 @@ from scipy.stats import binom
 from rlscape.catalogue import runs_of
 from rlscape.claims import load_register
 from rlscape.claims.off_principals import generality
+from rlscape.claims.parts import in_most
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -22,6 +23,7 @@ from rlscape.claims.register import (
 )
 from rlscape.files import write_parquet
 from rlscape.paths import results_dir
+from rlscape.results.weights import NULLS
 from rlscape.settings.scale import Config
 from tests.claim_verdicts import CLAIMS
 from tests.loss_results import write_curvature
@@ -33,7 +35,7 @@ CURVED = (
     *("rlvr_second_base", "agent_calculator", "llama_full", "mistral_full"),
 )
 FIVE = ("llama", "mistral", "agents", "deep_second", "deep")
-SETTINGS = ("agent_calculator", "agent_search", "dpo", "simpo", "llama_full", "mistral_full")
+SETTINGS = ("agent_calculator", "agent_search", "agent_planning", "dpo", "simpo", "llama_full", "mistral_full")
 
 
 def claim(evaluator: str, arms: tuple[str, ...], **thresholds: float) -> Claim:
@@ -118,7 +120,7 @@ def write_settings(
                     row[f"energy_enrichment_{mask}"] = 1 + sign * side * enrichment * noise
                     row[f"overlap_{mask}"] = 0.5 + sign * side * overlap * noise
                     row[f"overlap_{mask}_chance"] = 0.5
-                    for null in ("isotropic", "spectrum", "binned"):
+                    for null in NULLS:
                         row |= {f"overlap_{mask}_{null}{end}": 0.5 for end in ("", "_low", "_high")}
                 for column in ("efficiency", "max_angle_left", "max_angle_right"):
                     row |= {column: 1 + sign * rotation * noise, f"{column}_spectrum": 1.0}
@@ -128,14 +130,16 @@ def write_settings(
 
 
 def generic(config: Config) -> Outcome:
-    return generality.generic(claim("generic", SETTINGS, margin_principal=0.006, margin_low=0.028), CONVENTIONS, config)
+    return generality.generic(
+        claim("generic", SETTINGS, negligible=0.01, negligible_energy=0.01, min_share=0.75), CONVENTIONS, config
+    )
 
 
 def test_a_bias_of_every_setting_is_generic(config: Config) -> None:
     write_settings(config)
     found = generic(config)
     assert found.verdict == REPLICATED and found.effect == pytest.approx(-0.1, abs=0.02)
-    assert (found.units, found.seeds) == (len(SETTINGS), 2) and "6 settings of 2 seeds" in found.reason
+    assert (found.units, found.seeds) == (len(SETTINGS), 2) and "7 settings of 2 seeds" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -143,16 +147,30 @@ def test_a_bias_of_every_setting_is_generic(config: Config) -> None:
     [
         ({"overlap": 0.001}, NOT_REPLICATED),
         ({"overlap": 0.0}, NOT_REPLICATED),  # no more than the nulls have
-        ({"overlap": -0.005}, INCONCLUSIVE),  # in every setting, and smaller than a tenth of the paper's
+        ({"overlap": -0.005}, NOT_REPLICATED),  # in every setting, and negligible
         ({"overlap": 0.1}, NOT_REPLICATED),
         ({"rotation": 0.1}, NOT_REPLICATED),
         ({"enrichment": 0.2}, NOT_REPLICATED),
-        ({"odd": "dpo"}, INCONCLUSIVE),
+        ({"enrichment": -0.005}, NOT_REPLICATED),
     ],
 )
 def test_what_is_not_in_every_setting_is_not_generic(config: Config, planted: dict, verdict: str) -> None:
     write_settings(config, **planted)
-    found = generic(config)
-    assert found.verdict == verdict
-    if planted.get("odd"):
-        assert "against: dpo" in found.reason
+    assert generic(config).verdict == verdict
+
+
+def test_shares_of_units_decide() -> None:
+    def verdict(*values: float) -> str:
+        units = pd.Series(values, index=[f"arm{number}" for number in range(len(values))])
+        return in_most("effect", units, "above", min_share=0.75).verdict
+
+    assert verdict(1, 1, 1, 1, 1, 1, 1, -1) == REPLICATED
+    assert verdict(1, 1, 1, 1, 1, -1, -1, -1) == INCONCLUSIVE
+    assert verdict(1, 1, 1, 1, -1, -1, -1, -1) == NOT_REPLICATED
+    assert verdict(1, 1, 1, 1, np.nan, np.nan, np.nan, np.nan) == NOT_REPLICATED  # no value, no side
+    assert verdict(1, 1, 1, 1) == verdict(-1, -1, -1, -1) == INCONCLUSIVE
+
+
+def test_a_setting_with_the_other_sign_is_named(config: Config) -> None:
+    write_settings(config, odd="dpo")
+    assert "against: dpo" in generic(config).reason

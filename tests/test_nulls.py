@@ -1,6 +1,7 @@
 """The nulls have their analytic expectation, and reject what they should."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,8 @@ from scipy import optimize, stats
 
 from rlscape.claims import load_register
 from rlscape.geometry import masks, nulls, spectra
-from rlscape.geometry.measure import measure_matrix
-from rlscape.geometry.sparsity import HALF_ULP, isotropic_density
+from rlscape.geometry.measure import BaseMatrix, measure_matrix
+from rlscape.geometry.sparsity import HALF_ULP, isotropic_density, scale_to_density, update_mask
 from rlscape.random_matrices import haar_orthogonal
 from rlscape.settings.measurement import GeometrySettings
 from tests.claim_verdicts import CLAIMS
@@ -217,6 +218,86 @@ def test_overlap_nulls_are_as_dense_as_the_update():
     for mask in ("principal", "low"):
         for null in ("isotropic", "spectrum"):
             assert row[f"overlap_{mask}"] == pytest.approx(row[f"overlap_{mask}_{null}"], abs=0.015)
+
+
+def entries(shape: str, seed: int) -> torch.Tensor:
+    """Independent entries [96, 64] without any structure."""
+    normal = gaussian(96, 64, seed=seed)
+    if shape == "constant":
+        return normal.sign() * (1 + 1e-3 * normal)
+    if shape == "laplace":
+        return normal.sign() * -torch.log(1 - torch.special.erf(normal.abs() / math.sqrt(2)))
+    if shape == "t3":
+        return normal / gaussian(3, 96, 64, seed=seed + 1000).square().mean(0).sqrt()
+    return normal
+
+
+def excesses(update: torch.Tensor, density: float, seed: int) -> dict[tuple[str, str], float]:
+    """Overlap with each mask less one draw of each simulated null that the criteria use, at this density."""
+    base = low_rank_base()
+    drawn = {
+        "shuffled": nulls.shuffled_update(update, generator(seed)),
+        "spectrum": nulls.with_entries_of(update, nulls.spectrum_matched_update(update, generator(seed))),
+        "isotropic": nulls.isotropic_update(update, generator(seed)),
+    }
+    of_base = BaseMatrix(base, SETTINGS).masks
+
+    def overlaps(direction: torch.Tensor) -> dict[str, float]:
+        changed = update_mask(base, base + scale_to_density(base, direction, density) * direction)
+        return {mask: masks.overlap(of_base[mask], changed) for mask in ("principal", "low")}
+
+    found = overlaps(update)
+    return {
+        (mask, null): found[mask] - value
+        for null, direction in drawn.items()
+        for mask, value in overlaps(direction).items()
+    }
+
+
+def mean_excesses(update_of: Callable[[int], torch.Tensor], density: float) -> pd.Series:
+    draws = 150 if density < 0.1 else 15
+    return pd.DataFrame(excesses(update_of(seed), density, seed) for seed in range(draws)).mean()
+
+
+PLANTED_DENSITIES = (0.01, 0.3, 0.5, 0.9)
+
+
+@pytest.mark.parametrize("density", PLANTED_DENSITIES)
+@pytest.mark.parametrize("shape", ["gaussian", "constant", "laplace", "t3"])
+def test_an_update_without_preference_is_at_its_nulls_however_its_entries_are_distributed(
+    shape: str, density: float
+) -> None:
+    found = mean_excesses(lambda seed: entries(shape, seed), density)
+    assert found.drop("isotropic", level=1).abs().max() < 0.01, found
+    if density == 0.3 and shape != "gaussian":
+        assert found["low", "isotropic"] > 0.05 if shape == "constant" else found["low", "isotropic"] < -0.02
+
+
+@pytest.mark.parametrize("density", PLANTED_DENSITIES)
+@pytest.mark.parametrize("shape", ["gaussian", "constant", "laplace", "t3"])
+def test_a_planted_preference_is_beyond_its_nulls(shape: str, density: float) -> None:
+    of_base = BaseMatrix(low_rank_base(), SETTINGS).masks
+    factor = torch.where(of_base["principal"], 1 / 3, 1.0) * torch.where(of_base["low"], 2.0, 1.0)
+    found = mean_excesses(lambda seed: factor * entries(shape, seed), density).drop("isotropic", level=1)
+    assert found["principal"].max() < -0.01, found
+    if density > 0.1:  # of 1% all lie in M_low, under every null
+        assert found["low"].min() > 0.01, found
+
+
+def test_nulls_of_masks_have_the_entries_of_the_update() -> None:
+    update = gaussian(24, 2) @ gaussian(2, 16, seed=1) ** 3
+    rotated = nulls.spectrum_matched_update(update, generator(1))
+    placed, shuffled = nulls.with_entries_of(update, rotated), nulls.shuffled_update(update, generator(1))
+    for each in (placed, shuffled):
+        assert torch.equal(each.flatten().sort().values, update.flatten().sort().values)
+        assert not torch.equal(each, update)
+    assert torch.equal(placed.flatten().argsort(), rotated.flatten().argsort())
+
+    def in_two_directions(values: torch.Tensor) -> float:
+        energy = torch.linalg.svdvals(values).square()
+        return (energy[:2].sum() / energy.sum()).item()
+
+    assert in_two_directions(placed) > 0.7 > 0.4 > in_two_directions(shuffled)
 
 
 @pytest.mark.parametrize("rate", [0.34, 0.1])

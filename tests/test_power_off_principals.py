@@ -215,28 +215,6 @@ def test_the_scatter_of_planted_evaluations_is_measured(gallery: Path) -> None:
     assert found.progress[RL].share[0] == pytest.approx(1 / 7)
 
 
-def test_the_scatter_of_planted_recipes_is_measured(gallery: Path) -> None:
-    rng = np.random.default_rng(1)
-    recipes = [f"footprint_{index:02d}" for index in range(30)]
-    own = dict(zip(recipes, rng.normal(0, 0.05, len(recipes)), strict=True))
-    density = dict(zip(recipes, rng.uniform(0.4, 0.6, len(recipes)), strict=True))
-    rows = []
-    for a in recipes:
-        for b in recipes:
-            if a != b:
-                p, q = density[a], density[b]
-                found = 0.4 * (1 + own[a]) * (1 + own[b])
-                phi = {"jaccard": found, "jaccard_chance": 0.0, "jaccard_binned": found / 2}
-                joint = {name: p * q + value * np.sqrt(p * (1 - p) * q * (1 - q)) for name, value in phi.items()}
-                jaccard = {name: both / (p + q - both) for name, both in joint.items()}
-                rows.append({"layer": 4, "kind": "q", "arm_a": a, "arm_b": b} | jaccard)
-    pd.DataFrame(rows).to_csv(gallery / "off_principals" / "fig12.csv", index=False)
-    spread = measure_weights(gallery).spread
-    own_spread = np.std(list(own.values()), ddof=1)
-    assert own_spread < spread["phi"] < 1.3 * own_spread
-    assert own_spread < spread["phi_less_null"] < 1.3 * own_spread
-
-
 def test_intervals_and_ranges_stand_for_deviations(gallery: Path) -> None:
     directory = gallery / "off_principals"
     cells = pd.read_csv(directory / "control_operators.csv")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, CHOICES, FIGURES
 from rlscape.claims.controls import control_of
-from rlscape.claims.off_principals import adapters, bias, footprint, generality, sparsity
+from rlscape.claims.off_principals import adapters, bias, footprint, generality, masks, sparsity
 from rlscape.claims.power import Power, design_of_claim, lack_of_power, power_of
 from rlscape.claims.register import (
     INCONCLUSIVE,
@@ -73,7 +73,7 @@ EVALUATORS: dict[str, ClaimEvaluator] = {
         bias.early_and_stable,
         bias.small_steps_without_penalty,
         bias.keeps_spectrum_at_equal_norm,
-        bias.mask_preference_on_grid,
+        masks.mask_preference_on_grid,
         adapters.masks_ranked,
         adapters.no_gain,
         adapters.collapses_earlier,

@@ -21,9 +21,11 @@ KIND_STYLES: dict[str, tuple[str, str]] = {
     "down": (PINK, "X"),
 }
 
-NULL_STYLES: dict[str, tuple[str, str, str]] = {
+LineStyle = str | tuple[int, tuple[int, ...]]
+NULL_STYLES: dict[str, tuple[str, str, LineStyle]] = {
     # null: label, colour, line style
     "isotropic": ("isotropic update", ORANGE, "--"),
+    "shuffled": ("own entries shuffled", PURPLE, (0, (5, 1, 1, 1, 1, 1))),
     "spectrum": ("spectrum-matched rotation", GREEN, "-."),
     "binned": ("permuted within magnitude bins", RED, ":"),
 }

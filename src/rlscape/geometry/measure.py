@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +20,6 @@ from rlscape.models.tensor_names import MODULES, identify
 from rlscape.settings.measurement import GeometrySettings
 
 log = logging.getLogger(__name__)
-
-SIMULATED: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    "isotropic": nulls.isotropic_update,
-    "spectrum": nulls.spectrum_matched_update,
-}
 
 
 @dataclass(frozen=True)
@@ -102,19 +96,27 @@ def _columns(name: str, null: nulls.Null) -> dict[str, float]:
 
 
 def _simulated_nulls(tuned: TunedMatrix, generator: torch.Generator) -> dict[str, float]:
-    """Of updates of equal norm; overlaps, which depend on how many entries change, of updates of equal density."""
-    base, columns = tuned.base, dict[str, float]()
+    """Of updates of equal norm; overlaps, which depend on which entries change, of updates of equal density."""
+    base, update, columns = tuned.base, tuned.update, dict[str, float]()
     density = masks.density(tuned.changed)
 
-    def compare(update: Tensor) -> dict[str, float]:
-        equally_dense = scale_to_density(base.weights, update, density) * update
-        return (
-            TunedMatrix(base, base.weights + update).compare()
-            | TunedMatrix(base, base.weights + equally_dense).overlaps()
-        )
+    def overlaps(drawn: Tensor) -> dict[str, float]:
+        equally_dense = scale_to_density(base.weights, drawn, density) * drawn
+        return TunedMatrix(base, base.weights + equally_dense).overlaps()
 
-    for null, draw in SIMULATED.items():
-        draws = pd.DataFrame(compare(draw(tuned.update, generator)) for _ in range(base.settings.null_draws))
+    def isotropic() -> dict[str, float]:
+        drawn = nulls.isotropic_update(update, generator)
+        return TunedMatrix(base, base.weights + drawn).compare() | overlaps(drawn)
+
+    def spectrum() -> dict[str, float]:
+        drawn = nulls.spectrum_matched_update(update, generator)
+        return TunedMatrix(base, base.weights + drawn).compare() | overlaps(nulls.with_entries_of(update, drawn))
+
+    def shuffled() -> dict[str, float]:
+        return overlaps(nulls.shuffled_update(update, generator))
+
+    for null, draw in {"isotropic": isotropic, "spectrum": spectrum, "shuffled": shuffled}.items():
+        draws = pd.DataFrame(draw() for _ in range(base.settings.null_draws))
         for statistic in draws:
             columns |= _columns(f"{statistic}_{null}", nulls.from_draws(draws[statistic].to_numpy()))
     return columns
@@ -159,7 +161,8 @@ def measure_matrix(
     """Everything the figures need about one matrix ``[m, n]``, flat.
 
     Angles are in degrees. ``<statistic>_<null>``, ``..._low`` and ``..._high`` are the mean and 95% range of
-    one draw under the null (isotropic, spectrum, binned); ``<statistic>_chance`` is an analytic expectation.
+    one draw under the null (isotropic, spectrum, binned; of overlaps also shuffled); ``<statistic>_chance`` is an
+    analytic expectation.
     Fp32 energy enrichment is 1 under the isotropic null. What divides by an update of zero is NaN.
     """
     return _row(TunedMatrix(BaseMatrix(base.double(), settings), tuned.double()), generator)

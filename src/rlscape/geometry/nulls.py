@@ -1,9 +1,13 @@
 """What an update without any preference would show.
 
 - isotropic: a Gaussian update of equal Frobenius norm, read in bf16 like the real one;
-- spectrum: ``Q dW P`` with Haar-random Q, P, which keeps the update's singular values;
-  for overlaps with a mask, both are scaled until as many entries change as in the real update (a denser update comes
-  closer to chance, and at equal norm an update of Adam is denser than a Gaussian one);
+- shuffled: the update's own entries at random places. Which weights rounding lets change depends on how the entries
+  are distributed: at equal density a constant ``|dW|`` meets small weights far more often than Gaussian entries do, and
+  heavy tails meet them less often;
+- spectrum: ``Q dW P`` with Haar-random Q, P, which keeps the update's singular values. Its entries are nearly Gaussian,
+  so where entries are what counts (masks, overlaps, stripes) they are replaced by the update's own, rank by rank;
+  for these, all three are scaled until as many entries change as in the real update (a denser update comes closer to
+  chance, and at equal norm an update of Adam is denser than a Gaussian one);
 - binned: the update permuted among weights of about equal magnitude, the strata of :func:`magnitude_strata`. bf16
   rounding hides small changes of large weights from any update; what this null shows too is magnitude and rounding,
   not direction.
@@ -40,6 +44,21 @@ def spectrum_matched_update(update: Tensor, generator: torch.Generator) -> Tenso
     """``Q dW P`` with Haar-random Q ``[m, m]`` and P ``[n, n]``."""
     m, n = update.shape
     return haar_orthogonal(m, generator) @ update @ haar_orthogonal(n, generator)
+
+
+def shuffled_update(update: Tensor, generator: torch.Generator) -> Tensor:
+    """The update's entries at places drawn at random from the whole matrix."""
+    return update.flatten()[torch.randperm(update.numel(), generator=generator)].view_as(update)
+
+
+def with_entries_of(update: Tensor, drawn: Tensor) -> Tensor:
+    """``drawn`` with its k-th smallest entry replaced by the update's k-th smallest, for every k; both of one shape.
+
+    The entries are exactly the update's, what has low rank in ``drawn`` remains so nearly.
+    """
+    placed = torch.empty_like(update.flatten())
+    placed[drawn.flatten().argsort()] = update.flatten().sort().values
+    return placed.view_as(update)
 
 
 def from_draws(draws: np.ndarray) -> Null:

@@ -64,7 +64,7 @@ class View:
     bins: Tensor
     """Stratum of magnitude of every entry of W0."""
     rotated: list[dict[str, Tensor]]
-    """The masks of draws of the spectrum-matched null, in which as many entries change."""
+    """The masks of draws of the spectrum-matched null, with the update's entries and as many of them changed."""
 
     @classmethod
     def of(cls, base: Tensor, tuned: Tensor, settings: GeometrySettings, generator: torch.Generator) -> "View":
@@ -72,7 +72,8 @@ class View:
         base, update = base.double(), tuned.double() - base.double()
         found = _masks(base, update)
         density = masks.density(found[""])
-        draws = (nulls.spectrum_matched_update(update, generator) for _ in range(settings.null_draws))
+        rotated = (nulls.spectrum_matched_update(update, generator) for _ in range(settings.null_draws))
+        draws = (nulls.with_entries_of(update, each) for each in rotated)
         return cls(
             found,
             nulls.magnitude_strata(base, settings.stratum_bits),

@@ -15,7 +15,7 @@ from rlscape.power.recorded import upper_variance
 from rlscape.results.bias import MATCHED_ARMS
 
 RL, SFT, SLOW = MATCHED_ARMS
-NULLS = {"principal": ("chance", "binned", "spectrum"), "low": ("chance", "isotropic", "spectrum")}
+NULLS = {"principal": ("chance", "binned", "spectrum"), "low": ("chance", "shuffled", "spectrum")}
 """Mask -> the baselines of its overlap that criteria ask to beat."""
 RELATIVE = ("nss", "largest_angle", "efficiency", "energy_both_over_chance")
 """Positive statistics of an update, whose scatter is relative."""
@@ -52,6 +52,8 @@ class RecordedWeights:
     """Density of the first snapshot's update mask, and of new changes among the other entries by the last."""
     overlap: float
     """Of two runs' update masks, less random."""
+    off_chance: dict[str, dict[str, float]]
+    """RL's and SFT's arm -> mask -> overlap less chance of isotropic updates as dense: what rounding alone leaves."""
     repeat: float
     """phi of the update masks of two runs that differ in the seed."""
     spread: dict[str, float]
@@ -106,7 +108,6 @@ def measure_weights(gallery: Path) -> RecordedWeights:
         | _of_cells(table("control_operators"))
         | _of_divergence(paths, table("fig15"))
         | _of_edits(overlaps)
-        | _of_recipes(table("fig12"), table("table2"))
         | _of_lines(profiles)
         | _of_curvature(table("control_curvature"))
     )
@@ -117,6 +118,7 @@ def measure_weights(gallery: Path) -> RecordedWeights:
         progress=progress,
         adapters={str(arm): (float(row["pass_rate"]), float(row["step_size"])) for arm, row in adapters.iterrows()},
         changed=_changed(profiles),
+        off_chance=_off_chance(table("control_nulls")),
         repeat=float(gauge.loc[(gauge["comparison"] == "repeat") & (gauge["measure"] == "phi"), "value"].mean()),
         overlap=float(overlaps.loc[overlaps["arm"] == RL, "excess"].mean()),
         spread=spread,
@@ -177,15 +179,27 @@ def _of_final_models(matching: pd.DataFrame) -> float:
 
 
 def _of_overlaps(overlaps: pd.DataFrame) -> dict[str, float]:
-    """Of an overlap less each baseline, in bf16, and of the fp32 energy over chance."""
+    """Of an overlap less each baseline, in bf16, and of the fp32 energy over chance.
+
+    Less shuffled entries it scatters as less isotropic ones, which all galleries have.
+    """
     found: dict[str, float] = {}
     for mask, nulls in NULLS.items():
         bf16, fp32 = (
             overlaps[(overlaps["mask"] == mask) & (overlaps["precision"] == name)] for name in ("bf16", "fp32")
         )
-        found |= {f"{mask}_{null}": _over_seeds(bf16["value"] - bf16[null], bf16["arm"]) for null in nulls}
+        found |= {
+            f"{mask}_{null}": _over_seeds(bf16["value"] - bf16[null.replace("shuffled", "isotropic")], bf16["arm"])
+            for null in nulls
+        }
         found[f"energy_{mask}"] = _over_seeds(fp32["value"], fp32["arm"])
     return found
+
+
+def _off_chance(overlaps: pd.DataFrame) -> dict[str, dict[str, float]]:
+    bf16 = overlaps[overlaps["precision"] == "bf16"]
+    means = (bf16["isotropic"] - bf16["chance"]).groupby([bf16["arm"], bf16["mask"]]).mean()
+    return {arm: {mask: float(means[arm, mask]) for mask in NULLS} for arm in (RL, SFT)}
 
 
 def _of_cells(operators: pd.DataFrame) -> dict[str, float]:
@@ -252,46 +266,6 @@ def _of_edits(overlaps: pd.DataFrame) -> dict[str, float]:
     return {str(name): _over_seeds(rows["excess"], rows["arm"]) for name, rows in means.groupby("group")}
 
 
-def _of_recipes(pairs: pd.DataFrame, ranges: pd.DataFrame) -> dict[str, float]:
-    """Over recipes, of the log of the factor by which a run's own noise weakens the similarity of all of its pairs.
-
-    To first order ``similarity / mean = 1 + a + b``, of means over matrices. Densities follow from J_0
-    (``1 / J_0 + 1 = 1 / p + 1 / q``), and phi from them and J. Of phi in fp32 the tables have the range over pairs: it
-    scatters as phi does, in the ratio of the ranges over the means.
-    """
-    pairs = pairs[pairs["arm_a"] < pairs["arm_b"]]
-    arms = sorted({*pairs["arm_a"], *pairs["arm_b"]})
-    values = []
-    for _, of_kind in pairs.groupby("kind"):
-        of_kind = of_kind.set_index(["arm_a", "arm_b"]).sort_index()
-        members = _members(of_kind.index, arms)
-        density = 1 / np.linalg.lstsq(members, 1 / of_kind["jaccard_chance"] + 1, rcond=None)[0]
-        p, q = (density[of_kind.index.get_level_values(side).map(arms.index)] for side in (0, 1))
-
-        found = {"jaccard": of_kind["jaccard"] - of_kind["jaccard_chance"], "phi": _phi(of_kind["jaccard"], p, q)}
-        null = _phi(of_kind["jaccard_binned"], p, q)
-        values.append(pd.DataFrame(found | {"phi_less_null": found["phi"] - null}))
-    means = sum(values) / len(values)
-    members = _members(means.index, arms)
-    effects = np.linalg.lstsq(members, means / means.mean() - 1, rcond=None)[0]
-    spread = {name: _pooled([column]) for name, column in zip(means, effects.T, strict=True)}
-    middle = ranges[ranges["layers"] == "middle"]
-    top, phi = (
-        (middle[f"{name}_high"] - middle[f"{name}_low"]).mean() / middle[name].mean() for name in ("phi_top", "phi")
-    )
-    return spread | {"phi_top": float(spread["phi"] * top / phi)}
-
-
-def _phi(jaccard: pd.Series, p: np.ndarray, q: np.ndarray) -> pd.Series:
-    """Of two masks of densities p and q."""
-    return (jaccard * (p + q) / (1 + jaccard) - p * q) / np.sqrt(p * (1 - p) * q * (1 - q))
-
-
-def _members(index: pd.Index, arms: list[str]) -> np.ndarray:
-    """A row per pair: 1 for its two arms."""
-    return np.array([[(a == arm) + (b == arm) for arm in arms] for a, b in index], float)
-
-
 def _first_and_last(profiles: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     first, last = (profiles["step"] == profiles["step"].agg(end) for end in ("min", "max"))
     return profiles[first], profiles[last]
@@ -334,6 +308,6 @@ def _of_settings(origin: pd.DataFrame, spread: Mapping[str, float]) -> dict[str,
     excess = (rows["value"] - rows["null"]).where(~relative, rows["value"] / rows["null"] - 1)
     means = excess.groupby([rows["quantity"], rows["arm"]]).mean()
     found = {name: _pooled([means[quantity]]) for quantity, name in OF_SETTINGS.items()}
-    for mask, null in (("principal", "binned"), ("low", "isotropic")):
+    for mask, null in (("principal", "binned"), ("low", "shuffled")):
         found[f"setting_energy_{mask}"] = found[f"setting_{mask}"] * spread[f"energy_{mask}"] / spread[f"{mask}_{null}"]
     return found

@@ -32,8 +32,8 @@ def statistics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
 
     Angles (degrees), NSS, e and energies are means over the matrices in the blocks; overlaps are pooled over them.
     ``null`` is the mean under an isotropic update of the same norm, or what any update has in expectation.
-    M_princ is compared with a permutation within magnitude bins; M_low, a union of such bins, with isotropic updates
-    of the same density.
+    M_princ is compared with a permutation within magnitude bins; M_low, a union of such bins, with updates of
+    the same entries and density whose places are random.
     """
     arms = tuple(arms)
     matrices = weights.matrices(config, arms)
@@ -55,7 +55,7 @@ def statistics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
         "angle": (means["angle"], means["angle_null"]),
         "efficiency": (means["efficiency"], means["efficiency_isotropic"]),
         "principal": (overlaps["principal"]["value"] - overlaps["principal"]["binned"], 0.0),
-        "low": (overlaps["low"]["value"] - overlaps["low"]["isotropic"], 0.0),
+        "low": (overlaps["low"]["value"] - overlaps["low"]["shuffled"], 0.0),
         **{f"energy_{side}": (means[f"energy_{side}"], 1.0) for side in SUBSPACES},
     }
     frames = [

@@ -9,7 +9,7 @@ from rlscape.paths import parse_run_name
 from rlscape.results.files import records_of_runs, tables_of_runs
 from rlscape.settings.scale import Config
 
-NULLS = ("isotropic", "spectrum", "binned")
+NULLS = ("isotropic", "shuffled", "spectrum", "binned")
 """The nulls of an overlap; see :mod:`rlscape.geometry.nulls`."""
 
 

@@ -1,26 +1,19 @@
 """Evaluators of P2's claims (arXiv 2511.08567) on bias: over time, per step, at equal size, and by operator."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from rlscape.catalogue import first_run, resolve_run, seeds_of
-from rlscape.claims.off_principals.masks import mask_preference
 from rlscape.claims.parts import Part, above, below, censored, conclude, neutral, on_side
 from rlscape.claims.register import (
-    INCONCLUSIVE,
-    NOT_REPLICATED,
-    REPLICATED,
     Claim,
     Conventions,
     Outcome,
-    Verdict,
     span,
 )
 from rlscape.results import bias, curves
-from rlscape.scaling.arm_comparison import judge
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
 from rlscape.settings.scale import Config
 
@@ -120,44 +113,3 @@ def keeps_spectrum_at_equal_norm(claim: Claim, conventions: Conventions, config:
             parts.append(Part(f"{name}, {bias.MATCHINGS[matching]}", difference, verdict))
     snapshot = _differences(table, "norm_snapshot", "nss")
     return conclude(parts, f"SFT minus RL; NSS, {bias.MATCHINGS['norm_snapshot']}: {span(snapshot)}")
-
-
-def mask_preference_on_grid(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
-    """O8, O9. Arms: the one whose update is compared with the masks in ``directions``."""
-    at_one = mask_preference(claim, conventions, config)
-    table = bias.operators(config, claim.arms)
-    cells = [_energy_by_cell(table, mask) for mask in claim.directions]
-    verdicts = [at_one.verdict]
-    notes = []
-    for intervals, (mask, side) in zip(cells, claim.directions.items(), strict=True):
-        judged = [judge(interval) for interval in intervals]
-        counts = {found: judged.count(found) for found in ("above", "below")}
-        verdicts.append(_majority(counts, side, claim.threshold("min_share") * len(judged)))
-        notes.append(f"{mask} above its null in {counts['above']}, below in {counts['below']} of {len(judged)} cells")
-    both = t_interval(_over_chance(table[table["operator"] == "both"]).groupby(table["seed"]).mean())
-    reason = f"{at_one.reason}; fp32 energy over the grid: {', '.join(notes)}; in the subspaces {span(both)} of chance"
-    verdict = next(each for each in (NOT_REPLICATED, INCONCLUSIVE, REPLICATED) if each in verdicts)
-    return replace(at_one, verdict=verdict, reason=reason)
-
-
-def _majority(counts: Mapping[str, int], side: str, least: float) -> Verdict:
-    """Where ``least`` or more of a mask's cells lie; as many on either side decide nothing."""
-    if max(counts.values()) < least or counts["above"] == counts["below"]:
-        return INCONCLUSIVE
-    return REPLICATED if max(counts, key=lambda found: counts[found]) == side else NOT_REPLICATED
-
-
-def _over_chance(rows: pd.DataFrame) -> pd.Series:
-    return rows["energy"] / rows["chance"]
-
-
-def _energy_by_cell(table: pd.DataFrame, mask: str) -> list[Interval]:
-    """Per rank and density, energy over chance in the mask less 1 (and less what magnitudes predict), over seeds.
-
-    M_low is a union of magnitude bins, whose energy the binned null reproduces: there chance alone is subtracted.
-    """
-    rows = table[table["operator"] == mask]
-    null = rows["chance"] if mask == "low" else rows["energy_binned"]
-    excess = rows.assign(excess=(rows["energy"] - null) / rows["chance"])
-    cells = excess.groupby(["rank_fraction", "alpha", "seed"], dropna=False)["excess"].mean()
-    return [t_interval(cell) for _, cell in cells.groupby(level=["rank_fraction", "alpha"], dropna=False)]

@@ -1,17 +1,13 @@
 """Evaluators of P2's claims on curvature and on other settings; criteria in words are in ``config/claims.yaml``."""
 
-import operator
 from collections.abc import Callable
 
 import pandas as pd
 
 from rlscape.catalogue import base_of
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT
-from rlscape.claims.parts import Part, conclude, in_most, of_units, on_side
+from rlscape.claims.parts import Part, conclude, in_most, of_units
 from rlscape.claims.register import (
-    INCONCLUSIVE,
-    NOT_REPLICATED,
-    REPLICATED,
     Claim,
     Conventions,
     Outcome,
@@ -22,7 +18,6 @@ from rlscape.results import loss, weights
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 
-BEYOND: dict[Side, Callable] = {"above": operator.gt, "below": operator.lt}
 SIZE_FREE = {
     "efficiency": ("efficiency",),
     "largest angle": ("max_angle_left", "max_angle_right"),
@@ -90,37 +85,19 @@ def _less_rotated(columns: tuple[str, ...]) -> Callable[[pd.DataFrame], float]:
 def generic(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """O15. Arms: one per setting. Units are settings, of which each counts with the mean of its seeds."""
     matrices = {arm: weights.matrices(config, [arm]) for arm in claim.arms}
-    parts = []
+    parts: list[Part] = []
 
     def judge(measure: str, statistic: Callable[[pd.DataFrame], float], side: Side, margin: float = 0.0) -> None:
         values = pd.Series({arm: statistic(table) for arm, table in matrices.items()})
-        parts.append(_over_units(measure, values, side, margin))
+        parts.append(of_units(measure, values, side, margin))
+        parts.append(in_most(measure, values, side, claim.threshold("min_share")))
 
     for mask, side in claim.directions.items():
         for null in NULLS_TO_BEAT[mask]:
-            judge(f"{mask} less {null}", _overlap_less(mask, null), side, claim.threshold(f"margin_{mask}"))
-        judge(f"fp32 energy, {mask}", _enrichment(mask), side)
+            judge(f"{mask} less {null}", _overlap_less(mask, null), side, claim.threshold("negligible"))
+        judge(f"fp32 energy over chance less 1, {mask}", _enrichment(mask), side, claim.threshold("negligible_energy"))
     for measure, columns in SIZE_FREE.items():
         judge(f"{measure} over its null less 1", _less_rotated(columns), "below")
     seeds = sorted({config.seeds[arm] for arm in claim.arms})
     note = f"{len(claim.arms)} settings of {'-'.join(map(str, seeds))} seeds"
     return conclude(parts, note, seeds=seeds[0])
-
-
-def _over_units(measure: str, values: pd.Series, side: Side, margin: float) -> Part:
-    """A part that holds if the interval over units lies beyond the margin, and every unit on that side of 0.
-
-    It is refuted on the other side and, if it contains 0, within the margin. What is there and yet smaller than the
-    margin decides nothing. A unit without a value (no weight changed) has no side.
-
-    Args:
-        values: by unit.
-    """
-    interval = t_interval(values)
-    against = values[~BEYOND[side](values, 0)]
-    verdict = on_side(interval, side, margin)
-    if (verdict == REPLICATED and len(against)) or (
-        verdict == NOT_REPLICATED and on_side(interval, side) == REPLICATED
-    ):
-        verdict = INCONCLUSIVE
-    return Part(measure + (f" (against: {', '.join(against.index)})" if len(against) else ""), interval, verdict)

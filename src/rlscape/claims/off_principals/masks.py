@@ -1,6 +1,8 @@
-"""O8 and O9 at one rank and density: on which side of chance and nulls an update meets the masks."""
+"""O8 and O9: on which side of chance and nulls an update meets the masks, at one rank and density and on a grid."""
 
-from rlscape.claims.parts import on_side
+import pandas as pd
+
+from rlscape.claims.parts import Part, conclude, on_side
 from rlscape.claims.register import (
     INCONCLUSIVE,
     NOT_REPLICATED,
@@ -8,44 +10,64 @@ from rlscape.claims.register import (
     Claim,
     Conventions,
     Outcome,
+    Side,
     Verdict,
-    outcome,
+    span,
 )
-from rlscape.results import weights
-from rlscape.scaling.arm_comparison import judge
+from rlscape.results import bias, weights
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 
 NULLS_TO_BEAT = {
     "principal": ("chance", "binned", "spectrum"),
     # M_low is a union of magnitude bins: the binned null reproduces its overlap for any update.
-    "low": ("chance", "isotropic", "spectrum"),
+    "low": ("chance", "shuffled", "spectrum"),
 }
 
 
-def mask_preference(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
+def mask_preference_on_grid(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     """O8, O9. Arms: the one whose update is compared with the masks in ``directions``."""
-    matrices = weights.matrices(config, claim.arms)
-    negligible = claim.threshold("negligible")
-    agreement: list[Verdict] = []
-    notes = []
+    matrices, table = weights.matrices(config, claim.arms), bias.operators(config, claim.arms)
+    negligible, of_energy = claim.threshold("negligible"), claim.threshold("negligible_energy")
+    parts = []
     for mask, side in claim.directions.items():
         pooled = weights.pooled_overlaps(matrices, mask, ["seed"])
-        excesses = {null: t_interval(pooled["value"] - pooled[null]) for null in NULLS_TO_BEAT[mask]}
-        margins = dict.fromkeys(excesses, negligible) | {"fp32 energy": 0.0}
-        enrichment = weights.in_blocks(matrices).groupby("seed")[f"energy_enrichment_{mask}"].mean()
-        excesses["fp32 energy"] = t_interval(enrichment - 1)
-        agreement += [on_side(excess, side, margins[null]) for null, excess in excesses.items()]
-        explained = [null for null, excess in excesses.items() if judge(excess, margins[null]) == "neutral"]
-        notes.append(
-            f"{mask} less "
-            + ", ".join(f"{null} {excess.estimate:+.3f}" for null, excess in excesses.items())
-            + (f" (explained by {', '.join(explained)})" if explained else "")
-        )
-        if mask == next(iter(claim.directions)):
-            effect = excesses["binned"]
-    if NOT_REPLICATED in agreement:
-        verdict = NOT_REPLICATED
-    else:
-        verdict = REPLICATED if set(agreement) == {REPLICATED} else INCONCLUSIVE
-    return outcome(verdict, f"overlap of {next(iter(claim.directions))} minus binned null", effect, "; ".join(notes))
+        for null in NULLS_TO_BEAT[mask]:
+            excess = t_interval(pooled["value"] - pooled[null])
+            parts.append(Part(f"{mask} less {null}", excess, on_side(excess, side, negligible)))
+        energy = t_interval(weights.in_blocks(matrices).groupby("seed")[f"energy_enrichment_{mask}"].mean() - 1)
+        parts.append(Part(f"fp32 energy over chance less 1, {mask}", energy, on_side(energy, side, of_energy)))
+        parts.append(_grid(table, mask, side, of_energy, claim.threshold("min_share")))
+    both = t_interval(_over_chance(table[table["operator"] == "both"]).groupby(table["seed"]).mean())
+    return conclude(parts, f"fp32 energy in the subspaces {span(both)} of chance")
+
+
+def _grid(table: pd.DataFrame, mask: str, side: Side, negligible: float, least: float) -> Part:
+    """In how many cells of ranks and densities a mask's energy lies beyond negligible; its interval is of all cells.
+
+    At ``least`` of them for the claim or against it they decide, unless as many are on either side.
+    """
+    excess = _energy_by_cell(table, mask)
+    cells = excess.groupby(level=["rank_fraction", "alpha"], dropna=False)
+    judged = [on_side(t_interval(cell), side, negligible) for _, cell in cells]
+    counts: dict[Verdict, int] = {verdict: judged.count(verdict) for verdict in (REPLICATED, NOT_REPLICATED)}
+    verdict = max(counts, key=lambda each: counts[each])
+    if counts[verdict] < least * len(judged) or len(set(counts.values())) == 1:
+        verdict = INCONCLUSIVE
+    words = f"{counts[REPLICATED]} cells of {len(judged)} {side}, {counts[NOT_REPLICATED]} not"
+    return Part(f"the same over the grid ({words})", t_interval(excess.groupby(level="seed").mean()), verdict)
+
+
+def _over_chance(rows: pd.DataFrame) -> pd.Series:
+    return rows["energy"] / rows["chance"]
+
+
+def _energy_by_cell(table: pd.DataFrame, mask: str) -> pd.Series:
+    """By rank, density and seed, energy over chance in the mask less 1 (and less what magnitudes predict).
+
+    M_low is a union of magnitude bins, whose energy the binned null reproduces: there chance alone is subtracted.
+    """
+    rows = table[table["operator"] == mask]
+    null = rows["chance"] if mask == "low" else rows["energy_binned"]
+    excess = rows.assign(excess=(rows["energy"] - null) / rows["chance"])
+    return excess.groupby(["rank_fraction", "alpha", "seed"], dropna=False)["excess"].mean()

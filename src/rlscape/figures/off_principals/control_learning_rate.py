@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS, arms_of, figure_of
 from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure
-from rlscape.figures.weights import MASKS, NULL_STYLES, learning_rates
+from rlscape.figures.weights import MASKS, NULL_STYLES, LineStyle, learning_rates
 from rlscape.results import origin, weights
 from rlscape.settings.scale import Config
 
@@ -71,7 +71,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_rates(ax: Axes, frame: pd.DataFrame, quantity: str, dashes: str | None = None) -> None:
+def _draw_rates(ax: Axes, frame: pd.DataFrame, quantity: str, dashes: LineStyle | None = None) -> None:
     """A line through the means of each method's arms; without ``dashes``, also a dot per seed."""
     for method, arm in METHODS.items():
         rows = frame[frame["method"] == method]

@@ -1,7 +1,8 @@
 """Control: every overlap with principal and small weights beside its nulls, in bf16 and in fp32, for RL and for SFT.
 
-Paper: overlaps of RL against chance. Here: also against an isotropic update, the update randomly rotated and the
-update permuted among weights of equal magnitude; and the fp32 energy in the same masks, which rounding cannot touch.
+Paper: overlaps of RL against chance. Here: also against an isotropic update, and the update with its entries shuffled,
+randomly rotated, or permuted among weights of equal magnitude; and the fp32 energy in the same masks, which rounding
+cannot touch.
 """
 
 import pandas as pd
@@ -24,7 +25,7 @@ def assemble(config: Config) -> pd.DataFrame:
     """A row per precision, mask, arm and seed: value, chance and each null's mean and 95% range.
 
     bf16: overlap pooled over the matrices in the blocks (:func:`rlscape.results.weights.pooled_overlaps`).
-    fp32: mean energy enrichment over them; chance is 1, as under isotropic and rotated updates, whose columns are
+    fp32: mean energy enrichment over them; chance is 1, as under all nulls but the binned one, whose columns are
     empty; the binned null is analytic.
     """
     matrices = weights.matrices(config, METHODS)
@@ -54,7 +55,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(frame.groupby("arm")["seed"].nunique()),
-        "a dot per seed; nulls with the 95% range of one draw; in fp32 the first two are at chance",
+        "a dot per seed; nulls with the 95% range of one draw; in fp32 the first three are at chance",
         "paper: RL below, above, below chance in bf16 (no numbers)",
     )
     return figure
@@ -70,11 +71,11 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame) -> None:
         first = place == 0
         ends = (place - 0.4, place + 0.4)
         ax.plot(ends, [means["chance"]] * 2, color=CHANCE_COLOUR, linewidth=1, label="chance" if first else None)
-        for offset, (null, (label, null_colour, dashes)) in zip((-1, 0, 1), NULL_STYLES.items(), strict=True):
+        for offset, (null, (label, null_colour, dashes)) in enumerate(NULL_STYLES.items()):
             if pd.isna(means[null]):
                 continue
             ax.plot(ends, [means[null]] * 2, color=null_colour, linestyle=dashes, label=label if first else None)
-            middle = place + NULL_OFFSET * offset * 1.5
+            middle = place + NULL_OFFSET * (offset - (len(NULL_STYLES) - 1) / 2)
             ax.vlines(middle, means[f"{null}_low"], means[f"{null}_high"], color=null_colour, linewidth=3, alpha=0.35)
     ax.set_xticks(range(len(METHODS)), [ARMS[arm].label for arm in METHODS])
     ax.set_xlim(-0.5, len(METHODS) - 0.5)

@@ -26,7 +26,7 @@ QUANTITIES = {
     "angle": "largest angle (degrees)",
     "efficiency": "efficiency $e$",
     "principal": r"$M_\mathrm{princ}$ less binned null",
-    "low": r"$M_\mathrm{low}$ less isotropic null",
+    "low": r"$M_\mathrm{low}$ less shuffled null",
     "energy_left": "energy in $U_k$ / chance",
     "energy_right": "energy in $V_k$ / chance",
     "energy_both": "energy in both / chance",
@@ -68,7 +68,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(frame.groupby("arm")["seed"].nunique()),
         "a dot per seed; in brackets: learning rate",
-        "grey: isotropic update of equal norm (overlaps: of equal density), or what any update has in expectation",
+        "grey: isotropic update of equal norm (overlaps: the nulls named), or what any update has in expectation",
         "paper: no such control",
     )
     return figure

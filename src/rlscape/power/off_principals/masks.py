@@ -1,28 +1,35 @@
-"""Worlds of the claims on principal and small weights: O8, O9 and O15."""
+"""Worlds of the claims on principal and small weights: O8, O9 and O15.
 
-from collections.abc import Callable, Mapping
+In ``holds`` everything that a criterion asks for is twice its margin, in ``fails`` nothing; in each ``edge`` one of its
+statistics lies exactly on the margin, or its share just below what is asked.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from rlscape.claims.register import Side
-from rlscape.power.off_principals.tables import TWICE, Maker, Tables, of_unit, rows, runs
-from rlscape.power.recorded_weights import NULLS
+from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
+from rlscape.power.recorded_weights import NULLS, RL
 from rlscape.power.worlds import Simulation
+from rlscape.results import weights
 
-# Paper: no numbers (Figure 5). Here: what O15's margins were made from, in both worlds, as isotropic updates are off
-# chance too; .28 is the chance of M_princ outside M_low, and not how far M_low lies above its own (see claims.yaml).
-CHANCE = {"principal": -0.06, "low": 0.28}
-"""Overlap less chance under RL in both worlds."""
-BEYOND: dict[str, float] = {"holds": TWICE, "fails": 0.0}
-"""What lies beyond every null, in the claim's margin."""
 SIGN: dict[Side, float] = {"above": 1.0, "below": -1.0}
-ENERGY = 0.01
-"""Relative difference of an fp32 energy that stands for a negligible one; criteria name none."""
 SIZE_FREE = {"efficiency": "efficiency", "angle": "largest_angle"}
 """Statistic over its null -> what it scatters by over seeds."""
 HALF = 0.5
 """Density of the masks."""
+
+
+class Preference(NamedTuple):
+    """What is true in a world."""
+
+    beyond: float = TWICE
+    """What lies beyond every null, in the claim's margins."""
+    edge: str = ""
+    """The statistic that lies exactly on its margin, or whose share does not suffice."""
 
 
 def geometry(
@@ -39,7 +46,7 @@ def geometry(
     for mask, excesses in of_mask.items():
         overlap = f"overlap_{mask}"
         columns |= {overlap: HALF, f"energy_enrichment_{mask}": energies[mask]}
-        for null in ("chance", "binned", "isotropic", "spectrum"):
+        for null in ("chance", *weights.NULLS):
             value = HALF - excesses.get(null, 0.0)
             columns |= {f"{overlap}_{null}": value, f"{overlap}_{null}_low": value, f"{overlap}_{null}_high": value}
     for statistic, ratio in ratios.items():
@@ -47,84 +54,131 @@ def geometry(
     return rows(**columns)
 
 
-def _preferring(chance: Mapping[str, float]) -> Callable[[Simulation, float], Maker]:
-    """By what separates overlaps from chance in both worlds; of other masks it is as much as from the nulls."""
+def _worlds(edges: Iterable[str]) -> dict[str, Preference]:
+    at_margin = {f"edge {name}": Preference(edge=name) for name in edges}
+    return {"holds": Preference(), "fails": Preference(beyond=0.0)} | at_margin
 
-    def prepare(simulation: Simulation, beyond: float) -> Maker:
-        from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS  # imports torch
 
-        config, spread = simulation.config, simulation.recorded.weights.spread
-        sides = {mask: SIGN[side] * beyond for mask, side in simulation.claim.directions.items()}
-        negligible = simulation.claim.threshold("negligible")
-        ranks = {"principal": RANK_FRACTIONS, "low": (np.nan,)}
-        cells = pd.DataFrame(
-            {"operator": mask, "rank_fraction": rank, "alpha": alpha, "chance": alpha}
-            for mask in sides
-            for rank in ranks[mask]
-            for alpha in DENSITIES
-        )
+def _statistics(*masks: str) -> list[str]:
+    """Of masks, by name: ``<mask> <null>`` and ``<mask> energy``."""
+    return [f"{mask} {name}" for mask in masks for name in (*NULLS[mask], "energy")]
 
-        def overlaps(mask: str, rng: np.random.Generator) -> dict[str, float]:
-            means = {null: sides[mask] * negligible for null in NULLS[mask]} | {
-                "chance": chance.get(mask, sides[mask] * negligible)
+
+# O8, O9
+
+
+AVOIDING = _worlds([*_statistics("principal", "low"), "principal grid", "low grid"])
+TARGETING = _worlds([*_statistics("principal"), "principal grid"])
+
+
+def preferring(simulation: Simulation, truth: Preference) -> Maker:
+    """O8, O9: overlaps are as far from chance as rounding alone leaves them, and the preference further.
+
+    All cells of the grid scatter together: of each the tables have the range over seeds alone.
+    """
+    from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS  # imports torch
+
+    config, recorded, claim = simulation.config, simulation.recorded.weights, simulation.claim
+    spread, off_chance = recorded.spread, recorded.off_chance[claim.arms[0]]
+    negligible, of_energy = claim.threshold("negligible"), claim.threshold("negligible_energy")
+    ranks = {"principal": RANK_FRACTIONS, "low": (np.nan,)}
+    cells = pd.DataFrame(
+        {"operator": mask, "rank_fraction": rank, "alpha": alpha, "chance": alpha}
+        for mask in claim.directions
+        for rank in ranks[mask]
+        for alpha in DENSITIES
+    )
+
+    def planted(name: str, side: Side, margin: float, without: float = 0.0) -> float:
+        """A statistic's distance to its null; ``without``: that of an update without preference."""
+        return SIGN[side] * margin if truth.edge == name else without + SIGN[side] * truth.beyond * margin
+
+    means = {
+        f"{mask} {null}": planted(f"{mask} {null}", side, negligible, off_chance[mask] if null == "chance" else 0.0)
+        for mask, side in claim.directions.items()
+        for null in NULLS[mask]
+    }
+    energies = {mask: planted(f"{mask} energy", side, of_energy) for mask, side in claim.directions.items()}
+    on_grid = pd.Series(SIGN[claim.directions[mask]] * truth.beyond * of_energy for mask in cells["operator"])
+    for mask, side in claim.directions.items():
+        if truth.edge == f"{mask} grid":
+            of_mask = cells.index[cells["operator"] == mask]
+            enough = int(np.ceil(claim.threshold("min_share") * len(of_mask)))
+            on_grid[of_mask[enough - 1 :]] = SIGN[side] * of_energy
+
+    def make(rng: np.random.Generator) -> Tables:
+        tables: Tables = {}
+        for run, _, _ in runs(config, claim.arms):
+            of_mask = {
+                mask: {null: means[f"{mask} {null}"] + rng.normal(0, spread[f"{mask}_{null}"]) for null in NULLS[mask]}
+                for mask in energies
             }
-            return {null: mean + rng.normal(0, spread[f"{mask}_{null}"]) for null, mean in means.items()}
+            at_one = {mask: 1 + mean + rng.normal(0, spread[f"energy_{mask}"]) for mask, mean in energies.items()}
+            tables[f"geometry/{run}/matrices.parquet"] = geometry(of_mask, at_one, {})
+            own = {mask: rng.normal(0, spread[f"cell_{mask}"]) for mask in energies}
+            over_chance = 1 + on_grid + cells["operator"].map(own)
+            grid = cells.assign(energy=cells["chance"] * over_chance, energy_binned=cells["chance"])
+            both = rows(operator="both", energy=1.0, chance=1.0)
+            tables[f"geometry/{run}/operators.parquet"] = pd.concat([grid, both], ignore_index=True)
+        return tables
 
-        def make(rng: np.random.Generator) -> Tables:
-            tables: Tables = {}
-            for run, _, _ in runs(config, simulation.claim.arms):
-                energies = {mask: 1 + side * ENERGY for mask, side in sides.items()}
-                at_one = {mask: mean + rng.normal(0, spread[f"energy_{mask}"]) for mask, mean in energies.items()}
-                of_mask = {mask: overlaps(mask, rng) for mask in sides}
-                tables[f"geometry/{run}/matrices.parquet"] = geometry(of_mask, at_one, {})
-                over = {mask: mean + rng.normal(0, spread[f"cell_{mask}"]) for mask, mean in energies.items()}
-                grid = cells.assign(energy=cells["chance"] * cells["operator"].map(over), energy_binned=cells["chance"])
-                both = rows(operator="both", energy=1.0, chance=1.0)
-                tables[f"geometry/{run}/operators.parquet"] = pd.concat([grid, both], ignore_index=True)
-            return tables
-
-        return make
-
-    return prepare
+    return make
 
 
-avoiding = _preferring(CHANCE)
-"""O8."""
-targeting = _preferring({})
-"""O9."""
+# O15
 
 
-def generic(simulation: Simulation, beyond: float) -> Maker:
-    """O15: settings whose overlaps, energies and size-free statistics differ by as much as recorded ones."""
-    config, spread = simulation.config, simulation.recorded.weights.spread
-    claim = simulation.claim
-    sides = {mask: SIGN[side] * beyond for mask, side in claim.directions.items()}
-    margins = {mask: claim.threshold(f"margin_{mask}") for mask in sides}
-    lower = -beyond * simulation.conventions.margin_share
+SHARED = ("principal", "low", "principal energy", "low energy", *SIZE_FREE)
+"""What settings have of their own."""
+GENERIC = _worlds([*_statistics("principal", "low"), *SIZE_FREE, *(f"share {name}" for name in SHARED)])
+
+
+def generic(simulation: Simulation, truth: Preference) -> Maker:
+    """O15: settings whose overlaps, energies and size-free statistics differ by as much as recorded ones.
+
+    Where a share is the edge, half of the settings on average have twice the effect, and the others the other sign.
+    """
+    config, recorded, claim = simulation.config, simulation.recorded.weights, simulation.claim
+    spread, off_chance = recorded.spread, recorded.off_chance[RL]
+    negligible, of_energy = claim.threshold("negligible"), claim.threshold("negligible_energy")
+    signs = {name: SIGN[claim.directions.get(name.split()[0], "below")] for name in SHARED}
+    effects = dict.fromkeys(claim.directions, negligible)
+    effects |= {f"{mask} energy": of_energy for mask in claim.directions}
+    effects |= dict.fromkeys(SIZE_FREE, simulation.conventions.margin_share)
+    at_margin = dict.fromkeys(SIZE_FREE, 0.0) | {f"{mask} energy": of_energy for mask in claim.directions}
+
+    def of_setting(name: str, rng: np.random.Generator) -> float:
+        deviation = spread["setting_" + "_".join(reversed(name.split()))]
+        drawn = rng.normal(0, deviation)
+        if truth.edge == f"share {name}":
+            there = rng.random() < HALF
+            return signs[name] * (2 * truth.beyond * effects[name] + drawn if there else -abs(drawn))
+        return signs[name] * (at_margin[name] if truth.edge == name else truth.beyond * effects[name]) + drawn
+
+    def overlap(mask: str, null: str, own: float, rng: np.random.Generator) -> float:
+        if truth.edge == f"{mask} {null}":
+            own += signs[mask] * (1 - truth.beyond) * negligible
+        elif null == "chance":
+            own += off_chance[mask]
+        return own + rng.normal(0, spread[f"{mask}_{null}"])
 
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
         for arm in claim.arms:
-            own = {mask: of_unit(side * margins[mask], spread[f"setting_{mask}"], rng) for mask, side in sides.items()}
-            energies = {
-                mask: 1 + of_unit(side * ENERGY, spread[f"setting_energy_{mask}"], rng) for mask, side in sides.items()
-            }
-            ratios = {name: 1 + of_unit(lower, spread[f"setting_{name}"], rng) for name in SIZE_FREE}
+            own = {name: of_setting(name, rng) for name in SHARED}
             for run, _, _ in runs(config, [arm]):
                 of_mask = {
-                    mask: {
-                        null: (CHANCE[mask] if null == "chance" else mean) + rng.normal(0, spread[f"{mask}_{null}"])
-                        for null in NULLS[mask]
-                    }
-                    for mask, mean in own.items()
+                    mask: {null: overlap(mask, null, own[mask], rng) for null in NULLS[mask]}
+                    for mask in claim.directions
                 }
-                of_run = {mask: mean + rng.normal(0, spread[f"energy_{mask}"]) for mask, mean in energies.items()}
-                found = {
-                    name: ratios[name] * (1 + rng.normal(0, spread[of_seeds])) for name, of_seeds in SIZE_FREE.items()
+                energies = {
+                    mask: 1 + own[f"{mask} energy"] + rng.normal(0, spread[f"energy_{mask}"])
+                    for mask in claim.directions
                 }
+                found = {name: (1 + own[name]) * (1 + rng.normal(0, spread[of])) for name, of in SIZE_FREE.items()}
                 statistics = {"efficiency": found["efficiency"]}
                 statistics |= {f"max_angle_{side}": found["angle"] for side in ("left", "right")}
-                tables[f"geometry/{run}/matrices.parquet"] = geometry(of_mask, of_run, statistics)
+                tables[f"geometry/{run}/matrices.parquet"] = geometry(of_mask, energies, statistics)
         return tables
 
     return make

@@ -62,9 +62,3 @@ def runs(config: Config, arms: Iterable[str]) -> Iterator[tuple[str, str, int]]:
 def rows(**columns: Any) -> pd.DataFrame:
     """A table; a scalar fills its column."""
     return pd.DataFrame(columns if any(np.ndim(values) for values in columns.values()) else [columns])
-
-
-def of_unit(mean: float, deviation: float, rng: np.random.Generator) -> float:
-    """A unit's own effect (a setting's, a base's): where there is one on average, none has the other sign."""
-    drawn = rng.normal(mean, deviation)
-    return float(np.copysign(drawn, mean)) if mean else drawn

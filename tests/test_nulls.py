@@ -255,8 +255,9 @@ def excesses(update: torch.Tensor, density: float, seed: int) -> dict[tuple[str,
 
 
 def mean_excesses(update_of: Callable[[int], torch.Tensor], density: float) -> pd.Series:
-    draws = 150 if density < 0.1 else 15
-    return pd.DataFrame(excesses(update_of(seed), density, seed) for seed in range(draws)).mean()
+    draws = 150 if density < 0.1 else 50
+    means = pd.DataFrame(excesses(update_of(seed), density, seed) for seed in range(draws)).mean()
+    return means.set_axis(pd.MultiIndex.from_tuples(means.index))
 
 
 PLANTED_DENSITIES = (0.01, 0.3, 0.5, 0.9)
@@ -269,8 +270,11 @@ def test_an_update_without_preference_is_at_its_nulls_however_its_entries_are_di
 ) -> None:
     found = mean_excesses(lambda seed: entries(shape, seed), density)
     assert found.drop("isotropic", level=1).abs().max() < 0.01, found
-    if density == 0.3 and shape != "gaussian":
-        assert found["low", "isotropic"] > 0.05 if shape == "constant" else found["low", "isotropic"] < -0.02
+    # An isotropic update has other entries.
+    if (shape, density) == ("constant", 0.3):
+        assert found["low", "isotropic"] > 0.05
+    if (shape, density) == ("t3", 0.3):
+        assert found["low", "isotropic"] < -0.02
 
 
 @pytest.mark.parametrize("density", PLANTED_DENSITIES)
@@ -280,12 +284,13 @@ def test_a_planted_preference_is_beyond_its_nulls(shape: str, density: float) ->
     factor = torch.where(of_base["principal"], 1 / 3, 1.0) * torch.where(of_base["low"], 2.0, 1.0)
     found = mean_excesses(lambda seed: factor * entries(shape, seed), density).drop("isotropic", level=1)
     assert found["principal"].max() < -0.01, found
-    if density > 0.1:  # of 1% all lie in M_low, under every null
+    # Under every null, too, all of the 1% that change lie in M_low, and of entries of one size all of M_low are in 90%.
+    if density > 0.1 and (shape, density) != ("constant", 0.9):
         assert found["low"].min() > 0.01, found
 
 
 def test_nulls_of_masks_have_the_entries_of_the_update() -> None:
-    update = gaussian(24, 2) @ gaussian(2, 16, seed=1) ** 3
+    update = gaussian(24, 2) @ gaussian(2, 16, seed=1)
     rotated = nulls.spectrum_matched_update(update, generator(1))
     placed, shuffled = nulls.with_entries_of(update, rotated), nulls.shuffled_update(update, generator(1))
     for each in (placed, shuffled):

@@ -37,7 +37,7 @@ def statistics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
     """
     arms = tuple(arms)
     matrices = weights.matrices(config, arms)
-    blocks = weights.in_blocks(matrices)
+    blocks = weights.in_blocks(matrices).copy()
     blocks["angle"] = blocks[["max_angle_left", "max_angle_right"]].max(axis=1)
     blocks["angle_null"] = blocks[["max_angle_left_isotropic", "max_angle_right_isotropic"]].max(axis=1)
     for side in SUBSPACES:

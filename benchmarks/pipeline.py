@@ -58,6 +58,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "measure_curvature": ("rlscape.pipeline.measure_curvature",),
     "measure_ratios": ("rlscape.pipeline.measure_ratios",),
     "choose_pilots": ("rlscape.pipeline.choose_pilots",),
+    "plot_pilots": ("rlscape.pipeline.plot_figure", "rlscape.figures.pilots"),
     "plot_figure": ("rlscape.pipeline.plot_figure",),
     "evaluate_claims": ("rlscape.pipeline.evaluate_claims",),
     "plot_scoreboard": ("rlscape.pipeline.plot_figure",),

@@ -57,9 +57,15 @@ def test_evaluators_find_what_they_read_and_know_the_worlds_apart(
 
 @pytest.mark.parametrize("name", ["O3", "O6", "O11"])
 def test_effects_at_the_margin_are_no_replication(name: str, register: Register, seeded: Config) -> None:
-    table = estimate_power(Simulation(register.claim(name), register.conventions, seeded, SCATTER), draws=12)
-    edges = table[(table["part"] == "") & table["world"].str.startswith("edge")]
-    assert len(edges) >= 3 and edges["replicated"].max() <= 0.25, table.to_string()
+    simulation = Simulation(register.claim(name), register.conventions, seeded, SCATTER)
+    edges = {world: results for world, results in SIMULATORS[name](simulation).items() if world.startswith("edge")}
+    assert len(edges) >= 3
+    for world, results in edges.items():
+        replicated = 0
+        for number in range(8):
+            with read_from(results(number)):
+                replicated += evaluate_claim(simulation.claim, register.conventions, seeded).verdict == "replicated"
+        assert replicated <= 2, world
 
 
 @pytest.mark.parametrize("name", ["O2", "O7", "O8", "O9", "O10"])
@@ -86,7 +92,7 @@ def test_in_every_edge_one_part_fails_and_the_others_hold(name: str, register: R
         failing = np.flatnonzero(shares < 0.4)
         quantities = {index // 2 for index in failing} if name == "O14" else set(failing)
         assert len(quantities) == 1, f"{world}: {shares}"
-        assert np.all(np.delete(drawn, failing, axis=1).mean(axis=0) > 0.6), f"{world}: {shares}"
+        assert np.all(np.delete(drawn, failing, axis=1).mean(axis=0) > 0.5), f"{world}: {shares}"
         found |= quantities
     parts = range(len(shares) // 2 if name == "O14" else len(shares))
     assert found == set(parts[1:] if name == "O10" else parts), "a part without an edge"

@@ -295,8 +295,8 @@ def resolve_run(config: Config, run: str) -> RunSettings:
     except ValidationError as error:
         raise ConfigError(f"catalogue: arm {name}: {error}") from None
     evaluation = study.evaluation if name in DOWNSTREAM else study.evaluation.changed(downstream_prompts=0)
-    if spec.method == "sft" and study.sft_evaluations:
-        evaluation = evaluation.changed(evaluations=study.sft_evaluations)
+    if own := {"sft": study.sft_evaluations}.get(spec.method):
+        evaluation = evaluation.changed(evaluations=own)
     return RunSettings(
         run=run,
         arm=name,

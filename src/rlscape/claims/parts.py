@@ -1,7 +1,8 @@
 """Criteria of several parts: each part is judged on its own, and together they give the verdict."""
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -98,6 +99,9 @@ def of_units(measure: str, values: pd.Series, side: Side, margin: float) -> Part
     return Part(measure, interval, on_side(interval, side, margin))
 
 
+BEYOND_ZERO: dict[Side, Callable[[pd.Series, float], pd.Series]] = {"above": operator.gt, "below": operator.lt}
+
+
 def in_most(measure: str, values: pd.Series, side: Side, min_share: float) -> Part:
     """How many units lie on the claimed side of 0: in ``min_share`` of them it holds, in one half or fewer it does not.
 
@@ -106,7 +110,7 @@ def in_most(measure: str, values: pd.Series, side: Side, min_share: float) -> Pa
     Args:
         values: by unit; those against are named.
     """
-    on = values > 0 if side == "above" else values < 0
+    on = BEYOND_ZERO[side](values, 0)
     share, against = float(on.mean()), values.index[~on]
     verdict: Verdict = INCONCLUSIVE
     if len(values) >= SEEDS_FOR_NEUTRAL and (share >= min_share or share <= 0.5):

@@ -42,7 +42,7 @@ from rlscape.files import read_json, write_json, write_parquet
 from rlscape.paths import results_dir
 from rlscape.pipeline.plot_figure import plot_figure
 from rlscape.results import curves
-from rlscape.results.weights import pooled_overlaps
+from rlscape.results.weights import NULLS, NULLS_AT_HALF, pooled_overlaps
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 from tests.entries import run_entry
@@ -354,22 +354,23 @@ def test_mask_panel_agrees_with_the_measured_overlap(config: Config) -> None:
         assert (category == 3).sum() / (category >= 2).sum() == pytest.approx(overlap)
 
 
-def test_pooled_overlap_weighs_matrices_by_their_changed_entries() -> None:
+@pytest.mark.parametrize(("half", "at"), [(False, ""), (True, "_half")])
+def test_pooled_overlap_weighs_matrices_by_their_changed_entries(half: bool, at: str) -> None:
     matrices = pd.DataFrame(
         {
             "layer": [0, 0, 1, None],
             "m": 10,
             "n": 10,
-            "density": [0.3, 0.1, 0.0, 1.0],
-            "overlap_low": [0.8, 0.4, np.nan, 0.0],
-            "overlap_low_chance": 0.5,
+            f"density{at}": [0.3, 0.1, 0.0, 1.0],
+            f"overlap{at}_low": [0.8, 0.4, np.nan, 0.0],
+            f"overlap{at}_low_chance": 0.5,
         }
     )
-    for null in ("isotropic", "spectrum", "binned"):
-        matrices[f"overlap_low_{null}"] = [0.6, 0.2, np.nan, 0.0]
-        matrices[f"overlap_low_{null}_low"] = [0.2, 0.0, np.nan, 0.0]
-        matrices[f"overlap_low_{null}_high"] = [1.0, 0.4, np.nan, 0.0]
-    pooled = pooled_overlaps(matrices, "low", ["layer"]).set_index("layer")
+    for null in NULLS_AT_HALF if half else NULLS:
+        matrices[f"overlap{at}_low_{null}"] = [0.6, 0.2, np.nan, 0.0]
+        matrices[f"overlap{at}_low_{null}_low"] = [0.2, 0.0, np.nan, 0.0]
+        matrices[f"overlap{at}_low_{null}_high"] = [1.0, 0.4, np.nan, 0.0]
+    pooled = pooled_overlaps(matrices, "low", ["layer"], half=half).set_index("layer")
     assert pooled.loc[0, "value"] == pytest.approx(0.75 * 0.8 + 0.25 * 0.4)
     assert pooled.loc[0, "binned"] == pytest.approx(0.5)
     margin = np.hypot(0.75 * 0.4, 0.25 * 0.2)

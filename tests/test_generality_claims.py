@@ -23,7 +23,7 @@ from rlscape.claims.register import (
 )
 from rlscape.files import write_parquet
 from rlscape.paths import results_dir
-from rlscape.results.weights import NULLS
+from rlscape.results.weights import NULLS_AT_HALF
 from rlscape.settings.scale import Config
 from tests.claim_verdicts import CLAIMS
 from tests.loss_results import write_curvature
@@ -101,12 +101,18 @@ def test_bases_that_have_the_sign_by_chance_seldom_are_as_many_as_asked() -> Non
 
 
 def write_settings(
-    config: Config, overlap: float = -0.1, enrichment: float = -0.2, rotation: float = -0.1, odd: str | None = None
+    config: Config,
+    overlap: float = -0.1,
+    enrichment: float = -0.2,
+    rotation: float = -0.1,
+    odd: str | None = None,
+    off_null: float = 0.0,
 ) -> None:
     """Overlaps less every null, energy enrichment less 1 and relative rotation; of M_low with the other sign.
 
     Args:
         odd: a setting with everything reversed.
+        off_null: by how much the rotated null of one matrix comes out too low, and that of the other too high.
     """
     rng = np.random.default_rng(0)
     for arm in SETTINGS:
@@ -115,15 +121,16 @@ def write_settings(
             rows = []
             for layer in range(2):
                 noise = 1 + 0.1 * rng.standard_normal()
-                row = {"tensor": f"t{layer}", "layer": layer, "kind": "q", "m": 8, "n": 8, "density": 0.5}
+                row = {"tensor": f"t{layer}", "layer": layer, "kind": "q", "m": 8, "n": 8, "density_half": 0.5}
                 for mask, side in (("principal", 1), ("low", -1)):
                     row[f"energy_enrichment_{mask}"] = 1 + sign * side * enrichment * noise
-                    row[f"overlap_{mask}"] = 0.5 + sign * side * overlap * noise
-                    row[f"overlap_{mask}_chance"] = 0.5
-                    for null in NULLS:
-                        row |= {f"overlap_{mask}_{null}{end}": 0.5 for end in ("", "_low", "_high")}
-                for column in ("efficiency", "max_angle_left", "max_angle_right"):
-                    row |= {column: 1 + sign * rotation * noise, f"{column}_spectrum": 1.0}
+                    row[f"overlap_half_{mask}"] = 0.5 + sign * side * overlap * noise
+                    row[f"overlap_half_{mask}_chance"] = 0.5
+                    for null in NULLS_AT_HALF:
+                        row |= {f"overlap_half_{mask}_{null}{end}": 0.5 for end in ("", "_low", "_high")}
+                for column in ("efficiency", "max_angle"):
+                    null = 1 + off_null * (2 * layer - 1)
+                    row |= {column: 1 + sign * rotation * noise, f"{column}_spectrum": null}
                 rows.append(row)
             table = pd.DataFrame(rows).astype({"layer": "Int64"})
             write_parquet(results_dir(config) / "geometry" / run / "matrices.parquet", table)
@@ -157,6 +164,12 @@ def test_a_bias_of_every_setting_is_generic(config: Config) -> None:
 def test_what_is_not_in_every_setting_is_not_generic(config: Config, planted: dict, verdict: str) -> None:
     write_settings(config, **planted)
     assert generic(config).verdict == verdict
+
+
+def test_scatter_of_a_null_is_no_rotation(config: Config) -> None:
+    write_settings(config, rotation=0.0, off_null=0.3)
+    parts = [part for part in generic(config).parts if "over its null" in part.measure]
+    assert len(parts) == 4 and all(part.interval.estimate == pytest.approx(0) for part in parts[::2])
 
 
 def test_shares_of_units_decide() -> None:

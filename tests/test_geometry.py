@@ -21,6 +21,7 @@ from rlscape.geometry.sparsity import (
     update_mask,
 )
 from rlscape.pipeline.measure_geometry import measure_geometry
+from rlscape.results.weights import NULLS_AT_HALF
 from rlscape.settings.measurement import GeometrySettings
 from tests.entries import run_entry
 
@@ -183,7 +184,7 @@ def test_printed_wedin_can_fail_where_the_safe_form_holds():
     base = torch.diag(torch.tensor([2.0, 1.0], dtype=torch.float64))
     update = 0.48 * torch.tensor([[-0.96, 0.28], [0.28, 0.96]], dtype=torch.float64)
     row = measure_matrix(base, base + update, SETTINGS.changed(rank_fraction=0.5), generator())
-    assert row["max_angle_left"] == pytest.approx(math.degrees(math.asin(0.6)))
+    assert row["max_angle"] == pytest.approx(math.degrees(math.asin(0.6)))
     assert row["wedin_printed_ratio"] == pytest.approx(1.25)
     assert row["wedin_slack"] == pytest.approx(0.48 / 0.64 - 0.6)
 
@@ -244,12 +245,19 @@ def test_command_writes_every_table(run, pair, tmp_path):
         for null in ("isotropic", "spectrum", "binned"):
             low, mean, high = (matrices[f"{overlap}_{null}{end}"] for end in ("_low", "", "_high"))
             assert (low <= mean).all() and (mean <= high).all()
+    assert matrices.density_half.tolist() == pytest.approx([0.5] * len(matrices))
+    for mask in ("principal", "low"):
+        assert (matrices[f"overlap_half_{mask}_chance"] == matrices[f"overlap_{mask}_chance"]).all()
+        for null in NULLS_AT_HALF:
+            low, mean, high = (matrices[f"overlap_half_{mask}_{null}{end}"] for end in ("_low", "", "_high"))
+            assert (low <= mean).all() and (mean <= high).all()
 
     spectrum = pd.read_parquet(tmp_path / "out/spectra.parquet").set_index("tensor")
     rows = spectrum.loc["model.layers.10.mlp.down_proj.weight"]
     assert rows["index"].tolist() == list(range(1, 17))
     assert rows.angle_left.notna().sum() == matrices.k["model.layers.10.mlp.down_proj.weight"] == 4
-    assert rows.angle_left.max() == pytest.approx(matrices.max_angle_left["model.layers.10.mlp.down_proj.weight"])
+    largest = rows[["angle_left", "angle_right"]].max().max()
+    assert largest == pytest.approx(matrices.max_angle["model.layers.10.mlp.down_proj.weight"])
 
     for tensor, row in matrices.iterrows():
         changed = load_mask(tmp_path / "out/masks.npz", tensor)

@@ -6,15 +6,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from rlscape.catalogue import runs_of
 from rlscape.claims import load_register
 from rlscape.claims.off_principals.masks import NULLS_TO_BEAT, mask_preference_on_grid
+from rlscape.claims.parts import Part
 from rlscape.claims.register import Claim
 from rlscape.files import write_parquet
+from rlscape.geometry.measure import BaseMatrix, measure_matrix
 from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS
+from rlscape.geometry.sparsity import scale_to_density
 from rlscape.paths import results_dir
-from rlscape.results.weights import NULLS
+from rlscape.results.weights import NULLS_AT_HALF, matrices, pooled_overlaps
+from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.scale import Config
 from tests.claim_verdicts import CLAIMS
 from tests.synthetic import small_config
@@ -30,13 +35,14 @@ def write_masks(
     """Overlap beyond every null by ``excess``, energy over chance by ``energy``, and on the grid by ``on_grid``."""
     for index, run in enumerate(runs_of(config, config.seeds)):
         rng = np.random.default_rng(index)
-        row: dict[str, float] = {"m": 8, "n": 8, "density": 0.3}
+        row: dict[str, float] = {"m": 8, "n": 8, "density_half": 0.5}
         for mask in NULLS_TO_BEAT:
-            row |= {f"overlap_{mask}": 0.5 + excess[mask] + rng.normal(0, 1e-3), f"overlap_{mask}_chance": 0.5}
+            overlap = f"overlap_half_{mask}"
+            row |= {overlap: 0.5 + excess[mask] + rng.normal(0, 1e-3), f"{overlap}_chance": 0.5}
             row[f"energy_enrichment_{mask}"] = 1 + energy[mask] + rng.normal(0, 1e-3)
-            for null in NULLS:
-                row |= {f"overlap_{mask}_{null}{end}": 0.5 for end in ("", "_low", "_high")}
-        matrices = pd.DataFrame([row | {"tensor": "q", "layer": 0, "kind": "q"}])
+            for null in NULLS_AT_HALF:
+                row |= {f"{overlap}_{null}{end}": 0.5 for end in ("", "_low", "_high")}
+        table = pd.DataFrame([row | {"tensor": "q", "layer": 0, "kind": "q"}])
         cells = [{"operator": "both", "rank_fraction": 0.25, "alpha": None, "chance": 0.1, "energy": 0.3}]
         for mask in NULLS_TO_BEAT:
             for fraction in RANK_FRACTIONS if mask == "principal" else (None,):
@@ -44,8 +50,13 @@ def write_masks(
                     inside = alpha * (1 + on_grid[mask] + rng.normal(0, 1e-3))
                     cell = {"operator": mask, "rank_fraction": fraction, "alpha": alpha, "chance": alpha}
                     cells.append(cell | {"energy": inside, "energy_binned": inside if mask == "low" else alpha})
-        write_parquet(results_dir(config) / "geometry" / run / "matrices.parquet", matrices)
+        write_parquet(results_dir(config) / "geometry" / run / "matrices.parquet", table)
         write_parquet(results_dir(config) / "geometry" / run / "operators.parquet", pd.DataFrame(cells))
+
+
+def is_bf16(part: Part) -> bool:
+    """Whether it is of an overlap, not of fp32 energy."""
+    return " less " in part.measure and "energy" not in part.measure
 
 
 OFF = {"principal": -0.2, "low": 0.2}
@@ -93,3 +104,49 @@ def test_energy_of_masks_has_a_margin(tmp_path: Path, energy: Mapping[str, float
     write_masks(config, OFF, OFF, energy)
     found = mask_preference_on_grid(AVOIDS, REGISTER.conventions, config)
     assert found.verdict == expected, found.reason
+
+
+MEASURED = GeometrySettings(rank_fraction=0.25, null_draws=5)
+
+
+def measure_planted(config: Config, factors: Mapping[str, float], density: float) -> None:
+    """Weight geometry of Gaussian updates, entries of masks multiplied by ``factors``, that change such a share."""
+    for index, run in enumerate(runs_of(config, config.seeds)):
+        generator = torch.Generator().manual_seed(index)
+        rows = []
+        for layer in range(4):
+            base, update = torch.randn(2, 64, 64, dtype=torch.float64, generator=generator)
+            base = (0.05 * base).bfloat16().double()
+            for mask, factor in factors.items():
+                update = torch.where(BaseMatrix(base, MEASURED).masks[mask], factor * update, update)
+            tuned = (base + scale_to_density(base, update, density) * update).float()
+            rows.append({"layer": layer} | measure_matrix(base, tuned, MEASURED, generator))
+        write_parquet(results_dir(config) / "geometry" / run / "matrices.parquet", pd.DataFrame(rows))
+
+
+@pytest.mark.parametrize("density", [0.05, 0.3, 0.64, 0.9, 0.98])
+def test_preferences_are_found_however_many_entries_change(tmp_path: Path, density: float) -> None:
+    for each, factors in ((AVOIDS, {"principal": 0.5, "low": 2.0}), (SEEKS, {"principal": 4.0})):
+        config = small_config(tmp_path, seeds=dict.fromkeys(each.arms, 5))
+        write_masks(config, QUIET, QUIET, QUIET)
+        measure_planted(config, factors, density)
+        overlaps = [part for part in mask_preference_on_grid(each, REGISTER.conventions, config).parts if is_bf16(part)]
+        assert len(overlaps) == 3 * len(each.directions)
+        assert all(part.verdict == YES for part in overlaps), overlaps
+    pooled = pooled_overlaps(matrices(config, SEEKS.arms), "principal", ["seed"])
+    # As it is, an update cannot be further from chance.
+    assert (pooled["value"] - pooled["chance"]).max() <= 0.5 / max(density, 0.5) - 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("density", [0.05, 0.64, 0.98])
+def test_no_preference_is_refuted_however_many_entries_change(tmp_path: Path, density: float) -> None:
+    config = small_config(tmp_path, seeds={"rlvr": 5})
+    write_masks(config, QUIET, OFF, OFF)
+    measure_planted(config, {}, density)
+    found = mask_preference_on_grid(AVOIDS, REGISTER.conventions, config)
+    overlaps = [part for part in found.parts if is_bf16(part) and "chance" not in part.measure]
+    assert all(abs(part.interval.estimate) < AVOIDS.threshold("negligible") for part in overlaps), overlaps
+    rounding = next(part for part in found.parts if part.measure == "principal less chance")
+    assert rounding.interval.estimate == pytest.approx(-0.11, abs=0.02)
+    verdicts = {part.verdict for part in overlaps}
+    assert found.verdict == NO and NO in verdicts and YES not in verdicts, overlaps

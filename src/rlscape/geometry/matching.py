@@ -90,7 +90,7 @@ class Baseline:
         statistics = {name: totals.summary()[name] for name in ("sparsity", "x", "relative_norm")}
         statistics |= {
             "nss": frame["nss"].mean(),
-            "largest_angle": frame[["max_angle_left", "max_angle_right"]].max(axis=1).mean(),
+            "largest_angle": frame["max_angle"].mean(),
             "efficiency": frame["efficiency"].mean(),
         }
         for side in SIDES:

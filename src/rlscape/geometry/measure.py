@@ -15,11 +15,14 @@ from torch import Tensor
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.checkpoints import stream_pair
-from rlscape.geometry.sparsity import UpdateTotals, scale_to_density, update_mask
+from rlscape.geometry.sparsity import UpdateTotals, half_mask, mask_at_density, update_mask
 from rlscape.models.tensor_names import MODULES, identify
 from rlscape.settings.measurement import GeometrySettings
 
 log = logging.getLogger(__name__)
+
+OVERLAP, OVERLAP_HALF = "overlap", "overlap_half"
+"""Prefixes of columns: overlaps with the update mask as it is (P2, Figure 5), and with that of :func:`half_mask`."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class BaseMatrix:
     def bins(self) -> Tensor:
         return nulls.magnitude_strata(self.weights, self.settings.stratum_bits)
 
+    def overlaps(self, changed: Tensor, prefix: str = OVERLAP) -> dict[str, float]:
+        """Of an update mask with every mask."""
+        return {f"{prefix}_{name}": masks.overlap(mask, changed) for name, mask in self.masks.items()}
+
 
 @dataclass(frozen=True)
 class TunedMatrix:
@@ -66,6 +73,11 @@ class TunedMatrix:
         return update_mask(self.base.weights, self.weights)
 
     @cached_property
+    def changed_half(self) -> Tensor:
+        """:func:`rlscape.geometry.sparsity.half_mask` of the update."""
+        return half_mask(self.base.weights, self.update)
+
+    @cached_property
     def svd(self) -> masks.SVD:
         return masks.svd(self.weights)
 
@@ -77,43 +89,45 @@ class TunedMatrix:
         right = spectra.principal_angles(before.Vh[:k].T, after.Vh[:k].T)
         return left.rad2deg(), right.rad2deg()
 
-    def overlaps(self) -> dict[str, float]:
-        """With every mask of the base."""
-        return {f"overlap_{name}": masks.overlap(mask, self.changed) for name, mask in self.base.masks.items()}
-
     def compare(self) -> dict[str, float]:
-        """The statistics that have a simulated null."""
+        """The statistics whose simulated nulls have equal norm; of the largest angles on either side the larger."""
         return {
-            "density": masks.density(self.changed),
             "efficiency": spectra.efficiency(self.base.svd.S, self.svd.S, self.update),
-            "max_angle_left": self.angles[0][-1].item(),
-            "max_angle_right": self.angles[1][-1].item(),
-        } | self.overlaps()
+            "max_angle": max(angles[-1].item() for angles in self.angles),
+        }
 
 
 def _columns(name: str, null: nulls.Null) -> dict[str, float]:
     return {name: null.mean, f"{name}_low": null.low, f"{name}_high": null.high}
 
 
+def _changed(tuned: TunedMatrix) -> dict[str, Tensor]:
+    """Prefix of columns -> the update mask of their overlaps."""
+    return {OVERLAP: tuned.changed, OVERLAP_HALF: tuned.changed_half}
+
+
 def _simulated_nulls(tuned: TunedMatrix, generator: torch.Generator) -> dict[str, float]:
     """Of updates of equal norm; overlaps, which depend on which entries change, of updates of equal density."""
     base, update, columns = tuned.base, tuned.update, dict[str, float]()
-    density = masks.density(tuned.changed)
+    densities = {prefix: masks.density(changed) for prefix, changed in _changed(tuned).items()}
 
-    def overlaps(drawn: Tensor) -> dict[str, float]:
-        equally_dense = scale_to_density(base.weights, drawn, density) * drawn
-        return TunedMatrix(base, base.weights + equally_dense).overlaps()
+    def overlaps(drawn: Tensor, *prefixes: str) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for prefix in prefixes:
+            found |= base.overlaps(mask_at_density(base.weights, drawn, densities[prefix]), prefix)
+        return found
 
     def isotropic() -> dict[str, float]:
         drawn = nulls.isotropic_update(update, generator)
-        return TunedMatrix(base, base.weights + drawn).compare() | overlaps(drawn)
+        return TunedMatrix(base, base.weights + drawn).compare() | overlaps(drawn, OVERLAP)
 
     def spectrum() -> dict[str, float]:
         drawn = nulls.spectrum_matched_update(update, generator)
-        return TunedMatrix(base, base.weights + drawn).compare() | overlaps(nulls.with_entries_of(update, drawn))
+        placed = nulls.with_entries_of(update, drawn)
+        return TunedMatrix(base, base.weights + drawn).compare() | overlaps(placed, OVERLAP, OVERLAP_HALF)
 
     def shuffled() -> dict[str, float]:
-        return overlaps(nulls.shuffled_update(update, generator))
+        return overlaps(nulls.shuffled_update(update, generator), OVERLAP, OVERLAP_HALF)
 
     for null, draw in {"isotropic": isotropic, "spectrum": spectrum, "shuffled": shuffled}.items():
         draws = pd.DataFrame(draw() for _ in range(base.settings.null_draws))
@@ -123,16 +137,18 @@ def _simulated_nulls(tuned: TunedMatrix, generator: torch.Generator) -> dict[str
 
 
 def _mask_columns(tuned: TunedMatrix) -> dict[str, float]:
-    """Chance overlap, fp32 energy enrichment and the binned null of both, for every mask."""
-    columns: dict[str, float] = {}
-    changed = tuned.changed.double() / tuned.changed.sum()
+    """Overlaps, their chance, fp32 energy enrichment and the binned null of both, for every mask."""
+    columns = {"density_half": masks.density(tuned.changed_half)}
     energy = tuned.update.square() / tuned.update.square().sum()
     for name, mask in tuned.base.masks.items():
         density = masks.density(mask)
-        overlap = nulls.binned_permutation(changed, mask, tuned.base.bins)
+        for prefix, changed in _changed(tuned).items():
+            shares = changed.double() / changed.sum()
+            columns[f"{prefix}_{name}"] = masks.overlap(mask, changed)
+            columns[f"{prefix}_{name}_chance"] = density
+            binned = nulls.binned_permutation(shares, mask, tuned.base.bins)
+            columns |= _columns(f"{prefix}_{name}_binned", binned)
         enrichment = nulls.binned_permutation(energy / density, mask, tuned.base.bins)
-        columns[f"overlap_{name}_chance"] = density
-        columns |= _columns(f"overlap_{name}_binned", overlap)
         columns[f"energy_enrichment_{name}"] = masks.energy_enrichment(mask, tuned.update)
         columns |= _columns(f"energy_enrichment_{name}_binned", enrichment)
     return columns
@@ -142,7 +158,7 @@ def _row(tuned: TunedMatrix, generator: torch.Generator) -> dict[str, float]:
     base, (m, n) = tuned.base, tuned.weights.shape
     before, after = base.svd.S, tuned.svd.S
     comparison = tuned.compare()
-    sine = math.sin(math.radians(max(comparison["max_angle_left"], comparison["max_angle_right"])))
+    sine = math.sin(math.radians(comparison["max_angle"]))
     return (
         {"m": m, "n": n, "k": base.rank}
         | UpdateTotals.of(base.weights, tuned.weights).summary()
@@ -161,8 +177,9 @@ def measure_matrix(
     """Everything the figures need about one matrix ``[m, n]``, flat.
 
     Angles are in degrees. ``<statistic>_<null>``, ``..._low`` and ``..._high`` are the mean and 95% range of
-    one draw under the null (isotropic, spectrum, binned; of overlaps also shuffled); ``<statistic>_chance`` is an
-    analytic expectation.
+    one draw under the null: of ``efficiency`` and ``max_angle`` isotropic and spectrum, of energy enrichment binned,
+    of overlaps these and shuffled (of ``overlap_half_<mask>``, where half of the entries change, all but isotropic).
+    ``<statistic>_chance`` is an analytic expectation.
     Fp32 energy enrichment is 1 under the isotropic null. What divides by an update of zero is NaN.
     """
     return _row(TunedMatrix(BaseMatrix(base.double(), settings), tuned.double()), generator)

@@ -25,7 +25,7 @@ from rlscape.files import read_json
 from rlscape.geometry import masks, nulls
 from rlscape.geometry.checkpoints import stream_pair
 from rlscape.geometry.profiles import AXES
-from rlscape.geometry.sparsity import scale_to_density, update_mask
+from rlscape.geometry.sparsity import half_mask, scale_to_density, update_mask
 from rlscape.models.decoder import DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
 from rlscape.models.tensor_names import identify
@@ -34,10 +34,6 @@ from rlscape.settings.measurement import GeometrySettings, Intervention
 
 TOP_SHARE = 0.2
 """Density of the masks that compare fp32 updates: the entries of largest ``|dW|``."""
-HALF = 0.5
-"""Density of the masks whose stripes are measured, at which shares of changed entries follow the update's size most.
-Rows that move twice as far as others differ little in how many of their entries change where few do, or nearly all.
-Paper: stripes of update masks as they are, of models of unequal density. Here: the same update at one density."""
 COMPARED = ("", "_top")
 """Masks of which pairs of runs are compared."""
 STRIPED = {"": "_half", "_top": "_top"}
@@ -59,8 +55,8 @@ class View:
     """One tensor of one run, in one set of coordinates."""
 
     masks: dict[str, Tensor]
-    """Bool ``[m, n]``: "" for the update mask M; "_half" for that of the update scaled until :data:`HALF` of the
-    entries change (all that moved, if these are fewer); "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32."""
+    """Bool ``[m, n]``: "" for the update mask M; "_half" for that of
+    :func:`rlscape.geometry.sparsity.half_mask`; "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32."""
     bins: Tensor
     """Stratum of magnitude of every entry of W0."""
     rotated: list[dict[str, Tensor]]
@@ -82,11 +78,9 @@ class View:
 
 
 def _masks(base: Tensor, update: Tensor) -> dict[str, Tensor]:
-    moved = masks.density(update != 0)
-    half = scale_to_density(base, update, min(HALF, moved)) * update
     return {
         "": update_mask(base, base + update),
-        "_half": update_mask(base, base + half),
+        "_half": half_mask(base, update),
         "_top": masks.top_mask(update.abs(), TOP_SHARE),
     }
 

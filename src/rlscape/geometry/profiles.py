@@ -37,6 +37,7 @@ def describe(tuned: TunedMatrix) -> dict[str, float]:
         UpdateTotals.of(base.weights, tuned.weights).summary()
         | {"nss": spectra.nss(base.svd.S, tuned.svd.S)}
         | tuned.compare()
+        | base.overlaps(tuned.changed)
         | spectra.subspace_energies(base.svd, tuned.update, base.rank)
     )
     changed = tuned.changed.double() / tuned.changed.sum()

@@ -38,8 +38,6 @@ def statistics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
     arms = tuple(arms)
     matrices = weights.matrices(config, arms)
     blocks = weights.in_blocks(matrices).copy()
-    blocks["angle"] = blocks[["max_angle_left", "max_angle_right"]].max(axis=1)
-    blocks["angle_null"] = blocks[["max_angle_left_isotropic", "max_angle_right_isotropic"]].max(axis=1)
     for side in SUBSPACES:
         blocks[f"energy_{side}"] /= blocks[f"energy_{side}_chance"]
     means = blocks.groupby("run").mean(numeric_only=True)
@@ -52,7 +50,7 @@ def statistics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
         "x": (runs["x"], np.nan),
         "sparsity": (runs["sparsity"], runs["isotropic_sparsity"]),
         "nss": (means["nss"], np.nan),
-        "angle": (means["angle"], means["angle_null"]),
+        "angle": (means["max_angle"], means["max_angle_isotropic"]),
         "efficiency": (means["efficiency"], means["efficiency_isotropic"]),
         "principal": (overlaps["principal"]["value"] - overlaps["principal"]["binned"], 0.0),
         "low": (overlaps["low"]["value"] - overlaps["low"]["shuffled"], 0.0),

@@ -11,6 +11,8 @@ from rlscape.settings.scale import Config
 
 NULLS = ("isotropic", "shuffled", "spectrum", "binned")
 """The nulls of an overlap; see :mod:`rlscape.geometry.nulls`."""
+NULLS_AT_HALF = ("shuffled", "spectrum", "binned")
+"""Those of an overlap where half of the entries change."""
 
 
 def matrices(config: Config, arms: Iterable[str]) -> pd.DataFrame:
@@ -37,8 +39,10 @@ def in_blocks(matrices: pd.DataFrame) -> pd.DataFrame:
     return matrices[matrices["layer"].notna()].astype({"layer": int})
 
 
-def pooled_overlaps(matrices: pd.DataFrame, mask: str, by: list[str]) -> pd.DataFrame:
+def pooled_overlaps(matrices: pd.DataFrame, mask: str, by: list[str], *, half: bool = False) -> pd.DataFrame:
     """Overlap with a mask over all matrices of a group: shares of the group's changed entries.
+
+    With ``half`` every update is scaled until half of the entries of its matrix change, and so are the nulls.
 
     A group's overlap is the mean over its matrices, weighted by their changed entries; so are chance and
     the nulls. Half-widths of null ranges add in quadrature (independent draws).
@@ -47,10 +51,11 @@ def pooled_overlaps(matrices: pd.DataFrame, mask: str, by: list[str]) -> pd.Data
     Returns:
         A row per group: the columns of ``by``, ``value, chance`` and ``<null>, <null>_low, <null>_high``.
     """
-    column = f"overlap_{mask}"
+    at, names = ("_half", NULLS_AT_HALF) if half else ("", NULLS)
+    column, density = f"overlap{at}_{mask}", f"density{at}"
 
     def pool(group: pd.DataFrame) -> pd.Series:
-        changed = group["density"] * group["m"] * group["n"]
+        changed = group[density] * group["m"] * group["n"]
         measured = changed > 0
         group, share = group[measured], (changed / changed.sum())[measured]
 
@@ -58,7 +63,7 @@ def pooled_overlaps(matrices: pd.DataFrame, mask: str, by: list[str]) -> pd.Data
             return (share * group[name]).sum(min_count=1)
 
         pooled = {"value": mean_of(column), "chance": mean_of(f"{column}_chance")}
-        for null in NULLS:
+        for null in names:
             mean = mean_of(f"{column}_{null}")
             half_width = (group[f"{column}_{null}_high"] - group[f"{column}_{null}_low"]) / 2
             margin = float(np.sqrt(((share * half_width) ** 2).sum()))

@@ -26,15 +26,13 @@ def assemble_spectra(config: Config, arms: Sequence[str]) -> pd.DataFrame:
     identity = ["arm", "seed", "layer", "matrix", "index"]
     angles = one_layer.assign(value=one_layer[["angle_left", "angle_right"]].max(axis=1)).dropna(subset="value")
     by_layer = blocks.rename(columns={"kind": "matrix"})
-    largest = by_layer[["max_angle_left", "max_angle_right"]].max(axis=1)
     frames = [angles[[*identity, "value"]].assign(kind="angle")]
     frames += [
         one_layer[identity].assign(kind=f"singular_{when}", value=one_layer[f"singular_{when}"])
         for when in ("before", "after")
     ]
     frames += [
-        by_layer[identity[:-1]].assign(kind=kind, value=value)
-        for kind, value in {"max_angle": largest, "nss": by_layer["nss"]}.items()
+        by_layer[identity[:-1]].assign(kind=kind, value=value) for kind, value in by_layer[["max_angle", "nss"]].items()
     ]
     frame = pd.concat(frames, ignore_index=True).assign(scale=config.scale)
     return frame.assign(learning_rate=learning_rates(frame, config))

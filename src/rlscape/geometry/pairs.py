@@ -60,7 +60,7 @@ class View:
 
     masks: dict[str, Tensor]
     """Bool ``[m, n]``: "" for the update mask M; "_half" for that of the update scaled until :data:`HALF` of the
-    entries change (all that moved, if these are fewer); "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32."""
+    entries change; "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32; either: all that moved, if fewer."""
     bins: Tensor
     """Stratum of magnitude of every entry of W0."""
     rotated: list[dict[str, Tensor]]
@@ -77,17 +77,18 @@ class View:
         return cls(
             found,
             nulls.magnitude_strata(base, settings.stratum_bits),
-            [_masks(base, scale_to_density(base, draw, density) * draw) for draw in draws],
+            [_masks(base, draw, scale_to_density(base, draw, density)) for draw in draws],
         )
 
 
-def _masks(base: Tensor, update: Tensor) -> dict[str, Tensor]:
+def _masks(base: Tensor, update: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
+    """Masks of a view, of which only the first depends on the update's size, here multiplied by ``scale``."""
     moved = masks.density(update != 0)
     half = scale_to_density(base, update, min(HALF, moved)) * update
     return {
-        "": update_mask(base, base + update),
+        "": update_mask(base, base + scale * update),
         "_half": update_mask(base, base + half),
-        "_top": masks.top_mask(update.abs(), TOP_SHARE),
+        "_top": masks.top_mask(update.abs(), min(TOP_SHARE, moved)),
     }
 
 

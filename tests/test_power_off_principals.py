@@ -78,7 +78,7 @@ def test_in_every_edge_one_part_fails_and_the_others_hold(name: str, register: R
     """O14 judges two parts of one quantity; of O10, what is lost and what remains are one quantity too."""
     simulation = Simulation(register.claim(name), register.conventions, seeded, SCATTER)
     edges = {world: results for world, results in SIMULATORS[name](simulation).items() if world.startswith("edge")}
-    found = set()
+    parts_each, found = 2 if name == "O14" else 1, set()
     for world, results in edges.items():
         drawn = []
         for number in range(5):
@@ -87,11 +87,12 @@ def test_in_every_edge_one_part_fails_and_the_others_hold(name: str, register: R
             drawn.append([part.verdict == "replicated" for part in outcome.parts])
         shares = np.mean(drawn, axis=0)
         failing = np.flatnonzero(shares < 0.4)
-        quantities = {index // 2 for index in failing} if name == "O14" else set(failing)
+        quantities = {index // parts_each for index in failing}
         assert len(quantities) == 1, f"{world}: {shares}"
-        assert np.all(np.delete(drawn, failing, axis=1).mean(axis=0) > 0.6), f"{world}: {shares}"
+        others = [share for index, share in enumerate(shares) if index // parts_each not in quantities]
+        assert min(others) > 0.6, f"{world}: {shares}"
         found |= quantities
-    parts = range(len(shares) // 2 if name == "O14" else len(shares))
+    parts = range(len(shares) // parts_each)
     assert found == set(parts[1:] if name == "O10" else parts), "a part without an edge"
 
 

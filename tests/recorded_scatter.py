@@ -44,7 +44,6 @@ WEIGHTS = RecordedWeights(
     },
     changed=(0.6, 0.5),
     overlap=0.2,
-    off_chance={RL: {"principal": -0.06, "low": 0.2}, SFT: {"principal": 0.0, "low": 0.0}},
     repeat=0.6,
     spread=SPREADS,
 )

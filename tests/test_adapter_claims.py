@@ -58,6 +58,9 @@ def masks(kl: dict[str, float], end: dict[str, float], noise: float = 1e-4) -> R
             NO,
         ),  # safe is further behind
         (3, masks(PAPER_KL | {"safe": 0.0105, "random": 0.015, "principal": 0.012}, PAPER_END), NO),
+        (5, masks({"safe": 0.016, "random": 0.01, "principal": 0.009}, PAPER_END), NO),  # ahead is no nearer
+        (5, masks(PAPER_KL | {"safe": 0.012}, PAPER_END), YES),  # ahead, by less than random is behind
+        (5, masks(PAPER_KL | {"safe": 0.013}, PAPER_END), NO),  # by as much
         (3, masks(PAPER_KL | {"complement": 0.002}, PAPER_END), NO),  # equally dense, and no better
         (3, masks(PAPER_KL, {"principal": 0.65}), NO),
         (5, masks(PAPER_KL | {"random": 0.0092}, PAPER_END), NO),  # nearer than random, by less than negligible

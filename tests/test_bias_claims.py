@@ -97,11 +97,16 @@ LEASH = claim("small_steps_without_penalty", RATES, {"slope_margin": 0.5})
 
 
 def write_leash(
-    config: Config, size: float = 0.01, power: float = 2.0, sft_kl: float = 2e-2, sft_end: float = 0.5
+    config: Config,
+    size: float = 0.01,
+    power: float = 2.0,
+    sft_kl: float = 2e-2,
+    sft_start: float = 0.3,
+    sft_end: float = 0.5,
 ) -> None:
     """Steps of KL ``size`` at the own rate and its ``power`` at others; SFT's KL at equal pass rate against 1e-2.
 
-    RL ends at a pass rate of 0.4, which SFT, ending at 0.5, passes half way between two evaluations.
+    RL ends at a pass rate of 0.4, which SFT, starting to learn at step 10 and ending at 0.5, has at step 15.
     """
     rng = np.random.default_rng(0)
     own = resolve_run(config, run_name("rlvr", 0)).rl.learning_rate
@@ -112,12 +117,15 @@ def write_leash(
         write_curve(config, run, updates.assign(kl_from_start=np.linspace(0.05, 1, 20) * 1e-2), (0.3, 0.35, 0.4))
     for run in runs_of(config, ["sft_lr_thirtieth"]):
         kl = np.linspace(0.05, 1, 20) * sft_kl / 0.75 * rng.uniform(0.99, 1.01)
-        write_curve(config, run, pd.DataFrame({"step": range(1, 21), "kl_from_start": kl}), (0.3, 0.3, sft_end))
+        write_curve(
+            config, run, pd.DataFrame({"step": range(1, 21), "kl_from_start": kl}), (sft_start, sft_start, sft_end)
+        )
 
 
 def write_curve(config: Config, run: str, updates: pd.DataFrame, pass_rates: tuple[float, ...]) -> None:
-    """Updates, and evaluations at steps 0, 10 and 20."""
-    metrics = pd.DataFrame({"step": [0, 10, 20], "pass_rate": pass_rates})
+    """Updates, and evaluations at every step, linear between those given for steps 0, 10 and 20."""
+    steps = np.arange(21)
+    metrics = pd.DataFrame({"step": steps, "pass_rate": np.interp(steps, (0, 10, 20), pass_rates)})
     write_parquet(results_dir(config) / "runs" / run / "updates.parquet", updates)
     write_parquet(results_dir(config) / "runs" / run / "metrics.parquet", metrics)
 
@@ -140,13 +148,33 @@ def matched_config(root: Path, seeds: int, arms: tuple[str, ...] = ()) -> Config
     return small_config(root, seeds=dict.fromkeys((*bias.MATCHED_ARMS, *arms), seeds))
 
 
-def test_kl_at_a_pass_rate_is_interpolated_where_it_is_first_reached() -> None:
-    metrics = pd.DataFrame({"step": [0, 10, 20, 30], "pass_rate": [0.2, 0.4, 0.3, 0.5]})
-    updates = pd.DataFrame({"step": range(1, 31), "kl_from_start": np.arange(1, 31) / 100})
-    assert bias.kl_at_pass_rate(metrics, updates, 0.3) == (pytest.approx(0.05), False, False)
-    assert bias.kl_at_pass_rate(metrics, updates, 0.45) == (pytest.approx(0.275), False, False)
-    assert bias.kl_at_pass_rate(metrics, updates, 0.1) == (0, False, False)
-    assert bias.kl_at_pass_rate(metrics, updates, 0.6) == (0.3, False, True)
+def test_kl_at_a_pass_rate_is_that_of_the_step_at_which_means_of_evaluations_reach_it() -> None:
+    """KL may bend; the start is an evaluation. Out of reach, the first or the last mean is a bound."""
+    step = np.arange(0, 61, 10)
+    metrics = pd.DataFrame({"step": step, "pass_rate": 0.2 + 0.01 * step})
+    updates = pd.DataFrame({"step": range(1, 61), "kl_from_start": np.arange(1, 61) ** 2 / 1000})
+    for shuffled in (metrics, metrics[::-1]):
+        assert bias.kl_at_pass_rate(shuffled, updates, 0.45) == (pytest.approx(0.625), False, False)
+    assert bias.kl_at_pass_rate(metrics, updates, 0.3) == (pytest.approx(0.4), True, False)
+    assert bias.kl_at_pass_rate(metrics, updates, 0.7) == (pytest.approx(1.6), False, True)
+    few = metrics[metrics["step"] <= 10]
+    assert bias.kl_at_pass_rate(few, updates, 0.2) == (pytest.approx(0.025), True, False)
+    assert np.isnan(bias.kl_at_pass_rate(metrics, updates.assign(kl_from_start=np.nan), 0.45).value)
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5])
+def test_noise_of_evaluations_hardly_moves_the_kl_at_a_pass_rate(power: float) -> None:
+    """Of the recorded evaluations; read from single ones, the level comes too early and KL scatters more."""
+    rng, step, reached = np.random.default_rng(0), np.arange(0, 101, 5), 28
+    updates = pd.DataFrame({"step": range(1, 101), "kl_from_start": np.arange(1, 101.0) ** power})
+    level = 0.3 + 0.0035 * reached
+    smoothed, single = [], []
+    for _ in range(200):
+        metrics = pd.DataFrame({"step": step, "pass_rate": 0.3 + 0.0035 * step + rng.normal(0, 0.017, len(step))})
+        smoothed.append(bias.kl_at_pass_rate(metrics, updates, level).value / reached**power)
+        single.append(bias.read_at(metrics, "pass_rate", level, "step").value / reached)
+    assert np.mean(smoothed) == pytest.approx(1, abs=0.01)
+    assert np.mean(single) < 0.98 and np.std(np.power(single, power)) > 1.5 * np.std(smoothed)
 
 
 def isotropic(x: np.ndarray | float) -> np.ndarray | float:
@@ -207,6 +235,8 @@ def test_pass_rates_out_of_reach_are_bounds() -> None:
         (4, {}, OPEN),  # a slope within a margin needs five seeds
         (5, {"sft_end": 0.38}, YES),  # SFT, further from the start, is not there yet: a bound
         (5, {"sft_kl": 5e-3, "sft_end": 0.38}, OPEN),  # nearer, and it may still go further
+        (5, {"sft_start": 0.41}, NO),  # there from the beginning, and nearer than RL: a bound
+        (5, {"sft_start": 0.41, "sft_kl": 0.2}, OPEN),  # further, but it was nearer before
         (1, {}, OPEN),
     ],
 )

@@ -144,9 +144,8 @@ def test_no_preference_is_refuted_however_many_entries_change(tmp_path: Path, de
     write_masks(config, QUIET, OFF, OFF)
     measure_planted(config, {}, density)
     found = mask_preference_on_grid(AVOIDS, REGISTER.conventions, config)
-    overlaps = [part for part in found.parts if is_bf16(part) and "chance" not in part.measure]
+    overlaps = [part for part in found.parts if is_bf16(part)]
     assert all(abs(part.interval.estimate) < AVOIDS.threshold("negligible") for part in overlaps), overlaps
-    rounding = next(part for part in found.parts if part.measure == "principal less chance")
-    assert rounding.interval.estimate == pytest.approx(-0.11, abs=0.02)
+    assert "less chance: principal -0.1" in found.reason, "what rounding alone does"
     verdicts = {part.verdict for part in overlaps}
     assert found.verdict == NO and NO in verdicts and YES not in verdicts, overlaps

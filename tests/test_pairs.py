@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rlscape.geometry import masks, nulls
-from rlscape.geometry.pairs import View, compare, permuted_in_bins, similarity, stripe_share, stripes
+from rlscape.geometry.pairs import View, _compare_views, compare, permuted_in_bins, similarity, stripe_share, stripes
 from rlscape.geometry.sparsity import scale_to_density
 from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
 from rlscape.models.decoder import WEIGHTS
@@ -164,7 +164,28 @@ def test_of_an_update_of_few_entries_all_are_looked_at():
     update[::4, 0] = 1e-6
     view = View.of(base, base + update, SETTINGS.changed(null_draws=1), generator())
     assert torch.equal(view.masks["_half"], update != 0) and not view.masks[""].any()
-    assert not View.of(base, base, SETTINGS.changed(null_draws=1), generator()).masks["_half"].any()
+    assert torch.equal(view.masks["_top"], update != 0)
+
+
+def test_where_nothing_moves_nothing_is_known():
+    """Neither of stripes nor of similarity: equal entries have no order that says which are the largest."""
+    base = (0.05 * gaussian(16, 16)).bfloat16().double()
+    view = View.of(base, base, SETTINGS, generator())
+    assert not any(mask.any() for each in (view.masks, *view.rotated) for mask in each.values())
+    assert math.isnan(_compare_views(view, view)["phi_top"])
+    assert all(math.isnan(value) for name, value in stripes(view, generator()).items() if name != "density")
+
+
+def test_an_update_that_rounding_hides_is_compared_with_its_own_null():
+    base = (0.05 * gaussian(32, 32)).bfloat16().double()
+    moved = torch.where(base.abs() > 1e-3, 1e-9 * gaussian(32, 32, seed=1), 0)
+    view = View.of(base, base + moved, SETTINGS, generator())
+    assert not view.masks[""].any() and not any(draw[""].any() for draw in view.rotated)
+    for name in ("_half", "_top"):
+        for draw in view.rotated:
+            assert draw[name].sum() == view.masks[name].sum() > 0
+    assert np.isfinite([value for name, value in stripes(view, generator()).items()]).all()
+    assert np.isfinite(_compare_views(view, view)["phi_top_spectrum"])
 
 
 def test_rotated_updates_change_as_many_entries():

@@ -1,5 +1,6 @@
 """P2's claims on simulated updates: planted effects are found, their absence refuted, and scatter is as recorded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,17 +56,13 @@ def test_evaluators_find_what_they_read_and_know_the_worlds_apart(
         assert all(np.isfinite(part.interval.estimate) for part in outcome.parts), f"{world}: {outcome.reason}"
 
 
-@pytest.mark.parametrize("name", ["O3", "O6", "O11"])
-def test_effects_at_the_margin_are_no_replication(name: str, register: Register, seeded: Config) -> None:
-    simulation = Simulation(register.claim(name), register.conventions, seeded, SCATTER)
-    edges = {world: results for world, results in SIMULATORS[name](simulation).items() if world.startswith("edge")}
-    assert len(edges) >= 3
-    for world, results in edges.items():
-        replicated = 0
-        for number in range(8):
-            with read_from(results(number)):
-                replicated += evaluate_claim(simulation.claim, register.conventions, seeded).verdict == "replicated"
-        assert replicated <= 2, world
+@pytest.mark.parametrize(("name", "seeds"), [("O3", 5), ("O6", 15), ("O11", 15)])
+def test_effects_at_the_margin_are_no_replication(name: str, seeds: int, register: Register, seeded: Config) -> None:
+    """With as many seeds as find the claim; its edges are left out elsewhere."""
+    config = seeded.changed(seeds=dict.fromkeys(seeded.seeds, seeds))
+    table = estimate_power(Simulation(register.claim(name), register.conventions, config, SCATTER), draws=12)
+    edges = table[(table["part"] == "") & table["world"].str.startswith("edge")]
+    assert len(edges) >= 3 and edges["replicated"].max() <= 0.25, table.to_string()
 
 
 @pytest.mark.parametrize("name", ["O2", "O7", "O8", "O9", "O10"])
@@ -81,7 +78,7 @@ def test_in_every_edge_one_part_fails_and_the_others_hold(name: str, register: R
     """O14 judges two parts of one quantity; of O10, what is lost and what remains are one quantity too."""
     simulation = Simulation(register.claim(name), register.conventions, seeded, SCATTER)
     edges = {world: results for world, results in SIMULATORS[name](simulation).items() if world.startswith("edge")}
-    found = set()
+    parts_each, found = 2 if name == "O14" else 1, set()
     for world, results in edges.items():
         drawn = []
         for number in range(5):
@@ -90,11 +87,12 @@ def test_in_every_edge_one_part_fails_and_the_others_hold(name: str, register: R
             drawn.append([part.verdict == "replicated" for part in outcome.parts])
         shares = np.mean(drawn, axis=0)
         failing = np.flatnonzero(shares < 0.4)
-        quantities = {index // 2 for index in failing} if name == "O14" else set(failing)
+        quantities = {index // parts_each for index in failing}
         assert len(quantities) == 1, f"{world}: {shares}"
-        assert np.all(np.delete(drawn, failing, axis=1).mean(axis=0) > 0.5), f"{world}: {shares}"
+        others = [share for index, share in enumerate(shares) if index // parts_each not in quantities]
+        assert min(others) > 0.5, f"{world}: {shares}"
         found |= quantities
-    parts = range(len(shares) // 2 if name == "O14" else len(shares))
+    parts = range(len(shares) // parts_each)
     assert found == set(parts[1:] if name == "O10" else parts), "a part without an edge"
 
 
@@ -127,6 +125,28 @@ def test_at_an_edge_one_part_lies_at_its_margin_and_the_others_hold(
     assert found[part].interval.estimate == pytest.approx(claim.threshold("negligible"), abs=0.004)
     for other, interval in ((other.measure, other.interval) for other in found.values() if other.measure != part):
         assert interval.estimate > 1.5 * claim.threshold("negligible"), other
+
+
+@pytest.mark.parametrize(("world", "sign"), [("edge safe behind", "-"), ("edge safe ahead", "+")])
+def test_a_safe_mask_is_at_the_margin_on_either_side_of_dense_training(
+    world: str, sign: str, register: Register, seeded: Config
+) -> None:
+    claim, config = register.claim("O11"), seeded.changed(seeds=dict.fromkeys(seeded.seeds, 40))
+    with read_from(SIMULATORS["O11"](Simulation(claim, register.conventions, config, SCATTER))[world](0)):
+        found = {part.measure: part for part in evaluate_claim(claim, register.conventions, config).parts}
+    limit, by_sign = claim.threshold("negligible"), "distance(mask_random) {} distance(mask_safe)"
+    at_margin = found.pop(by_sign.format(sign))
+    assert at_margin.interval.estimate == pytest.approx(limit, abs=0.02) and at_margin.verdict == "inconclusive"
+    assert {part.verdict for part in found.values()} == {"replicated"}
+
+
+def test_lines_that_do_not_differ_cannot_reach_a_limit(register: Register, seeded: Config) -> None:
+    """All of their tendencies may stay; the edge is then where all do."""
+    same = Scatter(SCATTER.curves, replace(WEIGHTS, spread=WEIGHTS.spread | {"line": 0.0}))
+    simulation = Simulation(register.claim("O5"), register.conventions, seeded, same)
+    with read_from(SIMULATORS["O5"](simulation)["edge new"](0)):
+        found = evaluate_claim(simulation.claim, register.conventions, seeded)
+    assert found.parts[1].verdict != "replicated" and np.isfinite(found.parts[1].interval.estimate), found.reason
 
 
 def test_tendencies_that_do_not_stay_are_not_mistaken_for_bias(register: Register, seeded: Config) -> None:

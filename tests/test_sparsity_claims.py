@@ -204,6 +204,13 @@ def test_sparsity_that_is_not_rounding_is_not_replicated(changes, measure, tmp_p
     assert measure in outcome.measure
 
 
+def test_an_update_of_nothing_is_on_the_isotropic_curve():
+    """One that hides is not, and one of unknown size is unknown."""
+    x, sparse = pd.Series([0.0, 0.0, 1.0, np.nan]), pd.Series([1.0, 0.5, isotropic(0.25), 0.5])
+    found = sparsity.octaves_off_isotropic(x, sparse, accuracy=1e-6)
+    assert found.tolist() == pytest.approx([0, np.inf, 2, np.nan], abs=1e-3, nan_ok=True)
+
+
 def updates(kind, weights, rng):
     """Entries without a size, independent of the weights or not."""
     gaussian = rng.normal(size=len(weights))

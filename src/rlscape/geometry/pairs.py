@@ -55,8 +55,8 @@ class View:
     """One tensor of one run, in one set of coordinates."""
 
     masks: dict[str, Tensor]
-    """Bool ``[m, n]``: "" for the update mask M; "_half" for that of
-    :func:`rlscape.geometry.sparsity.half_mask`; "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32."""
+    """Bool ``[m, n]``: "" for the update mask M; "_half" for that of :func:`rlscape.geometry.sparsity.half_mask`;
+    "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32, or all that moved, if fewer."""
     bins: Tensor
     """Stratum of magnitude of every entry of W0."""
     rotated: list[dict[str, Tensor]]
@@ -73,15 +73,16 @@ class View:
         return cls(
             found,
             nulls.magnitude_strata(base, settings.stratum_bits),
-            [_masks(base, scale_to_density(base, draw, density) * draw) for draw in draws],
+            [_masks(base, draw, scale_to_density(base, draw, density)) for draw in draws],
         )
 
 
-def _masks(base: Tensor, update: Tensor) -> dict[str, Tensor]:
+def _masks(base: Tensor, update: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
+    """Masks of a view, of which only the first depends on the update's size, here multiplied by ``scale``."""
     return {
-        "": update_mask(base, base + update),
+        "": update_mask(base, base + scale * update),
         "_half": half_mask(base, update),
-        "_top": masks.top_mask(update.abs(), TOP_SHARE),
+        "_top": masks.top_mask(update.abs(), min(TOP_SHARE, masks.density(update != 0))),
     }
 
 

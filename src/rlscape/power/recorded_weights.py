@@ -15,7 +15,7 @@ from rlscape.power.recorded import upper_variance
 from rlscape.results.bias import MATCHED_ARMS
 
 RL, SFT, SLOW = MATCHED_ARMS
-NULLS = {"principal": ("chance", "binned", "spectrum"), "low": ("chance", "shuffled", "spectrum")}
+NULLS = {"principal": ("binned", "spectrum"), "low": ("shuffled", "spectrum")}
 """Mask -> the baselines of its overlap that criteria ask to beat."""
 RELATIVE = ("nss", "largest_angle", "efficiency", "energy_both_over_chance")
 """Positive statistics of an update, whose scatter is relative."""
@@ -52,8 +52,6 @@ class RecordedWeights:
     """Density of the first snapshot's update mask, and of new changes among the other entries by the last."""
     overlap: float
     """Of two runs' update masks, less random."""
-    off_chance: dict[str, dict[str, float]]
-    """RL's and SFT's arm -> mask -> overlap less chance of isotropic updates as dense: what rounding alone leaves."""
     repeat: float
     """phi of the update masks of two runs that differ in the seed."""
     spread: dict[str, float]
@@ -118,7 +116,6 @@ def measure_weights(gallery: Path) -> RecordedWeights:
         progress=progress,
         adapters={str(arm): (float(row["pass_rate"]), float(row["step_size"])) for arm, row in adapters.iterrows()},
         changed=_changed(profiles),
-        off_chance=_off_chance(table("control_nulls")),
         repeat=float(gauge.loc[(gauge["comparison"] == "repeat") & (gauge["measure"] == "phi"), "value"].mean()),
         overlap=float(overlaps.loc[overlaps["arm"] == RL, "excess"].mean()),
         spread=spread,
@@ -194,12 +191,6 @@ def _of_overlaps(overlaps: pd.DataFrame) -> dict[str, float]:
         }
         found[f"energy_{mask}"] = _over_seeds(fp32["value"], fp32["arm"])
     return found
-
-
-def _off_chance(overlaps: pd.DataFrame) -> dict[str, dict[str, float]]:
-    bf16 = overlaps[overlaps["precision"] == "bf16"]
-    means = (bf16["isotropic"] - bf16["chance"]).groupby([bf16["arm"], bf16["mask"]]).mean()
-    return {arm: {mask: float(means[arm, mask]) for mask in NULLS} for arm in (RL, SFT)}
 
 
 def _of_cells(operators: pd.DataFrame) -> dict[str, float]:

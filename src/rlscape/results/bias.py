@@ -82,20 +82,29 @@ def read_at(curve: pd.DataFrame, rising: str, level: float, read: str) -> Readin
     return Reading(float(np.interp(level, x[first - 1 : first + 1], y[first - 1 : first + 1])))
 
 
+SMOOTHED = 5
+"""Evaluations whose mean is a pass rate on the way. With the noise of one, a run seems to reach a level before it does:
+read so, sparsity is 0.01 too high and KL 2 to 3% too low."""
+
+
+def _smoothed(curve: pd.DataFrame) -> pd.DataFrame:
+    """Every column's means over :data:`SMOOTHED` evaluations in a row, of a run with fewer over all."""
+    width = min(SMOOTHED, len(curve))
+    return curve.sort_values("step").rolling(width).mean().iloc[width - 1 :]
+
+
 def kl_at_pass_rate(metrics: pd.DataFrame, updates: pd.DataFrame, pass_rate: float) -> Reading:
-    """KL(pi_0 || pi) where a run first reaches a pass rate; 0 at the start.
+    """KL(pi_0 || pi), 0 at the start, at the step where a run first reaches a pass rate.
+
+    Pass rates and their steps are means over :data:`SMOOTHED` evaluations in a row, the start's among them. KL is not:
+    it is measured at every step with little noise, and the mean of what grows ever faster is not that of the middle.
 
     Args:
         metrics, updates: of one run.
     """
-    kl = updates.set_index("step")["kl_from_start"].to_dict() | {0: 0.0}
-    found = read_at(metrics.assign(kl=metrics["step"].map(kl)), "pass_rate", pass_rate, "kl")
-    return Reading(found.value, late=found.late)
-
-
-SMOOTHED = 5
-"""Evaluations whose mean is a pass rate on the way. With the noise of one, a run seems to reach a level before it does:
-read so, sparsity is 0.01 too high."""
+    kl = updates.set_index("step")["kl_from_start"].sort_index()
+    found = read_at(_smoothed(metrics[["step", "pass_rate"]]), "pass_rate", pass_rate, "step")
+    return found._replace(value=float(np.interp(found.value, [0, *kl.index], [0, *kl])))
 
 
 def sparsity_at_size(metrics: pd.DataFrame, x: float) -> Reading:
@@ -111,8 +120,7 @@ def sparsity_at_pass_rate(metrics: pd.DataFrame, pass_rate: float) -> Reading:
 
     Pass rates and sizes are means over :data:`SMOOTHED` evaluations in a row.
     """
-    trained = _trained(metrics)[["step", "pass_rate", "as_if"]]
-    return _sparsity_where(trained.rolling(min(SMOOTHED, len(trained))).mean().dropna(), "pass_rate", pass_rate)
+    return _sparsity_where(_smoothed(_trained(metrics)[["step", "pass_rate", "as_if"]]), "pass_rate", pass_rate)
 
 
 def _trained(metrics: pd.DataFrame) -> pd.DataFrame:

@@ -40,16 +40,18 @@ def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outc
     metrics = curves.metrics(config, claim.arms)
     final = evaluations_at(metrics, 1.0)
     least = {"distance": claim.threshold("negligible"), "pass rate": conventions.margin_share * _gain(metrics, dense)}
+    # The first two together: random is further from dense than safe is, ahead of dense or behind it.
+    nearer = ((random, "-", safe), (random, "+", safe), (principal, "-", random), (principal, "-", complement))
     parts = []
     for name, table, column, pairs in (
-        ("distance", distances, "value", ((random, safe), (principal, random), (principal, complement))),
-        ("pass rate", final, "pass_rate", ((safe, principal),)),
+        ("distance", distances, "value", nearer),
+        ("pass rate", final, "pass_rate", ((safe, "-", principal),)),
     ):
         by_seed = table.pivot(index="seed", columns="arm", values=column)
-        for first, second in pairs:
-            interval = t_interval(by_seed[first] - by_seed[second])
+        for first, sign, second in pairs:
+            interval = t_interval(by_seed[first] + float(f"{sign}1") * by_seed[second])
             verdict = on_side(interval, margin=least[name])
-            parts.append(Part(f"{name}({first}) - {name}({second})", interval, verdict))
+            parts.append(Part(f"{name}({first}) {sign} {name}({second})", interval, verdict))
     means = distances.groupby("arm", sort=False)["value"].mean()
     note = "distance to dense: " + ", ".join(f"{arm} {means[arm]:.2f}" for arm in claim.arms[1:] if arm in means)
     return conclude(parts, note)

@@ -71,7 +71,8 @@ def _slopes(updates: pd.DataFrame, config: Config, arms: Sequence[str]) -> list[
 def _kl_at_equal_gain(config: Config) -> tuple[Interval, float]:
     """KL(pi_0 || pi) of SFT at RL's learning rate and final pass rate less that of RL, paired by seed; and RL's mean.
 
-    SFT that never reaches the pass rate would have to move further: its last KL bounds the difference from below.
+    SFT that never reaches the pass rate would have to move further, and one that is beyond it at first had moved less:
+    their KL bounds the difference from below and from above.
     """
     rl, _, sft = bias.MATCHED_ARMS
     metrics, updates = (
@@ -79,14 +80,18 @@ def _kl_at_equal_gain(config: Config) -> tuple[Interval, float]:
         for table in (curves.metrics, curves.updates)
     )
     kl: dict[str, dict[int, float]] = {rl: {}, sft: {}}
-    late = False
+    readings = []
     for seed in seeds_of(config, rl, sft):
         kl[rl][seed] = updates[rl, seed]["kl_from_start"].iloc[-1]
         final = metrics[rl, seed]["pass_rate"].iloc[-1]
         found = bias.kl_at_pass_rate(metrics[sft, seed], updates[sft, seed], final)
         kl[sft][seed] = found.value
-        late = late or found.late
-    difference = censored(t_interval(paired_differences(kl[sft], kl[rl])), at_least=late)
+        readings.append(found)
+    difference = censored(
+        t_interval(paired_differences(kl[sft], kl[rl])),
+        at_most=any(found.early for found in readings),
+        at_least=any(found.late for found in readings),
+    )
     return difference, float(np.mean(list(kl[rl].values())))
 
 

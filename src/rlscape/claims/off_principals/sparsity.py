@@ -115,7 +115,8 @@ def octaves_off_isotropic(x: pd.Series, sparsity: pd.Series, accuracy: float) ->
 
     Rounding hides more of a Laplace distribution's entries than of a Gaussian one's of equal size, and fewer of a
     uniform one's: both are less than an octave away. What rounding does not explain is several octaves away at one end
-    of the rates. Of the sizes that the accuracy of ``1 - (2 / pi) arctan x`` allows, the nearest counts.
+    of the rates. Of the sizes that the accuracy of ``1 - (2 / pi) arctan x`` allows, the nearest counts. An update of
+    size 0 that changes nothing is on the curve.
     """
     low, high = (np.tan(np.pi / 2 * (1 - sparsity + shift).clip(0, 1)) for shift in (-accuracy, accuracy))
-    return np.log2(np.maximum(low / x, x / high)).clip(lower=0)
+    return np.log2(np.fmax(low / x, x / high).clip(lower=1))

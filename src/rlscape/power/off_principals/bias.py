@@ -73,8 +73,11 @@ def stable(simulation: Simulation, truth: Keeps) -> Maker:
             found = rank_stability(table.assign(run="", arm="", seed=0, layer=0, kind="q", axis="row"), {"q": "row"})
             return found[correlation].item() - claim.threshold(threshold)
 
-        limits = (name for name, value in truth._asdict().items() if isnan(value))
-        return truth._replace(**{name: brentq(beyond, 0, 1, args=(name,), xtol=1e-3) for name in limits})
+        def largest(name: str) -> float:
+            """All, if that does not correlate as the claim asks either, as where lines do not differ."""
+            return 1.0 if beyond(1.0, name) <= 0 else brentq(beyond, 0, 1, args=(name,), xtol=1e-3)
+
+        return truth._replace(**{name: largest(name) for name, value in truth._asdict().items() if isnan(value)})
 
     models = {arm: config.bases[base_of(config, arm)].model for arm in claim.arms}
     keeps = {entries: at_limit(entries) for entries in {model.hidden_size for model in models.values()}}

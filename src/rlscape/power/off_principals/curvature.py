@@ -1,4 +1,7 @@
-"""Worlds of O14: bases whose principal directions are curved more strongly than others, or not."""
+"""Worlds of O14: bases whose principal directions are curved more strongly than others, or not.
+
+At the edges of shares one half of the bases have the claimed sign, not just fewer than min_share of them.
+"""
 
 from math import isnan
 from typing import NamedTuple

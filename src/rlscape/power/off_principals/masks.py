@@ -5,9 +5,9 @@ statistics lies exactly on the margin, or its share does not suffice: of the gri
 beyond the margin, while each setting has the claimed sign with a probability of one half, the true share.
 
 Overlaps are those where half of the entries of a matrix change, as the evaluators read them: what is planted lies
-within reach there, 0.5 on either side of chance.
-Paper: overlaps of updates as they are. Here: what rounding alone leaves, and the scatter over seeds and settings, are
-recorded at the updates' own densities and taken for those at half.
+within reach there.
+Paper: overlaps of updates as they are. Here: the scatter over seeds and settings is recorded at the updates' own
+densities and taken for that at half.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ import pandas as pd
 
 from rlscape.claims.register import Side
 from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
-from rlscape.power.recorded_weights import NULLS, RL
+from rlscape.power.recorded_weights import NULLS
 from rlscape.power.worlds import Simulation
 from rlscape.results import weights
 
@@ -78,14 +78,14 @@ TARGETING = _worlds([*_statistics("principal"), "principal grid"])
 
 
 def preferring(simulation: Simulation, truth: Preference) -> Maker:
-    """O8, O9: overlaps are as far from chance as rounding alone leaves them, and the preference further.
+    """O8, O9: overlaps lie as far from every null as the preference takes them.
 
     All cells of the grid scatter together: of each the tables have the range over seeds alone.
     """
     from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS  # imports torch
 
     config, recorded, claim = simulation.config, simulation.recorded.weights, simulation.claim
-    spread, off_chance = recorded.spread, recorded.off_chance[claim.arms[0]]
+    spread = recorded.spread
     negligible, of_energy = claim.threshold("negligible"), claim.threshold("negligible_energy")
     ranks = {"principal": RANK_FRACTIONS, "low": (np.nan,)}
     cells = pd.DataFrame(
@@ -95,12 +95,12 @@ def preferring(simulation: Simulation, truth: Preference) -> Maker:
         for alpha in DENSITIES
     )
 
-    def planted(name: str, side: Side, margin: float, without: float = 0.0) -> float:
-        """A statistic's distance to its null; ``without``: that of an update without preference."""
-        return SIGN[side] * margin if truth.edge == name else without + SIGN[side] * truth.beyond * margin
+    def planted(name: str, side: Side, margin: float) -> float:
+        """A statistic's distance to its null."""
+        return SIGN[side] * (1.0 if truth.edge == name else truth.beyond) * margin
 
     means = {
-        f"{mask} {null}": planted(f"{mask} {null}", side, negligible, off_chance[mask] if null == "chance" else 0.0)
+        f"{mask} {null}": planted(f"{mask} {null}", side, negligible)
         for mask, side in claim.directions.items()
         for null in NULLS[mask]
     }
@@ -145,7 +145,7 @@ def generic(simulation: Simulation, truth: Preference) -> Maker:
     Where a share is the edge, half of the settings on average have twice the effect, and the others the other sign.
     """
     config, recorded, claim = simulation.config, simulation.recorded.weights, simulation.claim
-    spread, off_chance = recorded.spread, recorded.off_chance[RL]
+    spread = recorded.spread
     negligible, of_energy = claim.threshold("negligible"), claim.threshold("negligible_energy")
     signs = {name: SIGN[claim.directions.get(name.split()[0], "below")] for name in SHARED}
     effects = dict.fromkeys(claim.directions, negligible)
@@ -164,8 +164,6 @@ def generic(simulation: Simulation, truth: Preference) -> Maker:
     def overlap(mask: str, null: str, own: float, rng: np.random.Generator) -> float:
         if truth.edge == f"{mask} {null}":
             own += signs[mask] * (1 - truth.beyond) * negligible
-        elif null == "chance":
-            own += off_chance[mask]
         return own + rng.normal(0, spread[f"{mask}_{null}"])
 
     def make(rng: np.random.Generator) -> Tables:

@@ -18,7 +18,7 @@ class Masked(NamedTuple):
     """What training a mask does."""
 
     distance: float
-    """Of its KL curve to the dense one, in the claim's negligible distances."""
+    """Of its KL curve to the dense one, in the claim's negligible distances; negative ahead of it."""
     pass_rate: float
     """At the end, less that of dense training."""
     margins: float = 0.0
@@ -40,7 +40,8 @@ AS_SAFE = RANKED["mask_safe"].pass_rate
 MASKED: dict[str, dict[str, Masked]] = {
     "holds": RANKED,
     "fails": {},
-    "edge safe against random": RANKED | {"mask_random": _masked("random", 1.0)},
+    "edge safe behind": RANKED | {"mask_safe": _masked("safe", TWICE - 1)},
+    "edge safe ahead": RANKED | {"mask_safe": _masked("safe", 1 - TWICE)},
     "edge principal against random": RANKED
     | {"mask_principal": _masked("principal", TWICE + 1), "mask_complement": _masked("complement", 1.0)},
     "edge principal against complement": RANKED | {"mask_complement": _masked("complement", 2 * TWICE - 1)},

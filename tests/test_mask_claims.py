@@ -126,12 +126,12 @@ def measure_planted(config: Config, factors: Mapping[str, float], density: float
 
 @pytest.mark.parametrize("density", [0.05, 0.3, 0.64, 0.9, 0.98])
 def test_preferences_are_found_however_many_entries_change(tmp_path: Path, density: float) -> None:
-    for each, factors in ((AVOIDS, {"principal": 0.5, "low": 2.0}), (SEEKS, {"principal": 4.0})):
+    for each, factors in ((AVOIDS, {"principal": 0.5, "low": 2.0}), (SEEKS, {"principal": 2.0})):
         config = small_config(tmp_path, seeds=dict.fromkeys(each.arms, 5))
         write_masks(config, QUIET, QUIET, QUIET)
         measure_planted(config, factors, density)
         overlaps = [part for part in mask_preference_on_grid(each, REGISTER.conventions, config).parts if is_bf16(part)]
-        assert len(overlaps) == 3 * len(each.directions)
+        assert len(overlaps) == 2 * len(each.directions)
         assert all(part.verdict == YES for part in overlaps), overlaps
     pooled = pooled_overlaps(matrices(config, SEEKS.arms), "principal", ["seed"])
     # As it is, an update cannot be further from chance.

@@ -31,7 +31,8 @@ def design_of_claim(claim: Claim, conventions: Conventions, config: Config) -> s
     """A digest of all by which a criterion and a scale decide what simulations of a claim give."""
     criterion = claim.model_dump_json(include={"evaluator", "arms", "directions", "thresholds"})
     shared = conventions.model_dump_json(exclude={"min_power", "max_error"})
-    design = config.model_dump_json(include={"tasks", "bases", claim.paper, "fit", "geometry"})
+    # A setting that is off is none, so that new ones leave the designs without them as they are.
+    design = config.model_dump_json(include={"tasks", "bases", claim.paper, "fit", "geometry"}, exclude_none=True)
     arms = {*claim.arms, conventions.reference_arm} if claim.arms else config.seeds
     seeds = json.dumps({arm: config.seeds.get(arm, 0) for arm in sorted(arms)})
     return hashlib.sha256("\n".join([criterion, shared, design, seeds]).encode()).hexdigest()[:16]

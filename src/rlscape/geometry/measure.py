@@ -15,7 +15,8 @@ from torch import Tensor
 from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.checkpoints import stream_pair
-from rlscape.geometry.sparsity import UpdateTotals, half_mask, mask_at_density, update_mask
+from rlscape.geometry.one_density import half_mask, mask_at_density
+from rlscape.geometry.sparsity import UpdateTotals, update_mask
 from rlscape.models.tensor_names import MODULES, identify
 from rlscape.settings.measurement import GeometrySettings
 
@@ -74,7 +75,7 @@ class TunedMatrix:
 
     @cached_property
     def changed_half(self) -> Tensor:
-        """:func:`rlscape.geometry.sparsity.half_mask` of the update."""
+        """:func:`rlscape.geometry.one_density.half_mask` of the update."""
         return half_mask(self.base.weights, self.update)
 
     @cached_property

@@ -24,8 +24,9 @@ from rlscape.errors import CheckpointError
 from rlscape.files import read_json
 from rlscape.geometry import masks, nulls
 from rlscape.geometry.checkpoints import stream_pair
+from rlscape.geometry.one_density import half_mask
 from rlscape.geometry.profiles import AXES
-from rlscape.geometry.sparsity import half_mask, scale_to_density, update_mask
+from rlscape.geometry.sparsity import scale_to_density, update_mask
 from rlscape.models.decoder import DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
 from rlscape.models.tensor_names import identify
@@ -55,7 +56,7 @@ class View:
     """One tensor of one run, in one set of coordinates."""
 
     masks: dict[str, Tensor]
-    """Bool ``[m, n]``: "" for the update mask M; "_half" for that of :func:`rlscape.geometry.sparsity.half_mask`;
+    """Bool ``[m, n]``: "" for the update mask M; "_half" for that of :func:`rlscape.geometry.one_density.half_mask`;
     "_top" for the ``TOP_SHARE`` of largest ``|dW|`` in fp32, or all that moved, if fewer."""
     bins: Tensor
     """Stratum of magnitude of every entry of W0."""

@@ -19,11 +19,6 @@ TOLERANCE = 1e-3
 """eta of the unchanged test."""
 HALF_ULP = 1 / 355
 """c: mean half-ULP of a bf16 number over its magnitude."""
-HALF = 0.5
-"""Share of entries that change where stripes and preferences are judged, at which they follow the update's size most.
-Rows that move twice as far as others differ little in how many of their entries change where few do, or nearly all;
-nor do entries of a mask.
-Paper: update masks as they are, of models of unequal density. Here: the same update at one density."""
 
 
 def to_bf16(weights: Tensor) -> Tensor:
@@ -61,17 +56,6 @@ def scale_to_density(base: Tensor, direction: Tensor, density: float) -> float:
     # On the boundary itself rounding may go either way.
     beyond = reached[count] if count < len(reached) else reached[count - 1] * 2
     return float(reached[count - 1] + min(beyond - reached[count - 1], reached[count - 1]) / 2)
-
-
-def mask_at_density(base: Tensor, direction: Tensor, density: float) -> Tensor:
-    """The update mask of ``base`` moved along ``direction`` until this share of the entries changes."""
-    return update_mask(base, base + scale_to_density(base, direction, density) * direction)
-
-
-def half_mask(base: Tensor, update: Tensor) -> Tensor:
-    """The mask of an update moved along itself until :data:`HALF` of the entries change: all that moved, if fewer."""
-    moved = (update != 0).double().mean().item()
-    return mask_at_density(base, update, min(HALF, moved))
 
 
 def isotropic_density(x: float) -> float:

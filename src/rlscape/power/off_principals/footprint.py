@@ -112,8 +112,8 @@ def striped(simulation: Simulation, truth: Mapping[str, Striped]) -> Maker:
     """
     import torch
 
+    from rlscape.geometry.one_density import HALF
     from rlscape.geometry.pairs import stripe_share  # imports torch
-    from rlscape.geometry.sparsity import HALF
 
     config, claim, recorded = simulation.config, simulation.claim, simulation.recorded.weights
     changed, _ = recorded.changed

@@ -40,7 +40,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 def _draw_scale(frame: pd.DataFrame) -> Figure:
     cells = [_cells(row) for _, row in frame.iterrows()]
     heights = [max(text.count("\n") + 1 for text in row.values()) + 0.8 for row in cells]
-    total = sum(heights) + 1.6
+    total = sum(heights) + 2.6
     figure = new_figure(WIDTH, LINE_HEIGHT * total + 0.35)
     ax = _empty_table(figure, total)
     for column, x in LEFT.items():

@@ -132,7 +132,7 @@ def write_curve(config: Config, run: str, updates: pd.DataFrame, pass_rates: tup
 
 def write_matching(config: Config, changes: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
     """Statistics of RL and SFT per matching; those not named are equal."""
-    names = {*evaluators.AT_EQUAL_NORM, "kl"}
+    names = (*evaluators.AT_EQUAL_NORM, "kl")
     for seed in seeds_of(config, "sft_lr_thirtieth"):
         rng = np.random.default_rng(seed)
         rows = []
@@ -261,7 +261,7 @@ FAINT = {name: (1.0, 1.06) for name in evaluators.AT_EQUAL_NORM}
         (5, {"as_run": LOUD, "norm": LOUD}, YES),
         (5, {"as_run": LOUD}, NO),  # a difference of size alone
         (5, {"as_run": LOUD, "norm": FAINT}, NO),  # there, and less than a tenth
-        (5, {"as_run": LOUD, "norm": LOUD | {"nss": (1.0, 1.093)}}, OPEN),
+        (5, {"as_run": LOUD, "norm": LOUD | {"nss": (1.0, 1.1)}}, OPEN),
         (3, {"as_run": LOUD}, OPEN),
         (5, {"as_run": LOUD, "norm": LOUD | {"efficiency": (1.0, 0.5)}}, NO),
         (5, {"norm": LOUD, "as_run": {"nss": (2.0, 1.0)}}, NO),

@@ -53,7 +53,7 @@ power: $(READY) ## What the criteria can decide at a scale, by simulation, recor
 	snakemake power --cores $(CORES) --configfile $(CONFIG)
 	python -m rlscape.pipeline.gallery power --config $(CONFIG)
 
-pilots: $(READY) ## Choose rates and controls on pilot seeds, recorded for git (within 2 core-hours)
+pilots: $(READY) ## Choose rates and controls on pilot seeds, recorded for git (about 2.5 core-hours)
 	snakemake pilots scalerl_control_learning_rate --cores $(CORES) --configfile config/pilots.yaml
 	python -m rlscape.pipeline.gallery pilots --config config/pilots.yaml
 

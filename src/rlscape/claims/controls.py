@@ -6,7 +6,7 @@ import pandas as pd
 
 from rlscape.claims.power import Power
 from rlscape.claims.register import Claim, span
-from rlscape.errors import ResultError
+from rlscape.results.files import read_recorded_csv
 from rlscape.scaling.uncertainty import Interval
 
 COLUMNS = ["choice", "arm", "against", "seeds", "quantity", "value", "value_against", "end"]
@@ -20,30 +20,20 @@ def read_pilots(path: Path) -> pd.DataFrame:
     Raises:
         ResultError: it is no table, or lacks a column.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ResultError(f"{path}: not a readable table ({error}); `make pilots` writes it again") from None
-    lacking = [column for column in COLUMNS if column not in table]
-    if lacking:
-        raise ResultError(f"{path}: no column {', '.join(lacking)}; `make pilots` writes it again")
-    return table
+    return read_recorded_csv(path, COLUMNS, "make pilots")
 
 
 def describe_choice(candidates: pd.DataFrame) -> str:
     """What a choice chose, with the effect and its interval; or what none of its candidates showed."""
     chosen = [
         f"{row['arm']} ({row['quantity']} {row['value']:.3g} v {row['value_against']:.3g}), end {row['end']:.3f}, "
-        f"less {row['against']} {effect_of(row)}" + (", at an end of the range" if row["outermost"] else "")
+        f"less {row['against']} "
+        + span(Interval(row["effect"], row["effect_low"], row["effect_high"], row["seeds"]))
+        + (", at an end of the range" if row["outermost"] else "")
         for row in candidates[candidates["chosen"]].to_dict("records")
     ]
     values = [f"{row['arm']} {row['value']:.3g}" for row in candidates.to_dict("records")]
     return "; ".join(chosen) or f"none ({candidates['quantity'].iloc[0]}: {', '.join(values)})"
-
-
-def effect_of(row: dict) -> str:
-    """The end of a candidate less that of what it stands beside, with its interval."""
-    return span(Interval(row["effect"], row["effect_low"], row["effect_high"], row["seeds"]))
 
 
 def control_of(claim: Claim, pilots: pd.DataFrame | None, power: Power | None) -> str:

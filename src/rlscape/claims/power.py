@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from rlscape.claims.register import Claim, Conventions
-from rlscape.errors import ResultError
+from rlscape.results.files import read_recorded_csv
 from rlscape.settings.scale import Config
 
 COLUMNS = ["id", "world", "part", "draws", "replicated", "not_replicated", "inconclusive", "not_testable", "design"]
@@ -44,14 +44,7 @@ def read_power(path: Path) -> pd.DataFrame:
     Raises:
         ResultError: it is no table, or lacks a column.
     """
-    try:
-        table = pd.read_csv(path, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise ResultError(f"{path}: not a readable table ({error}); `make power` writes it again") from None
-    lacking = [column for column in COLUMNS if column not in table]
-    if lacking:
-        raise ResultError(f"{path}: no column {', '.join(lacking)}; `make power` writes it again")
-    return table
+    return read_recorded_csv(path, COLUMNS, "make power", keep_default_na=False)
 
 
 def power_of(table: pd.DataFrame, claim: Claim, design: str) -> Power | None:

@@ -1,6 +1,6 @@
 """Result files: where they are and how they are read, with errors that name the file and the remedy."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -90,6 +90,22 @@ def read_record(path: Path) -> dict[str, Any]:
         return read_json(path)
     except ValueError as error:
         raise ResultError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+
+
+def read_recorded_csv(path: Path, columns: Collection[str], command: str, keep_default_na: bool = True) -> pd.DataFrame:
+    """A recorded CSV file that has these columns; ``command`` writes it.
+
+    Raises:
+        ResultError: it is no table, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path, keep_default_na=keep_default_na)
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: not a readable table ({error}); `{command}` writes it again") from None
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise ResultError(f"{path}: no column {', '.join(lacking)}; `{command}` writes it again")
+    return table
 
 
 def tables_of_runs(config: Config, arms: Iterable[str], pattern: str) -> pd.DataFrame:

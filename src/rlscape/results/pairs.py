@@ -21,6 +21,12 @@ def pairs(config: Config, group: Group) -> pd.DataFrame:
     return frame
 
 
+def footprint(config: Config, arms: Collection[str]) -> pd.DataFrame:
+    """The footprint's :func:`pairs` of some arms, of the first seed: the paper has one run of each."""
+    frame = among(pairs(config, "footprint"), arms)
+    return frame[frame["seed_a"] == config.first_seed]
+
+
 def stripes(config: Config, group: Group) -> pd.DataFrame:
     """A row per run, view and tensor (``geometry/stripes_<group>.parquet``), with arm and seed."""
     frame = read_table(results_dir(config) / "geometry" / f"stripes_{group}.parquet")

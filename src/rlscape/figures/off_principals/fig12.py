@@ -22,8 +22,7 @@ ROWS = {"jaccard": "measured", "jaccard_chance": "independent", "jaccard_binned"
 
 def assemble(config: Config) -> pd.DataFrame:
     """A row per kind of matrix and pair of runs, in both orders: jaccard, jaccard_chance, jaccard_binned."""
-    frame = pairs.among(pairs.pairs(config, "footprint"), FOOTPRINT)
-    frame = frame[frame["seed_a"] == config.first_seed]
+    frame = pairs.footprint(config, FOOTPRINT)
     layer = pairs.middle_layer(frame)
     frame = pairs.both_ways(frame[frame["layer"] == layer])
     return frame[["layer", "kind", "arm_a", "arm_b", *ROWS]].assign(scale=config.scale)

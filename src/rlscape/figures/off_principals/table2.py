@@ -26,8 +26,7 @@ def assemble(config: Config) -> pd.DataFrame:
 
     Columns: quantities with ``_low`` and ``_high``, and ``paper_jaccard``, ``paper_jaccard_chance``, ``paper_phi``.
     """
-    frame = pairs.among(pairs.pairs(config, "footprint"), FOOTPRINT)
-    frame = frame[frame["seed_a"] == config.first_seed]
+    frame = pairs.footprint(config, FOOTPRINT)
     middle = pairs.middle_layer(frame)
     rows = []
     for layers, chosen in {"middle": frame[frame["layer"] == middle], "all": frame}.items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlscape.tasks.base import Flaws, ProblemSets, Task, TaskSettings, concludes, draw_sets, interrupted
+from rlscape.tasks.base import Flaws, ProblemSets, Task, TracedSettings, concludes, draw_sets, interrupted
 from rlscape.tasks.vocabulary import encode
 
 
@@ -30,11 +30,11 @@ class Digits:
         return concludes(completion_ids, str(max(self.digits)))
 
 
-def draw(operations: int, settings: TaskSettings, rng: np.random.Generator) -> Digits:
+def draw(operations: int, settings: TracedSettings, rng: np.random.Generator) -> Digits:
     return Digits(tuple(rng.integers(10, size=operations + 1).tolist()))
 
 
-def make_sets(settings: TaskSettings) -> ProblemSets[Digits]:
+def make_sets(settings: TracedSettings) -> ProblemSets[Digits]:
     return draw_sets(settings, lambda fewest, beyond, cycle, rng: draw(fewest + beyond, settings, rng))
 
 
@@ -55,4 +55,4 @@ def chance_rate(problems: Sequence[Digits]) -> float:
     return max(Counter(max(problem.digits) for problem in problems).values()) / len(problems)
 
 
-TASK = Task(TaskSettings, make_sets, draw, flawed_trace, chance_rate)
+TASK = Task(TracedSettings, make_sets, chance_rate, draw, flawed_trace)

@@ -17,7 +17,7 @@ from rlscape.rl.evaluate import Evaluator
 from rlscape.rl.rollout import Budget, Generator
 from rlscape.settings.reading import load_config
 from rlscape.tasks import math
-from rlscape.tasks.base import Flaws, TaskSettings
+from rlscape.tasks.base import Flaws, TracedSettings
 from rlscape.tasks.calculator import Calculator
 from rlscape.tasks.planning import Planning
 from rlscape.tasks.registry import TASKS, Tasks
@@ -38,7 +38,7 @@ from tests.test_rollout import finish, force_head, make_model, replay
 pytestmark = pytest.mark.training
 
 AGENT_TASKS = ("calculator", "search", "planning")
-TASK = TaskSettings(
+TASK = TracedSettings(
     operations=(2, 4), downstream_operations=(5, 5), pool_size=90, validation_size=60, downstream_size=20
 )
 SETTINGS = {

@@ -42,6 +42,7 @@ from rlscape.paths import curve_name, figures_dir, parse_run_name, results_dir, 
 from rlscape.settings.reading import parse_config
 from rlscape.tasks.base import column_prefix
 from rlscape.tasks.registry import Tasks
+from rlscape.tasks.sets import source_of
 
 try:
     SOURCE = workflow.configfiles[-1]
@@ -96,10 +97,11 @@ def code(*modules, tasks=(), leave_out=frozenset()):
     """A digest of the source files behind some modules: their content, and no time stamp, decides about reruns.
 
     As inputs, some fifty files per job, they would cost Snakemake's scheduler a third of a core. Of the tasks, those
-    that are named count: a job that makes problems depends on its own tasks and on no other.
+    that are named count, with the modules that make them: a job that makes problems depends on its own tasks and on
+    no other.
     """
     package = Path(workflow.basedir, "src", "rlscape")
-    modules = [*modules, *(f"tasks.{task}" for task in tasks)]
+    modules = [*modules, *(f"tasks.{source_of(task, CONFIG.tasks[task])}" for task in tasks)]
     files = source_files(package, modules, DATA_MODULES | leave_out)
     assert tasks or package / "tasks" / "sets.py" not in files, f"{modules}: which tasks?"
     digest = hashlib.sha256()

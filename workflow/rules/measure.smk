@@ -104,7 +104,7 @@ rule measure_matching:
         mem_mb=2000,
         runtime="30m",
     params:
-        code=code("pipeline.measure_matching", tasks=tasks_of("rlvr")),
+        code=lambda wildcards: code("pipeline.measure_matching", tasks=tasks_of("rlvr")),
         base=input_directory_of("base"),
         rl=input_directory_of("rl"),
         sft=input_directory_of("sft"),
@@ -161,7 +161,7 @@ rule measure_landscape:
         mem_mb=2000,
         runtime="30m",
     params:
-        code=code("pipeline.measure_landscape", tasks=tasks_of("rlvr")),
+        code=lambda wildcards: code("pipeline.measure_landscape", tasks=tasks_of("rlvr")),
         base=input_directory_of("base"),
         rl=input_directory_of("rl"),
         sft=input_directory_of("sft"),

@@ -31,7 +31,7 @@ from rlscape.results import curves
 from rlscape.scaling.forecast import Forecast
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.settings.scale import Config
-from rlscape.tasks.base import column_prefix
+from rlscape.tasks.base import Lengths, TaskSettings, column_prefix
 
 GRID_POINTS = 60
 LEGEND_TITLE = "arm: A [95% interval], B of the fit to all of the run"
@@ -99,16 +99,21 @@ def assemble_downstream(config: Config, arms: Iterable[str], task: str = "math")
     evaluations = metrics[["arm", "seed", "step", "compute"]].assign(
         kind="downstream", value=metrics[column], standard_error=metrics[f"{column}_se"]
     )
-    least, most = config.tasks[task].downstream_operations
     frames = [
         evaluations,
         _as_rates(means_over_seeds(evaluations, "downstream_mean")),
-        rates_of_bases(config, arms, "downstream_base", column).assign(
-            operations=f"{least}–{most} operations" if least < most else f"{most} operations"
-        ),
+        rates_of_bases(config, arms, "downstream_base", column).assign(operations=_difficulty(config.tasks[task])),
         rates_of_bases(config, arms, "downstream_chance", f"{column_prefix(task)}chance_rate"),
     ]
     return pd.concat(frames, ignore_index=True).assign(task=task, scale=config.scale)
+
+
+def _difficulty(settings: TaskSettings) -> str:
+    """Of the downstream problems."""
+    if not isinstance(settings, Lengths):
+        return "harder problems"
+    least, most = settings.downstream_operations
+    return f"{least}–{most} operations" if least < most else f"{most} operations"
 
 
 def rates_of_bases(config: Config, arms: Iterable[str], kind: str, key: str) -> pd.DataFrame:

@@ -9,8 +9,8 @@ from rlscape.rl.evaluate import Evaluator
 from rlscape.settings.precision import Device
 from rlscape.settings.training import EvaluationSettings, RLSettings
 from rlscape.tasks.base import column_prefix
-from rlscape.tasks.registry import TASKS, Tasks
-from rlscape.tasks.sets import make_task_sets
+from rlscape.tasks.registry import Tasks
+from rlscape.tasks.sets import make_task_sets, task_of
 
 
 def evaluate_base(
@@ -29,7 +29,7 @@ def evaluate_base(
         row = evaluator.evaluate(model, seed=(0, 3), factor=evaluation.final_factor)
     record = {name.replace("pass_rate_se", "standard_error"): value for name, value in row.items()}
     for task, made in sets.items():
-        record[f"{column_prefix(task)}chance_rate"] = TASKS[task].chance_rate(made.validation)
+        record[f"{column_prefix(task)}chance_rate"] = task_of(task, tasks[task]).chance_rate(made.validation)
     write_json(output, record)
 
 

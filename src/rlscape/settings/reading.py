@@ -11,8 +11,6 @@ from pydantic import ValidationError
 from rlscape.errors import ConfigError
 from rlscape.schema import Settings
 from rlscape.settings.scale import Config
-from rlscape.tasks.base import TaskSettings
-from rlscape.tasks.registry import TASKS
 
 
 def _settings_in(kind: Any) -> type[Settings] | None:
@@ -26,9 +24,7 @@ def _known_keys(kind: Any, location: tuple[int | str, ...]) -> list[str]:
     """The keys allowed beside the last element of ``location``, in settings of a type."""
     settings = _settings_in(kind)
     for part in location[:-1]:
-        if settings is TaskSettings:
-            settings = TASKS[str(part)].settings
-        elif settings and (field := settings.model_fields.get(str(part))):
+        if settings and (field := settings.model_fields.get(str(part))):
             settings = _settings_in(field.annotation)
     return list(settings.model_fields) if settings else []
 
@@ -40,7 +36,7 @@ def describe(error: ValidationError, kind: Any, source: str) -> str:
         location = tuple(part for part in problem["loc"] if part != "[key]")  # what is wrong is the key itself
         key = ".".join(str(part) for part in location) or "(top level)"
         if problem["type"] == "extra_forbidden":
-            known = _known_keys(kind, location)
+            known = problem.get("ctx", {}).get("known") or _known_keys(kind, location)
             close = difflib.get_close_matches(str(location[-1]), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(known)}"
             lines.append(f"{source}: {key}: unknown key; {hint}")

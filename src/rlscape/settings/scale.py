@@ -14,7 +14,8 @@ from rlscape.settings.base_model import BaseSettings
 from rlscape.settings.measurement import FitSettings, GeometrySettings
 from rlscape.settings.precision import Device
 from rlscape.settings.training import EvaluationSettings, PreferenceSettings, RLSettings, SFTSettings
-from rlscape.tasks.registry import Tasks
+from rlscape.tasks.registry import TASKS, Tasks
+from rlscape.tasks.sets import task_of
 
 Paper = Literal["scalerl", "off_principals"]
 
@@ -78,6 +79,14 @@ class Config(Settings):
                 raise ValueError(f"{paper}.base: no base {base!r} under bases (there are {sorted(self.bases)})")
         for name, base in self.bases.items():
             for task in base.pretraining.mix:
+                key = f"bases.{name}.pretraining.mix.{task}"
                 if task not in self.tasks:
-                    raise ValueError(f"bases.{name}.pretraining.mix.{task}: tasks.{task} is missing; add it")
+                    known = ", ".join(self.tasks)
+                    raise ValueError(f"{key}: tasks.{task} is missing; add it, or take one of {known}")
+                if task_of(task, self.tasks[task]).in_words:
+                    others = ", ".join(source for source, other in TASKS.items() if not other.in_words)
+                    raise ValueError(
+                        f"{key}: tasks.{task} is in words, which only a checkpoint's tokenizer can write; "
+                        f"pretraining takes tasks whose source is {others}"
+                    )
         return self

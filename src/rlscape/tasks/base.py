@@ -1,16 +1,19 @@
 """What a task is: problems with a verifier, three disjoint sets of them, and traces to pretrain on.
 
-A task is one file of this folder with the name of the task, which ends in ``TASK``, and a line in
-:mod:`rlscape.tasks.registry`.
+A task is one file of this folder, which ends in ``TASK``, and a line in :mod:`rlscape.tasks.registry`. It is written in
+the words of :mod:`rlscape.tasks.vocabulary`, which tiny models learn, or in plain text
+(:mod:`rlscape.tasks.words`), for models that can read.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from rlscape.errors import ConfigError
 from rlscape.schema import Settings
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION, encode
 
@@ -25,19 +28,30 @@ Range = Annotated[tuple[int, int], AfterValidator(_ordered)]
 """Fewest and most, inclusive."""
 
 
-class TaskSettings(Settings):
-    """Which problems there are; a task may add its own fields."""
+class Lengths(Settings):
+    """How long problems are, where they are chains of operations."""
 
     operations: Range
     """Operations of a training or validation problem."""
     downstream_operations: Range
     """Those of the harder held-out set (the stand-in for AIME and LiveCodeBench)."""
+
+
+class Curriculum(Lengths):
+    """How long those are that a base model sees."""
+
     pretraining_operations: Range | None = None
-    """Those that a base model sees, by a curriculum whose maximum grows over the first half of the steps;
-    None: ``operations``."""
+    """By a curriculum whose maximum grows over the first half of the steps; None: ``operations``."""
     tail_operations: Range | None = None
     """Those of a thin tail in the second half of the steps, as large as the base says; None:
     ``downstream_operations``."""
+
+
+class TaskSettings(Settings):
+    """How many problems there are; a task adds which."""
+
+    source: str | None = Field(None, exclude_if=lambda source: source is None)
+    """The module of this folder that makes them; None: the one that has the task's name."""
     pool_size: int = Field(ge=1)
     """Training problems; an epoch is one pass through them."""
     validation_size: int = Field(ge=1)
@@ -46,17 +60,29 @@ class TaskSettings(Settings):
     """Seed of the three sets, the same for every run."""
 
 
-class Problem(Protocol):
-    """A prompt whose completions can be verified.
+class ChainSettings(TaskSettings, Lengths):
+    """Of a task whose problems are chains of operations."""
 
-    A problem with an environment also has ``respond(completion_ids) -> int``: the token that follows when the policy
-    has written ``<result>``, the last of ``completion_ids``; neither ``</think>`` nor ``<eos>``.
-    """
+
+class TracedSettings(ChainSettings, Curriculum):
+    """Of one that base models are pretrained on."""
+
+
+class Prompted(Protocol):
+    """What can be told apart by its prompt."""
 
     @property
     def prompt(self) -> str:
         """Its words."""
         ...
+
+
+class Problem(Prompted, Protocol):
+    """A prompt whose completions can be verified.
+
+    A problem with an environment also has ``respond(completion_ids) -> int``: the token that follows when the policy
+    has written ``<result>``, the last of ``completion_ids``; neither ``</think>`` nor ``<eos>``.
+    """
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -73,7 +99,8 @@ class Problem(Protocol):
         ...
 
 
-P_co = TypeVar("P_co", bound=Problem, covariant=True)
+P = TypeVar("P", bound=Prompted)
+P_co = TypeVar("P_co", bound=Prompted, covariant=True)
 
 
 class ProblemSets(NamedTuple, Generic[P_co]):
@@ -92,12 +119,17 @@ class Task:
     settings: type[TaskSettings]
     make_sets: Callable[[Any], ProblemSets[Any]]
     """From the task's settings, and from nothing else."""
-    draw: Callable[[int, Any, np.random.Generator], Problem]
-    """(operations, settings, generator) -> any problem of that length, as a base model sees them."""
-    flawed_trace: Callable[[Any, np.random.Generator, "Flaws"], list[str]]
-    """The words of a completion such as careless people write."""
     chance_rate: Callable[[Sequence[Any]], float]
     """The pass rate of the best guess that solves nothing."""
+    draw: Callable[[int, Any, np.random.Generator], Problem] | None = None
+    """(operations, settings, generator) -> any problem of that length, as a base model sees them; None: in words."""
+    flawed_trace: Callable[[Any, np.random.Generator, "Flaws"], list[str]] | None = None
+    """The words of a completion such as careless people write; None: in words."""
+
+    @property
+    def in_words(self) -> bool:
+        """Whether its problems are plain text (:mod:`rlscape.tasks.words`), which only a tokenizer turns into ids."""
+        return self.draw is None or self.flawed_trace is None
 
 
 @dataclass(frozen=True)
@@ -135,7 +167,7 @@ Requests = tuple[tuple[int, Range], ...]
 """Of the validation, the downstream and the training set: size, fewest and most operations."""
 
 
-def requests_of(settings: TaskSettings) -> Requests:
+def requests_of(settings: ChainSettings) -> Requests:
     """In the order in which the sets are drawn."""
     return (
         (settings.validation_size, settings.operations),
@@ -150,24 +182,52 @@ def column_prefix(task: str) -> str:
     return "" if task == "math" else f"{task}_"
 
 
-def draw_sets(settings: TaskSettings, draw: Callable[[int, int, int, np.random.Generator], P_co]) -> ProblemSets[P_co]:
+MOST_DRAWS = 10_000
+"""Draws in a row that may bring nothing new."""
+
+
+def draw_new(draw: Callable[[], P | None], drawn: set[str], of: str) -> P:
+    """A problem whose prompt is not yet among those drawn, and from now on is.
+
+    Args:
+        draw: called again for a prompt that is, and for None.
+        of: the problems, in the words of an error.
+
+    Raises:
+        ConfigError: they seem to be used up.
+    """
+    for _ in range(MOST_DRAWS):
+        problem = draw()
+        if problem is not None and problem.prompt not in drawn:
+            drawn.add(problem.prompt)
+            return problem
+    raise ConfigError(
+        f"too few problems {of}: {MOST_DRAWS} draws in a row gave no other than the {len(drawn)} in the sets; "
+        "make the sets smaller or the problems more varied"
+    )
+
+
+def draw_sets(
+    settings: ChainSettings, draw: Callable[[int, int, int, np.random.Generator], P | None]
+) -> ProblemSets[P]:
     """Sets without a common prompt, of which each cycles through its range of operations.
 
     Args:
-        draw: (fewest operations, those beyond, cycle, generator) -> a problem; called again for a prompt that
-            is already in a set.
+        draw: (fewest operations, those beyond, cycle, generator) -> a problem; called again for None and for a prompt
+            that is already in a set.
+
+    Raises:
+        ConfigError: there are too few problems.
     """
     rng = np.random.default_rng(settings.seed)
     drawn: set[str] = set()
 
-    def draw_set(size: int, low: int, high: int) -> list[P_co]:
+    def draw_set(size: int, low: int, high: int) -> list[P]:
         problems = []
         for index in range(size):
             cycle, beyond = divmod(index, high - low + 1)
-            while (problem := draw(low, beyond, cycle, rng)).prompt in drawn:
-                pass
-            drawn.add(problem.prompt)
-            problems.append(problem)
+            again = partial(draw, low, beyond, cycle, rng)
+            problems.append(draw_new(again, drawn, f"of {low + beyond} operations"))
         return problems
 
     validation, downstream, training = (draw_set(size, *operations) for size, operations in requests_of(settings))

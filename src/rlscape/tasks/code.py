@@ -32,7 +32,7 @@ import numpy as np
 from pydantic import Field
 
 from rlscape.errors import ConfigError
-from rlscape.tasks.base import Flaws, ProblemSets, Requests, Task, TaskSettings, draw_sets, interrupted, requests_of
+from rlscape.tasks.base import Flaws, ProblemSets, Requests, Task, TracedSettings, draw_sets, interrupted, requests_of
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, decode, encode
 
 STEP_LIMIT = 32
@@ -45,7 +45,7 @@ Operator = Literal["+", "*"]
 OPERATORS: tuple[Operator, ...] = ("+", "*")
 
 
-class CodeSettings(TaskSettings):
+class CodeSettings(TracedSettings):
     """Stack programs from input/output examples."""
 
     modulus: int = Field(10, ge=3, le=10)
@@ -95,7 +95,10 @@ class HiddenFunction:
         ids = list(completion_ids)
         if ids[-1:] != [EOS_ID] or ids.count(EOS_ID) != 1 or ids.count(END_THINK_ID) != 1:
             return False
-        program = decode(ids[ids.index(END_THINK_ID) + 1 : -1])
+        return self.is_computed_by(decode(ids[ids.index(END_THINK_ID) + 1 : -1]))
+
+    def is_computed_by(self, program: str) -> bool:
+        """Whether a program gives its outputs on all inputs that are not shown."""
         return all(run(program, example.input, self.modulus) == example.outputs for example in self.hidden)
 
 
@@ -243,4 +246,4 @@ def flawed_trace(problem: HiddenFunction, rng: np.random.Generator, flaws: Flaws
     return interrupted(words, rng, flaws.interrupted_rate)
 
 
-TASK = Task(CodeSettings, make_sets, draw_any_problem, flawed_trace, chance_rate)
+TASK = Task(CodeSettings, make_sets, chance_rate, draw_any_problem, flawed_trace)

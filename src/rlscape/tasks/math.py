@@ -25,7 +25,7 @@ from rlscape.tasks.base import (
     ProblemSets,
     Requests,
     Task,
-    TaskSettings,
+    TracedSettings,
     concludes,
     draw_sets,
     interrupted,
@@ -36,7 +36,7 @@ from rlscape.tasks.vocabulary import encode
 OPERATORS = ("+", "-", "*")
 
 
-class MathSettings(TaskSettings):
+class MathSettings(TracedSettings):
     """Chains of modular arithmetic."""
 
     modulus: int = Field(10, ge=2, le=10)
@@ -195,4 +195,4 @@ def flawed_trace(problem: Chain, rng: np.random.Generator, flaws: Flaws) -> list
     return interrupted(_completion(steps, values, value), rng, flaws.interrupted_rate)
 
 
-TASK = Task(MathSettings, make_sets, draw_any_problem, flawed_trace, chance_rate)
+TASK = Task(MathSettings, make_sets, chance_rate, draw_any_problem, flawed_trace)

@@ -2,8 +2,19 @@
 
 from collections.abc import Mapping
 
-from rlscape.tasks.base import Problem, ProblemSets, TaskSettings
+from rlscape.errors import ConfigError
+from rlscape.tasks.base import Problem, ProblemSets, Task, TaskSettings
 from rlscape.tasks.registry import TASKS
+
+
+def source_of(name: str, settings: TaskSettings) -> str:
+    """The module of the task that settings know by a name."""
+    return settings.source or name
+
+
+def task_of(name: str, settings: TaskSettings) -> Task:
+    """The task that settings know by a name."""
+    return TASKS[source_of(name, settings)]
 
 
 def training_problems(sets: Mapping[str, ProblemSets[Problem]], part: tuple[int, int] | None = None) -> list[Problem]:
@@ -16,5 +27,16 @@ def training_problems(sets: Mapping[str, ProblemSets[Problem]], part: tuple[int,
 
 
 def make_task_sets(tasks: Mapping[str, TaskSettings]) -> dict[str, ProblemSets[Problem]]:
-    """The sets of every task that has settings, in that order; each depends on its own settings alone."""
-    return {task: TASKS[task].make_sets(settings) for task, settings in tasks.items()}
+    """The sets of every task that has settings, in that order; each depends on its own settings alone.
+
+    Raises:
+        ConfigError: naming the task: it has too few problems.
+    """
+    return {name: _make_sets(name, settings) for name, settings in tasks.items()}
+
+
+def _make_sets(name: str, settings: TaskSettings) -> ProblemSets[Problem]:
+    try:
+        return task_of(name, settings).make_sets(settings)
+    except ConfigError as error:
+        raise ConfigError(f"tasks.{name}: {error}") from None

@@ -22,7 +22,7 @@ from typing import Self
 import numpy as np
 
 from rlscape.errors import ConfigError
-from rlscape.tasks.base import Flaws, ProblemSets, Task, TaskSettings, concludes, draw_sets, interrupted, requests_of
+from rlscape.tasks.base import Flaws, ProblemSets, Task, TracedSettings, concludes, draw_sets, interrupted, requests_of
 from rlscape.tasks.vocabulary import (
     CALL_ID,
     INTERRUPTION_IDS,
@@ -154,13 +154,13 @@ def flawed_trace(problem: ToolProblem, rng: np.random.Generator, flaws: Flaws) -
 def tool_task(kind: type[ToolProblem], name: str) -> Task:
     """The task whose problems are of one kind."""
 
-    def draw_any(operations: int, settings: TaskSettings, rng: np.random.Generator) -> ToolProblem:
+    def draw_any(operations: int, settings: TracedSettings, rng: np.random.Generator) -> ToolProblem:
         return kind.draw(operations, int(rng.integers(1 << 30)), rng)
 
-    return Task(TaskSettings, partial(_make_sets, kind, name), draw_any, flawed_trace, kind.chance_rate)
+    return Task(TracedSettings, partial(_make_sets, kind, name), kind.chance_rate, draw_any, flawed_trace)
 
 
-def _make_sets(kind: type[ToolProblem], name: str, settings: TaskSettings) -> ProblemSets[ToolProblem]:
+def _make_sets(kind: type[ToolProblem], name: str, settings: TracedSettings) -> ProblemSets[ToolProblem]:
     """The training pool, the validation set and the harder downstream set.
 
     Lengths cycle through their range and, at every length, answers (of planning: goals) through theirs. Depends on

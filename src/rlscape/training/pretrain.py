@@ -31,9 +31,8 @@ from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.settings.base_model import BaseSettings, PretrainSettings
-from rlscape.tasks.base import Flaws, TaskSettings
-from rlscape.tasks.registry import TASKS
-from rlscape.tasks.sets import make_task_sets
+from rlscape.tasks.base import Flaws, TaskSettings, TracedSettings
+from rlscape.tasks.sets import make_task_sets, task_of
 from rlscape.tasks.vocabulary import RESULT_ID, encode
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ def draw_task(mix: Mapping[str, float], rng: np.random.Generator) -> str:
     return last
 
 
-def draw_operations(settings: PretrainSettings, task: TaskSettings, step: int, rng: np.random.Generator) -> int:
+def draw_operations(settings: PretrainSettings, task: TracedSettings, step: int, rng: np.random.Generator) -> int:
     """The number of operations of one problem at a step of the curriculum."""
     low, high = task.pretraining_operations or task.operations
     progress = step / (settings.steps / 2)
@@ -81,8 +80,9 @@ def draw_examples(
     examples = []
     for _ in range(settings.sequences_per_step):
         name = draw_task(settings.mix, rng)
-        task = TASKS[name]
-        problem = task.draw(draw_operations(settings, tasks[name], step, rng), tasks[name], rng)
+        table, task = tasks[name], task_of(name, tasks[name])
+        assert isinstance(table, TracedSettings) and task.draw and task.flawed_trace  # none of a mix is in words
+        problem = task.draw(draw_operations(settings, table, step, rng), table, rng)
         words = task.flawed_trace(problem, rng, flaws)
         if problem.prompt not in held_out:
             examples.append((problem.prompt_ids, encode(" ".join(words))))
@@ -122,7 +122,7 @@ def pretrain(base: BaseSettings, tasks: Mapping[str, TaskSettings], output: str 
         tasks: at least those of the base's mix.
 
     Raises:
-        ConfigError: a task of the mix has no settings.
+        ConfigError: a task of the mix has no settings, or is in words.
     """
     torch.set_num_threads(1)
     started = time.perf_counter()
@@ -131,6 +131,9 @@ def pretrain(base: BaseSettings, tasks: Mapping[str, TaskSettings], output: str 
     if lacking:
         raise ConfigError(f"{name}: pretraining.mix: no settings for {', '.join(sorted(lacking))}; add them to tasks")
     tasks = {task: tasks[task] for task in settings.mix}
+    in_words = [task for task, table in tasks.items() if task_of(task, table).in_words]
+    if in_words:
+        raise ConfigError(f"{name}: pretraining.mix: {', '.join(in_words)}: in words; only a checkpoint can read them")
     sets = make_task_sets(tasks).values()
     held_out = {problem.prompt for task in sets for problem in (*task.validation, *task.downstream)}
     rng = np.random.default_rng(settings.seed)

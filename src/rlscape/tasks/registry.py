@@ -6,7 +6,7 @@ from typing import Annotated, Any, LiteralString
 from pydantic import BeforeValidator, SerializeAsAny, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from rlscape.tasks import calculator, code, math, planning, search
+from rlscape.tasks import calculator, code, math, planning, programs, search, sums
 from rlscape.tasks.base import Task, TaskSettings
 
 TASKS: Mapping[str, Task] = {
@@ -15,6 +15,8 @@ TASKS: Mapping[str, Task] = {
     "calculator": calculator.TASK,
     "search": search.TASK,
     "planning": planning.TASK,
+    "sums": sums.TASK,
+    "programs": programs.TASK,
 }
 """By module. Settings may name a task otherwise, and its module as the ``source``."""
 

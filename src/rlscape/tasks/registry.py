@@ -6,7 +6,7 @@ from typing import Annotated, Any, LiteralString
 from pydantic import BeforeValidator, SerializeAsAny, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from rlscape.tasks import calculator, code, math, planning, programs, search, sums
+from rlscape.tasks import calculator, code, gym, math, planning, programs, search, sums
 from rlscape.tasks.base import Task, TaskSettings
 
 TASKS: Mapping[str, Task] = {
@@ -17,6 +17,7 @@ TASKS: Mapping[str, Task] = {
     "planning": planning.TASK,
     "sums": sums.TASK,
     "programs": programs.TASK,
+    "gym": gym.TASK,
 }
 """By module. Settings may name a task otherwise, and its module as the ``source``."""
 

@@ -1,10 +1,12 @@
 """Any dataset of reasoning-gym (https://github.com/open-thought/reasoning-gym), with its own questions and scores.
 
 The question is the dataset's, followed by how to answer; the reference states its answer and shows no steps. An answer
-is right if the dataset gives it the full score, a part of it is none. Problems that this form does not suit are left
-out: those whose own answer has several lines, or is not given, and those where any answer scores.
+is right if the dataset scores it 1, and wrong if it scores a part. Problems that this form does not suit are left out:
+those whose own answer has several lines, or is not given, and those where any answer scores.
 
-Some scorers (of algebra, matrices and games) evaluate what a model wrote as an expression.
+Read a dataset's scorer before training on it: some are content if an answer begins with the right one or contains it
+(word_sorting, fraction_simplification), and some of algebra, matrices and games evaluate what a model wrote as an
+expression.
 """
 
 import difflib
@@ -27,6 +29,8 @@ MOST = 20_000
 """Problems that are drawn of a dataset; of more it may refuse to know (word_ladder)."""
 OURS = ("seed", "size")
 """Fields of every dataset's configuration that are no options."""
+MARKS = " .,:;!*_`'\"$"
+"""What may stand around an answer that is read leniently."""
 
 
 def _factory() -> ModuleType:
@@ -112,9 +116,6 @@ class GymProblem(WordProblem):
         """All of it, all but marks around it, and its last word without such."""
         bare = conclusion.strip(MARKS)
         return [conclusion, bare, *(word.strip(MARKS) for word in bare.split()[-1:])]
-
-
-MARKS = " .,:;!*_`'\"$"
 
 
 def _suitable(dataset: str, options: Mapping[str, JsonValue], seed: int) -> Iterator[GymProblem | None]:

@@ -228,7 +228,7 @@ class DenseWeights:
     def __call__(self, x: Tensor, keep: Keep) -> Tensor:
         """(T, d) to (T, d)."""
         compiled = keep is unchanged and kernels.has_kernels(x, self.gate_up, self.down)
-        if compiled and kernels.fits_lanes(*self.down.shape):
+        if compiled and kernels.suits_perceptron(*self.down.shape):
             return kernels.GatedPerceptron.apply(x, self.gate_up, self.down)  # type: ignore[no-any-return]
         return keep(F.linear(keep(swiglu(keep(F.linear(x, self.gate_up)))), self.down))
 

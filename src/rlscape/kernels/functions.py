@@ -46,7 +46,7 @@ def suits_perceptron(hidden: int, size: int) -> bool:
     """Whether :class:`GatedPerceptron` is for such matrices: no padding, and near enough to the processor.
 
     It reads them from end to end for every block of rows. Forward and backward of 512 tokens take 0.7 of torch's time
-    at 64 x 128, 0.9 at 256 x 768, 1.2 at 576 x 1536 and 1.4 at 1024 x 3072.
+    at 64 x 128, 0.9 at 256 x 768, 1.1 to 1.2 at 576 x 1536 and 1.5 at 1024 x 3072.
     """
     return hidden * size <= 2**18 and fits_lanes(hidden, size)
 

@@ -23,7 +23,7 @@ from rlscape.errors import fail_clearly
 from rlscape.files import provenance
 from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import load_decoder, load_model
-from rlscape.models.decoder import DecoderConfig, MixtureConfig
+from rlscape.models.config import DecoderConfig, MixtureConfig
 from rlscape.paths import results_dir
 from rlscape.rl.rollout import Group
 from rlscape.rl.trainer import RLTrainer

@@ -11,8 +11,9 @@ from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry.measure import measure_update
 from rlscape.geometry.pairs import ComparedRun, compare_runs
-from rlscape.models.decoder import WEIGHTS, DecoderConfig
+from rlscape.models.config import DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
+from rlscape.models.weight_files import WEIGHTS
 from rlscape.paths import results_dir
 from rlscape.settings.measurement import GeometrySettings, Intervention, LayerEdit
 from rlscape.settings.scale import Config

@@ -8,6 +8,7 @@ from torch import nn
 
 from rlscape.errors import CheckpointError, ConfigError
 from rlscape.models.build import load_decoder, load_model, save_model, save_trained
+from rlscape.models.decoder import Linear
 from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs, head_logits
@@ -203,8 +204,10 @@ def test_dropout_is_that_of_peft(base, kind):
 def test_dropout_keeps_the_mean_of_a_product():
     generator = torch.Generator().manual_seed(0)
     weight, A, B, x = (torch.randn(shape, generator=generator) for shape in ((6, 5), (2, 5), (6, 2), (1, 5)))
-    module = AdaptedWithDropout(weight, (A, B), rate=0.5, seed=0)
+    matrix = Linear(5, 6)
     with torch.no_grad():
+        matrix.weight.copy_(weight)
+        module = AdaptedWithDropout(matrix, (A, B), rate=0.5, seed=0)
         mean = module.product(x.expand(40_000, -1)).mean(0)
     torch.testing.assert_close(mean, weight @ x[0], atol=0.1, rtol=0)
 

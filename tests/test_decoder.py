@@ -20,7 +20,7 @@ from rlscape.tasks.vocabulary import TOKENS
 
 pytestmark = pytest.mark.training
 
-ARCHITECTURES = ("qwen3", "qwen3_moe", "llama", "mistral")
+ARCHITECTURES = ("qwen2", "qwen3", "qwen3_moe", "llama", "mistral")
 PROMPTS = [[5, 7, 9, 2, 11], [4, 3, 8, 6, 10, 12, 2, 9, 5], [13, 3, 3]]
 PROMPT_OF = torch.tensor([2, 0, 1, 1, 0, 2, 1])
 LENGTHS = (1, 3, 4, 8, 9, 12, 15)
@@ -201,10 +201,16 @@ def test_a_trained_model_is_saved_as_a_checkpoint_of_transformers(architecture, 
 @pytest.mark.parametrize(
     ("architecture", "old", "new", "message"),
     [
-        ("qwen3", '"qwen3"', '"gpt2"', "model_type: .*'gpt2'"),
-        ("qwen3", '"attention_bias": false', '"attention_bias": true', "attention_bias: .*True"),
-        ("qwen3", '"rope_type": "default"', '"rope_type": "yarn"', "rope_type: .*'yarn'"),
-        ("qwen3", '"sliding_window": null', '"sliding_window": 128', "sliding_window: a window shorter"),
+        (
+            "qwen3",
+            '"qwen3"',
+            '"gpt2"',
+            r"model_type: .*\(found 'gpt2'\); the engine knows llama, mistral, qwen2, qwen3, qwen3_moe",
+        ),
+        ("llama", '"mlp_bias": false', '"mlp_bias": true', "mlp_bias: .*True"),
+        ("qwen3", '"rope_type": "default"', '"rope_type": "yarn"', "rope_type: .*'default', 'linear' or.*'yarn'"),
+        ("qwen3", '"rope_type": "default"', '"rope_type": "llama3"', "needs factor, high_freq_factor, low_freq_factor"),
+        ("mistral", '"sliding_window": 4096', '"sliding_window": 128', "sliding_window: a window shorter"),
         ("qwen3", '"head_dim": 8', '"head_dim": 9', "head_dim: .* multiple of 2"),
         (
             "qwen3",

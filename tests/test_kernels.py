@@ -152,7 +152,7 @@ def decoder(shape=SHAPES[0], architecture="qwen3"):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("architecture", ["qwen3", "llama"])
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "llama"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_decoding_writes_what_torch_writes(compiled, shape, architecture, precision):
     """Contexts of several lengths, over the end of a page, and rows that are copied."""

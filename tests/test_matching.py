@@ -8,7 +8,8 @@ import pytest
 from rlscape.catalogue import resolve_run
 from rlscape.files import write_json, write_parquet
 from rlscape.geometry import matching
-from rlscape.models.decoder import Decoder, DecoderConfig
+from rlscape.models.config import DecoderConfig
+from rlscape.models.decoder import Decoder
 from rlscape.pipeline.measure_matching import Point, match, measure_matching
 from rlscape.settings.reading import load_config
 from tests.entries import run_entry

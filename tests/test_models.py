@@ -36,7 +36,7 @@ def saved(request, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [*({"architecture": name} for name in ("qwen3", "llama", "mistral")), MIXTURE], ids=str
+    "changes", [*({"architecture": name} for name in ("qwen2", "qwen3", "llama", "mistral")), MIXTURE], ids=str
 )
 def test_architectures_have_an_untied_head_over_the_vocabulary(changes, tmp_path):
     model = build_model(SETTINGS.changed(**changes), seed=0)

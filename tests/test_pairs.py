@@ -13,8 +13,8 @@ from rlscape.geometry import masks, nulls
 from rlscape.geometry.pairs import View, _compare_views, compare, permuted_in_bins, similarity, stripe_share, stripes
 from rlscape.geometry.sparsity import scale_to_density
 from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
-from rlscape.models.decoder import WEIGHTS
 from rlscape.models.interventions import Gauge
+from rlscape.models.weight_files import WEIGHTS
 from rlscape.pipeline.intervene_base import intervene_base
 from rlscape.pipeline.measure_pairs import measure_pairs
 from rlscape.results.pairs import both_ways, pooled_overlap

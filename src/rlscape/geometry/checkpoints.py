@@ -7,6 +7,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rlscape.errors import CheckpointError
+from rlscape.files import read_json
+from rlscape.models.weight_files import HEAD
 
 
 def _tensor_files(directory: Path) -> dict[str, Path]:
@@ -24,19 +26,22 @@ def _tensor_files(directory: Path) -> dict[str, Path]:
             raise CheckpointError(
                 f"{file}: truncated or not a safetensors file ({error}); delete it and make the model again"
             ) from None
+    config = directory / "config.json"
+    if HEAD in names and config.exists() and read_json(config).get("tie_word_embeddings"):
+        del names[HEAD]  # the embedding once more
     return names
 
 
 def _read(file: Path, tensor: str) -> Tensor:
     with safe_open(file, framework="pt") as tensors:
-        values: Tensor = tensors.get_tensor(tensor)
+        values: Tensor = tensors.get_tensor(tensor).float()
     if not values.isfinite().all():
         raise CheckpointError(f"{file}: {tensor} is not finite; the run that wrote it diverged")
     return values
 
 
 def stream_pair(base: Path, tuned: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yield ``(name, base tensor, tuned tensor)`` by sorted name; only one pair is in memory.
+    """Yield ``(name, base tensor, tuned tensor)`` by sorted name, in fp32; only one pair is in memory.
 
     Raises:
         CheckpointError: a directory or file is missing or truncated, the two do not hold the same tensors

@@ -27,7 +27,7 @@ from rlscape.geometry.checkpoints import stream_pair
 from rlscape.geometry.one_density import half_mask
 from rlscape.geometry.profiles import AXES
 from rlscape.geometry.sparsity import scale_to_density, update_mask
-from rlscape.models.decoder import DecoderConfig
+from rlscape.models.config import DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
 from rlscape.models.tensor_names import identify
 from rlscape.schema import Settings

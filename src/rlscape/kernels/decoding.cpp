@@ -14,6 +14,7 @@ extern "C" {
 // Matrices are stored in panels of PANEL columns: (panels, depth, PANEL), outputs filled up with zeros.
 struct LayerWeights {
     const float *qkv, *o, *gate_up, *down;
+    const float *qkv_bias, *o_bias;  // (queries + 2 keys,), (hidden,), or null
     const float *attention_norm, *mlp_norm;
     const float *qk_norm;  // (heads + kv_heads, size), or null
     float *cache;          // (slots, pages, kv_heads, floats_of_page)
@@ -41,6 +42,14 @@ namespace {
 template <bool ROUNDED>
 void normalise_rows(int64_t rows, int64_t size, const float *x, const float *weight, float epsilon, float *y) {
     for (int64_t row = 0; row < rows; row++, x += size, y += size) normalise<ROUNDED>(size, x, weight, epsilon, y);
+}
+
+// x (rows, x_row) += bias (size,), unless it is null.
+void add_bias(int64_t rows, int64_t size, const float *bias, float *x, int64_t x_row) {
+    if (!bias) return;
+    for (int64_t row = 0; row < rows; row++, x += x_row)
+#pragma omp simd
+        for (int64_t i = 0; i < size; i++) x[i] += bias[i];
 }
 
 // stream += x (rows, x_row)
@@ -124,6 +133,7 @@ void forward(const DecoderWeights &model, int64_t rows, const int64_t *ids, cons
     for (const LayerWeights *layer = model.layer; layer < model.layer + model.layers; layer++) {
         normalise_rows<ROUNDED>(rows, hidden, stream, layer->attention_norm, model.epsilon, normed);
         product(rows, qkv_row, hidden, {normed, hidden}, layer->qkv, PANEL, hidden * PANEL, wide, qkv_row);
+        add_bias(rows, queries + 2 * keys, layer->qkv_bias, wide, qkv_row);
         for (int64_t row = 0; row < rows; row++) {
             float *x = wide + row * qkv_row;
             for (int64_t i = 0; i < queries + 2 * keys; i++) x[i] = keep<ROUNDED>(x[i]);
@@ -135,6 +145,7 @@ void forward(const DecoderWeights &model, int64_t rows, const int64_t *ids, cons
             attend<ROUNDED>(model, *layer, slots[row], positions[row], wide + row * qkv_row, attended + row * queries);
         }
         product(rows, hidden_row, queries, {attended, queries}, layer->o, PANEL, queries * PANEL, wide, hidden_row);
+        add_bias(rows, hidden, layer->o_bias, wide, hidden_row);
         add<ROUNDED>(rows, hidden, wide, hidden_row, stream);
         normalise_rows<ROUNDED>(rows, hidden, stream, layer->mlp_norm, model.epsilon, normed);
         product(rows, gate_up_row, hidden, {normed, hidden}, layer->gate_up, PANEL, hidden * PANEL, wide, gate_up_row);

@@ -12,7 +12,8 @@ class LayerWeights(ctypes.Structure):
     """Addresses of one layer's tensors."""
 
     _fields_ = [
-        (name, POINTER) for name in ("qkv", "o", "gate_up", "down", "attention_norm", "mlp_norm", "qk_norm", "cache")
+        *((name, POINTER) for name in ("qkv", "o", "gate_up", "down", "qkv_bias", "o_bias")),
+        *((name, POINTER) for name in ("attention_norm", "mlp_norm", "qk_norm", "cache")),
     ]
 
 

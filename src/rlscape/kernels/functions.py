@@ -42,6 +42,15 @@ def fits_lanes(*sizes: int) -> bool:
     return compiled is not None and not any(size % compiled.lanes() for size in sizes)
 
 
+def suits_perceptron(hidden: int, size: int) -> bool:
+    """Whether :class:`GatedPerceptron` is for such matrices: no padding, and near enough to the processor.
+
+    It reads them from end to end for every block of rows. Forward and backward of 512 tokens take 0.7 of torch's time
+    at 64 x 128, 0.9 at 256 x 768, 1.1 to 1.2 at 576 x 1536 and 1.5 at 1024 x 3072.
+    """
+    return hidden * size <= 2**18 and fits_lanes(hidden, size)
+
+
 def _call(name: str, *arguments: Any) -> None:
     values = (argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments)
     getattr(library(), name)(*values)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import torch
 
-from rlscape.errors import CheckpointError
 from rlscape.files import atomic
-from rlscape.models.decoder import WEIGHTS, Decoder, DecoderConfig
+from rlscape.models.config import DecoderConfig
+from rlscape.models.decoder import Decoder
+from rlscape.models.weight_files import WEIGHTS, fill, tensors_of
 from rlscape.settings.base_model import Architecture, ModelSettings
 from rlscape.settings.precision import Precision
 from rlscape.tasks.vocabulary import EOS_ID, PAD_ID, build_tokenizer
@@ -24,10 +25,18 @@ from rlscape.tasks.vocabulary import EOS_ID, PAD_ID, build_tokenizer
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-_CLASSES: dict[Architecture, str] = {"qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe", "llama": "Llama", "mistral": "Mistral"}
+_CLASSES: dict[Architecture, str] = {
+    "qwen2": "Qwen2",
+    "qwen3": "Qwen3",
+    "qwen3_moe": "Qwen3Moe",
+    "llama": "Llama",
+    "mistral": "Mistral",
+}
 
-REMEDY = "delete the directory and make the model again"
-SHARED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+SHARED = (
+    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
+)
 """Files of a base model's directory that a model trained from it shares; records of the base are not among them."""
 
 
@@ -111,7 +120,7 @@ def save_model(model: "PreTrainedModel", directory: str | Path) -> None:
     with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as temporary:
         build_tokenizer(model.config.vocab_size).save_pretrained(temporary)
         model.config.save_pretrained(temporary)
-        save_file(model.state_dict(), Path(temporary) / WEIGHTS, metadata={"format": "pt"})
+        save_file(tensors_of(model), Path(temporary) / WEIGHTS, metadata={"format": "pt"})
         for file in sorted(Path(temporary).iterdir(), key=lambda file: file.name == WEIGHTS):
             os.replace(file, directory / file.name)
 
@@ -127,7 +136,7 @@ def save_trained(model: torch.nn.Module, base: str | Path, directory: str | Path
             with atomic(directory / name) as temporary:
                 shutil.copyfile(base / name, temporary)
     with atomic(directory / WEIGHTS) as temporary:
-        save_file(model.state_dict(), temporary, metadata={"format": "pt"})
+        save_file(tensors_of(model), temporary, metadata={"format": "pt"})
 
 
 def save_snapshots(snapshots: Mapping[int, Mapping[str, torch.Tensor]], path: Path) -> None:
@@ -146,19 +155,19 @@ def load_model(directory: str | Path) -> "PreTrainedModel":
         CheckpointError: the directory or one of its files is missing, truncated or of another shape.
     """
     directory = Path(directory)
-    state = _read_weights(directory)
-    architecture = DecoderConfig.read(directory / "config.json").model_type
-    model = _instantiate(architecture, _class(architecture, "Config").from_pretrained(directory), seed=0)
-    _fill(model, state, directory)
+    config = DecoderConfig.read(directory / "config.json")
+    stock_config = _class(config.model_type, "Config").from_pretrained(directory)
+    model = _instantiate(config.model_type, stock_config, seed=0)
+    fill(model, directory, config.tie_word_embeddings)
     return model.eval()
 
 
 def load_decoder(directory: str | Path) -> Decoder:
     """A saved model as the engine runs it, in fp32; errors as :func:`load_model`."""
     directory = Path(directory)
-    state = _read_weights(directory)
-    decoder = Decoder(DecoderConfig.read(directory / "config.json"))
-    _fill(decoder, state, directory)
+    config = DecoderConfig.read(directory / "config.json")
+    decoder = Decoder(config)
+    fill(decoder, directory, config.tie_word_embeddings)
     return decoder
 
 
@@ -167,24 +176,3 @@ def as_decoder(model: "PreTrainedModel", shared: bool = False) -> Decoder:
     decoder = Decoder(DecoderConfig.parse(model.config.to_dict()))
     decoder.load_state_dict(model.state_dict(keep_vars=shared), assign=shared)
     return decoder
-
-
-def _read_weights(directory: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    weights = directory / WEIGHTS
-    for path in (directory, directory / "config.json", weights):
-        if not path.exists():
-            raise CheckpointError(f"{path}: no such {'directory' if path == directory else 'file'}; {REMEDY}")
-    try:
-        return load_file(weights)
-    except SafetensorError as error:
-        raise CheckpointError(f"{weights}: truncated or damaged ({error}); {REMEDY}") from None
-
-
-def _fill(model: torch.nn.Module, state: dict[str, torch.Tensor], directory: Path) -> None:
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"{directory / WEIGHTS}: does not fit config.json; {REMEDY}\n{error}") from None

@@ -1,4 +1,4 @@
-"""The decoder that the engine runs on packed tokens, equal to ``transformers``' Qwen3, Qwen3-MoE, Llama and Mistral.
+"""The decoder that the engine runs on packed tokens, equal to ``transformers``' Qwen2 and 3, Qwen3-MoE, Llama, Mistral.
 
 Parameters have the names of ``transformers`` checkpoints, so ``state_dict`` and ``load_state_dict`` go both ways.
 What differs is the work: tokens lie end to end without padding, query, key and value come from one product, and
@@ -8,19 +8,18 @@ Importing the stock models takes longer than importing torch; a training job nee
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, assert_never
+from functools import partial
+from typing import Any, assert_never
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from rlscape.errors import CheckpointError
-from rlscape.files import read_json
 from rlscape.kernels import functions as kernels
+from rlscape.models.config import DecoderConfig, MixtureConfig
 from rlscape.models.functions import (
     Keep,
+    Rotations,
     norm_rotate,
     rms_norm,
     rotations,
@@ -28,104 +27,18 @@ from rlscape.models.functions import (
     to_bf16_values,
     unchanged,
 )
-from rlscape.settings.base_model import Architecture
+from rlscape.models.weight_files import HEAD
 from rlscape.settings.precision import Precision
-
-WEIGHTS = "model.safetensors"
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, queries (T, heads, d), keys (T, kv_heads, d), values (T, kv_heads, d)) -> (T, heads * d)."""
 
 
-class RopeParameters(BaseModel):
-    rope_theta: float
-    rope_type: Literal["default"] = "default"
-
-
-class DecoderConfig(BaseModel):
-    """What the engine reads of a checkpoint's ``config.json``; values that it cannot run are refused."""
-
-    model_type: Architecture
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int = Field(multiple_of=2)
-    rms_norm_eps: float
-    rope_parameters: RopeParameters
-    max_position_embeddings: int
-    hidden_act: Literal["silu"] = "silu"
-    attention_bias: Literal[False] = False
-    mlp_bias: Literal[False] = False
-    tie_word_embeddings: Literal[False] = False
-    sliding_window: int | None = None
-    """Never reached: sequences are shorter."""
-
-    @field_validator("num_key_value_heads")
-    @classmethod
-    def _shared_evenly(cls, value: int, info: ValidationInfo) -> int:
-        heads = info.data.get("num_attention_heads", value)
-        if value < 1 or heads % value:
-            raise ValueError(f"num_attention_heads ({heads}) is not a multiple of it")
-        return value
-
-    @property
-    def qk_norms(self) -> bool:
-        """Whether queries and keys are normalised."""
-        match self.model_type:
-            case "qwen3" | "qwen3_moe":
-                return True
-            case "llama" | "mistral":
-                return False
-            case _:
-                assert_never(self.model_type)
-
-    @staticmethod
-    def parse(values: Mapping[str, Any]) -> "DecoderConfig":
-        """Raises ValidationError: not a model that the engine knows."""
-        architecture: Any = values.get("model_type")
-        return CONFIGS.get(architecture, DecoderConfig).model_validate(values)
-
-    @classmethod
-    def read(cls, path: Path) -> "DecoderConfig":
-        """Raises CheckpointError: not a model that the engine knows."""
-        try:
-            config = cls.parse(read_json(path))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            key = ".".join(map(str, problem["loc"]))
-            raise CheckpointError(f"{path}: {key}: {problem['msg']} (found {problem['input']!r})") from None
-        if config.sliding_window is not None and config.sliding_window < config.max_position_embeddings:
-            raise CheckpointError(f"{path}: sliding_window: a window shorter than max_position_embeddings")
-        return config
-
-
-class MixtureConfig(DecoderConfig):
-    """A mixture of experts in every layer; ``intermediate_size`` is of no account."""
-
-    num_local_experts: int
-    num_experts_per_tok: int
-    moe_intermediate_size: int
-    norm_topk_prob: Literal[True]
-    decoder_sparse_step: Literal[1]
-    mlp_only_layers: tuple[()]
-
-
-CONFIGS: dict[Architecture, type[DecoderConfig]] = {
-    "qwen3": DecoderConfig,
-    "qwen3_moe": MixtureConfig,
-    "llama": DecoderConfig,
-    "mistral": DecoderConfig,
-}
-
-
 class Linear(nn.Linear):
-    """A matrix whose values come from a checkpoint."""
+    """A matrix, and a bias if there is one, whose values come from a checkpoint."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
+    def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, bias=bias)
 
     def reset_parameters(self) -> None:
         """Not now: drawing values that a checkpoint replaces takes time."""
@@ -148,10 +61,10 @@ class Attention(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         queries, keys = (n * config.head_dim for n in (config.num_attention_heads, config.num_key_value_heads))
-        self.q_proj = Linear(config.hidden_size, queries)
-        self.k_proj = Linear(config.hidden_size, keys)
-        self.v_proj = Linear(config.hidden_size, keys)
-        self.o_proj = Linear(queries, config.hidden_size)
+        self.q_proj = Linear(config.hidden_size, queries, config.qkv_biases)
+        self.k_proj = Linear(config.hidden_size, keys, config.qkv_biases)
+        self.v_proj = Linear(config.hidden_size, keys, config.qkv_biases)
+        self.o_proj = Linear(queries, config.hidden_size, config.o_biases)
         if config.qk_norms:
             self.q_norm = Norm(config.head_dim)
             self.k_norm = Norm(config.head_dim)
@@ -228,7 +141,7 @@ class DenseWeights:
     def __call__(self, x: Tensor, keep: Keep) -> Tensor:
         """(T, d) to (T, d)."""
         compiled = keep is unchanged and kernels.has_kernels(x, self.gate_up, self.down)
-        if compiled and kernels.fits_lanes(*self.down.shape):
+        if compiled and kernels.suits_perceptron(*self.down.shape):
             return kernels.GatedPerceptron.apply(x, self.gate_up, self.down)  # type: ignore[no-any-return]
         return keep(F.linear(keep(swiglu(keep(F.linear(x, self.gate_up)))), self.down))
 
@@ -264,9 +177,12 @@ class LayerWeights:
     """One layer as it is computed with."""
 
     qkv: Tensor
+    qkv_bias: Tensor | None
+    """(queries + 2 keys,), or None where the model has none."""
     qk_norm: Tensor | None
     """(heads + kv_heads, head_dim), or None where the architecture has none."""
     o: Tensor
+    o_bias: Tensor | None
     mlp: DenseWeights | MixtureWeights
     attention_norm: Tensor
     mlp_norm: Tensor
@@ -284,28 +200,26 @@ class Weights:
     embedding: Tensor
     layers: list[LayerWeights]
     norm: Tensor
-    cosine: Tensor
-    sine: Tensor
+    rotations: Rotations
 
     def hidden_states(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """The head's inputs (T, hidden_size) for packed tokens ``ids`` (T,) at ``positions`` (T,)."""
         config, epsilon = self.config, self.config.rms_norm_eps
         heads, kv_heads, dimensions = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-        cosine, sine = self.cosine.index_select(0, positions), self.sine.index_select(0, positions)
+        cosine, sine = self.rotations.at(positions)
         keep = _keep(self.precision)
 
-        def linear(x: Tensor, weight: Tensor) -> Tensor:
-            return keep(F.linear(x, weight))
+        def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            return keep(F.linear(x, weight, bias))
 
         x = F.embedding(ids, self.embedding)
         for index, layer in enumerate(self.layers):
             normed = keep(rms_norm(x, layer.attention_norm, epsilon))
-            qk, values = (
-                linear(normed, layer.qkv).unflatten(-1, (-1, dimensions)).split((heads + kv_heads, kv_heads), 1)
-            )
+            qkv = linear(normed, layer.qkv, layer.qkv_bias).unflatten(-1, (-1, dimensions))
+            qk, values = qkv.split((heads + kv_heads, kv_heads), 1)
             qk = norm_rotate(qk, layer.qk_norm, cosine, sine, epsilon, keep)
             queries, keys = qk.split((heads, kv_heads), 1)
-            x = keep(x + linear(keep(attend(index, queries, keys, values)), layer.o))
+            x = keep(x + linear(keep(attend(index, queries, keys, values)), layer.o, layer.o_bias))
             normed = keep(rms_norm(x, layer.mlp_norm, epsilon))
             x = keep(x + layer.mlp(normed, keep))
         return keep(rms_norm(x, self.norm, epsilon))
@@ -322,16 +236,31 @@ def _keep(precision: Precision) -> Keep:
 
 
 class Decoder(nn.Module):
-    """Parameters of a causal language model; :meth:`weights` is what to compute with."""
+    """Parameters of a causal language model; :meth:`weights` is what to compute with.
+
+    Where the head is tied to the embedding, ``lm_head`` is ``model.embed_tokens``: one parameter, and one tensor of
+    the ``state_dict``, that of the embedding.
+    """
+
+    lm_head: Linear | Embedding
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
         self.model = Backbone(config)
-        self.lm_head = Linear(config.hidden_size, config.vocab_size)
-        self._cosine, self._sine = rotations(
-            config.max_position_embeddings, config.head_dim, config.rope_parameters.rope_theta
-        )
+        if config.tie_word_embeddings:
+            object.__setattr__(self, "lm_head", self.model.embed_tokens)  # a name, not a second module
+        else:
+            self.lm_head = Linear(config.hidden_size, config.vocab_size)
+        rope = config.rope_parameters
+        tables = partial(rotations, dimensions=config.head_dim, theta=rope.rope_theta, scaled=rope.scaled)
+        self._rotations = Rotations(tables, config.max_position_embeddings)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As every module's; a tied head may come with the embedding, as ``transformers``' models have it."""
+        if self.config.tie_word_embeddings:
+            state_dict = {name: values for name, values in state_dict.items() if name != HEAD}
+        return super().load_state_dict(state_dict, strict, assign)
 
     @property
     def active_parameters(self) -> int:
@@ -346,8 +275,7 @@ class Decoder(nn.Module):
         """The backbone's weights, differentiable with respect to the parameters."""
         config, keep = self.config, _keep(precision)
 
-        def joined(*modules: Any) -> Tensor:
-            parts = [module.weight for module in modules]
+        def joined(*parts: Any) -> Tensor:
             return keep(parts[0] if len(parts) == 1 else torch.cat(parts))
 
         def qk_norm(attention: Any) -> Tensor | None:
@@ -356,23 +284,25 @@ class Decoder(nn.Module):
             rows = [attention.q_norm.weight] * config.num_attention_heads
             return keep(torch.stack(rows + [attention.k_norm.weight] * config.num_key_value_heads))
 
-        layers: list[Any] = list(self.model.layers)
+        def of_layer(layer: Any) -> LayerWeights:
+            attention = layer.self_attn
+            qkv = attention.q_proj, attention.k_proj, attention.v_proj
+            return LayerWeights(
+                qkv=joined(*(matrix.weight for matrix in qkv)),
+                qkv_bias=joined(*(matrix.bias for matrix in qkv)) if config.qkv_biases else None,
+                qk_norm=qk_norm(attention),
+                o=joined(attention.o_proj.weight),
+                o_bias=joined(attention.o_proj.bias) if config.o_biases else None,
+                mlp=layer.mlp.weights(keep),
+                attention_norm=joined(layer.input_layernorm.weight),
+                mlp_norm=joined(layer.post_attention_layernorm.weight),
+            )
+
         return Weights(
             config,
             precision,
-            joined(self.model.embed_tokens),
-            [
-                LayerWeights(
-                    qkv=joined(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
-                    qk_norm=qk_norm(layer.self_attn),
-                    o=joined(layer.self_attn.o_proj),
-                    mlp=layer.mlp.weights(keep),
-                    attention_norm=joined(layer.input_layernorm),
-                    mlp_norm=joined(layer.post_attention_layernorm),
-                )
-                for layer in layers
-            ],
-            joined(self.model.norm),
-            self._cosine,
-            self._sine,
+            joined(self.model.embed_tokens.weight),
+            [of_layer(layer) for layer in self.model.layers],
+            joined(self.model.norm.weight),
+            self._rotations,
         )

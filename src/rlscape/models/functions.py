@@ -95,11 +95,48 @@ def norm_rotate(
     return keep(rotate(x, cosine, sine))
 
 
-def rotations(positions: int, dimensions: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines, each (positions, 1, dimensions) in fp32; dimension i is paired with i + d/2."""
-    frequencies = theta ** -(torch.arange(0, dimensions, 2, dtype=torch.float32) / dimensions)
+def rotations(positions: int, dimensions: int, theta: float, scaled: Keep = unchanged) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines, each (positions, 1, dimensions) in fp32; dimension i is paired with i + d/2.
+
+    Args:
+        scaled: what becomes of the frequencies (d/2,), in radians per position.
+    """
+    frequencies = scaled(theta ** -(torch.arange(0, dimensions, 2, dtype=torch.float32) / dimensions))
     angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)[:, None]
     return torch.cat((angles.cos(), angles.cos()), -1), torch.cat((-angles.sin(), angles.sin()), -1)
+
+
+class Rotations:
+    """Tables of :func:`rotations` that grow when they are needed: few sequences ever have the greatest length.
+
+    Args:
+        make: maps a number of positions to tables.
+        limit: most positions.
+    """
+
+    def __init__(self, make: Callable[[int], tuple[Tensor, Tensor]], limit: int) -> None:
+        self.make = make
+        self.limit = limit
+        self._tables = make(min(limit, 512))
+
+    def upto(self, positions: int) -> tuple[Tensor, Tensor]:
+        """Tables of that many positions, or of more.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        if positions > self.limit:
+            raise IndexError(f"position {positions - 1}: the model has max_position_embeddings: {self.limit}")
+        if positions > len(self._tables[0]):
+            with self._tables[0].device:
+                self._tables = self.make(min(self.limit, 2 * positions))
+        return self._tables
+
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (T, 1, dimensions) of the tables at ``positions`` (T,)."""
+        complete = len(self._tables[0]) == self.limit
+        cosine, sine = self._tables if complete else self.upto(int(positions.max()) + 1)
+        return cosine.index_select(0, positions), sine.index_select(0, positions)
 
 
 class _SwiGLU(torch.autograd.Function):

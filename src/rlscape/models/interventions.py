@@ -22,7 +22,8 @@ from torch import Tensor
 
 from rlscape.errors import ConfigError
 from rlscape.models.build import snap_to_bf16_
-from rlscape.models.decoder import Decoder, DecoderConfig
+from rlscape.models.config import DecoderConfig
+from rlscape.models.decoder import Decoder
 from rlscape.random_matrices import haar_orthogonal
 from rlscape.settings.measurement import Intervention, LayerEdit
 

@@ -15,7 +15,8 @@ from rlscape.errors import CheckpointError
 from rlscape.kernels.decoding import DecoderWeights, LayerWeights, padded, panels
 from rlscape.kernels.functions import has_kernels
 from rlscape.kernels.library import library
-from rlscape.models.decoder import DecoderConfig, DenseWeights, MixtureConfig, Weights
+from rlscape.models.config import DecoderConfig, MixtureConfig
+from rlscape.models.decoder import DenseWeights, Weights
 from rlscape.rl.cache import SlotCache, untouched_zeros
 from rlscape.tasks.vocabulary import PAD_ID
 
@@ -112,10 +113,14 @@ class CompiledDecoding:
         config: DecoderConfig = weights.config
         tensors: list[Tensor] = []
 
-        def address(x: Tensor) -> int:
+        def address(x: Tensor | None) -> int | None:
+            if x is None:
+                return None
             tensors.append(x.contiguous())
             return tensors[-1].data_ptr()
 
+        reach = min(self.pages * self.panel, config.max_position_embeddings)
+        cosine, sine = weights.rotations.upto(reach)
         layers = (LayerWeights * config.num_hidden_layers)()
         for index, layer in enumerate(weights.layers):
             assert isinstance(layer.mlp, DenseWeights)
@@ -124,9 +129,11 @@ class CompiledDecoding:
                 o=address(panels(layer.o, self.panel)),
                 gate_up=address(panels(layer.mlp.gate_up, self.panel)),
                 down=address(panels(layer.mlp.down, self.panel)),
+                qkv_bias=address(layer.qkv_bias),
+                o_bias=address(layer.o_bias),
                 attention_norm=address(layer.attention_norm),
                 mlp_norm=address(layer.mlp_norm),
-                qk_norm=None if layer.qk_norm is None else address(layer.qk_norm),
+                qk_norm=address(layer.qk_norm),
                 cache=self.cache[index].data_ptr(),
             )
         addresses = DecoderWeights(
@@ -143,8 +150,8 @@ class CompiledDecoding:
             epsilon=config.rms_norm_eps,
             embedding=address(weights.embedding),
             norm=address(weights.norm),
-            cosine=address(weights.cosine),
-            sine=address(weights.sine),
+            cosine=address(cosine),
+            sine=address(sine),
             layer=layers,
         )
         self.weights, self.tensors = addresses, tensors  # the first points to the second

@@ -181,11 +181,10 @@ class Generator:
         next_ids[rows.cache_row] = rows.next_id
         positions[rows.cache_row] = rows.position
         hidden = self._decoding.decode(next_ids, positions)
-        logits = head_logits(hidden, self._policy.lm_head.weight, self.head, self.temperature)
-        log_probs = logits.log_softmax(-1)
+        log_probs = head_logits(hidden, self._policy.lm_head.weight, self.head, self.temperature).log_softmax(-1)
         # A token is drawn where a uniform number falls among the cumulated probabilities; in fp32 the rarest would
         # have none between the others.
-        cumulated = log_probs.double().exp().cumsum(-1).index_select(0, rows.cache_row)
+        cumulated = log_probs.double().exp_().cumsum_(-1).index_select(0, rows.cache_row)
         drawn = torch.rand(self.active, 1, generator=self.random, dtype=torch.float64) * cumulated[:, -1:]
         sampled = (cumulated[:, :-1] <= drawn).sum(-1)
 

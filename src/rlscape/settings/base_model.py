@@ -8,7 +8,7 @@ from rlscape.schema import Settings
 from rlscape.settings.precision import Precision
 from rlscape.tasks.registry import TaskName
 
-Architecture = Literal["qwen3", "qwen3_moe", "llama", "mistral"]
+Architecture = Literal["qwen2", "qwen3", "qwen3_moe", "llama", "mistral"]
 
 
 class ModelSettings(Settings):
@@ -35,7 +35,7 @@ class ModelSettings(Settings):
         match self.architecture:
             case "qwen3_moe":
                 fits = experts is not None and per_token is not None and per_token <= experts
-            case "qwen3" | "llama" | "mistral":
+            case "qwen2" | "qwen3" | "llama" | "mistral":
                 fits = experts is None and per_token is None
             case _:
                 assert_never(self.architecture)

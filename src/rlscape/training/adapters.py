@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from rlscape.errors import CheckpointError, ConfigError
 from rlscape.models.build import load_decoder, load_model
-from rlscape.models.decoder import Decoder, Linear, MixtureConfig
+from rlscape.models.config import MixtureConfig
+from rlscape.models.decoder import Decoder, Linear
 from rlscape.settings.training import AdapterSettings
 
 Factors = tuple[Tensor, Tensor]
@@ -34,11 +35,12 @@ Factors = tuple[Tensor, Tensor]
 
 
 class Adapted(nn.Module):
-    """An adapted matrix (m, n), in the place of a :class:`rlscape.models.decoder.Linear`."""
+    """An adapted matrix (m, n), in the place of a :class:`rlscape.models.decoder.Linear`; its bias stays."""
 
-    def __init__(self, base: Tensor, factors: Factors) -> None:
+    def __init__(self, matrix: Linear, factors: Factors) -> None:
         super().__init__()
-        self.base = nn.Parameter(base, requires_grad=False)
+        self.base = nn.Parameter(matrix.weight.detach(), requires_grad=False)
+        self.bias = matrix.bias
         self.A, self.B = (nn.Parameter(factor) for factor in factors)
         self.initial: Tensor
         self.register_buffer("initial", (self.B @ self.A).detach())
@@ -55,10 +57,10 @@ class AdaptedWithDropout(Adapted):
     The state of its random numbers is part of the ``state_dict``: a resumed run draws as an uninterrupted one.
     """
 
-    def __init__(self, base: Tensor, factors: Factors, rate: float, seed: int) -> None:
-        super().__init__(base, factors)
+    def __init__(self, matrix: Linear, factors: Factors, rate: float, seed: int) -> None:
+        super().__init__(matrix, factors)
         self.rate = rate
-        self.random = torch.Generator(base.device).manual_seed(seed)
+        self.random = torch.Generator(self.base.device).manual_seed(seed)
 
     @property
     def weight(self) -> Any:
@@ -88,8 +90,9 @@ class _Dropped:
         if function is torch.cat:
             return cls([matrix for part in arguments[0] for matrix in part.matrices])
         if function is F.linear:
-            x, weight = arguments
-            return torch.cat([matrix.product(x) for matrix in weight.matrices], -1)
+            x, weight, *bias = arguments
+            product = torch.cat([matrix.product(x) for matrix in weight.matrices], -1)
+            return product if bias in ([], [None]) else product + bias[0]
         return NotImplemented
 
 
@@ -110,14 +113,13 @@ def attach(base: Path, settings: AdapterSettings, seed: int) -> Decoder:
     start, *dropout = np.random.SeedSequence((seed, 3)).generate_state(1 + len(matrices)).tolist()
     factors = _factors(base, settings, start)
     for (name, matrix), matrix_seed in zip(matrices.items(), dropout, strict=True):
-        weight = matrix.weight.detach()
         A, B = factors[f"model.layers.{name}"]
-        pair = A.to(weight.device), B.to(weight.device)
+        pair = A.to(matrix.weight.device), B.to(matrix.weight.device)
         parent, _, own = name.rpartition(".")
         adapted = (
-            AdaptedWithDropout(weight, pair, settings.dropout, matrix_seed)
+            AdaptedWithDropout(matrix, pair, settings.dropout, matrix_seed)
             if settings.dropout
-            else Adapted(weight, pair)
+            else Adapted(matrix, pair)
         )
         setattr(decoder.model.layers.get_submodule(parent), own, adapted)
     return decoder
@@ -127,8 +129,9 @@ def attach(base: Path, settings: AdapterSettings, seed: int) -> Decoder:
 def merge(decoder: Decoder) -> Decoder:
     """A plain decoder in fp32 with the same weights, adapters merged."""
     adapted = {name: module for name, module in decoder.named_modules() if isinstance(module, Adapted)}
-    others = {key: value for key, value in decoder.state_dict().items() if key.rpartition(".")[0] not in adapted}
     plain = Decoder(decoder.config)
+    known = plain.state_dict().keys()
+    others = {key: value for key, value in decoder.state_dict().items() if key in known}
     plain.load_state_dict(others | {f"{name}.weight": module.weight for name, module in adapted.items()})
     return plain
 

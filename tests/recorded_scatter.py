@@ -32,9 +32,8 @@ WEIGHTS = RecordedWeights(
     start=0.3,
     size={RL: 1.6, SLOW: 5.0, SFT: 30.0, "rlvr_lr_x10": 9.0, "rlvr_lr_x30": 18.0} | RATES,
     progress={
-        RL: Progress((0.5, 1.0), (0.06, 0.14), (0.003, 0.0085)),
-        SLOW: Progress((0.2, 0.6, 1.0), (0.1, 0.24, 0.3), (0.005, 0.022, 0.035)),
-        SFT: Progress((0.2, 1.0), (0.5, 0.6), (0.12, 0.2)),
+        RL: Progress(0.15, 0.2, (0.5, 1.0), (0.003, 0.0085)),
+        SLOW: Progress(0.6, 1.5, (0.2, 0.6, 1.0), (0.005, 0.022, 0.035)),
     },
     adapters={
         f"{kind}_r{rank}_{rate}": (0.4 + 0.02 * rank, (1 + (kind == "pissa")) * step)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import curve_fit
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
@@ -15,6 +16,9 @@ from rlscape.power.recorded import upper_variance
 from rlscape.results.bias import MATCHED_ARMS
 
 RL, SFT, SLOW = MATCHED_ARMS
+ALIKE = (RL, SLOW)
+"""Those of one learning rate. Pass rates of SFT at its own, thirty times that, scatter four times as much and are not
+what worlds are made of."""
 NULLS = {"principal": ("binned", "spectrum"), "low": ("shuffled", "spectrum")}
 """Mask -> the baselines of its overlap that criteria ask to beat."""
 RELATIVE = ("nss", "largest_angle", "efficiency", "energy_both_over_chance")
@@ -27,14 +31,31 @@ OF_SETTINGS = {"principal": "setting_principal", "low": "setting_low"} | {
 
 
 class Progress(NamedTuple):
-    """Of an arm at its evaluations, means over seeds."""
+    """Of an arm on its way, means over seeds."""
 
+    slope: float
+    """Of the pass rate at the start, per share of the steps."""
+    bend: float
+    """How fast that falls: its logarithm by this much over all steps."""
     share: tuple[float, ...]
-    """Of its steps."""
-    gain: tuple[float, ...]
-    """Of the pass rate since the start."""
+    """Of the steps, at evaluations."""
     kl: tuple[float, ...]
-    """KL(pi_0 || pi), nats per token."""
+    """KL(pi_0 || pi) there, nats per token."""
+
+    def gain(self, share: np.ndarray | float) -> np.ndarray | float:
+        """Of the pass rate since the start.
+
+        A saturating curve: means of five runs have bumps, and what is planted would depend on one of them.
+        """
+        return -self.slope * np.expm1(-self.bend * np.asarray(share)) / self.bend
+
+    def share_at(self, gain: float) -> float:
+        """The inverse of :meth:`gain`."""
+        return float(-np.log1p(-self.bend * gain / self.slope) / self.bend)
+
+    def kl_at(self, share: np.ndarray | float) -> np.ndarray | float:
+        """Linear between evaluations, 0 at the start."""
+        return np.interp(share, (0, *self.share), (0, *self.kl))
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,7 @@ class RecordedWeights:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`."""
         progress = {
-            arm: Progress(**{name: tuple(column) for name, column in path.items()})
+            arm: Progress(**{**path, "share": tuple(path["share"]), "kl": tuple(path["kl"])})
             for arm, path in values["progress"].items()
         }
         adapters = {arm: tuple(pair) for arm, pair in values["adapters"].items()}
@@ -93,8 +114,9 @@ def measure_weights(gallery: Path) -> RecordedWeights:
     if sizes.groupby("arm")["seed"].nunique().reindex(MATCHED_ARMS).fillna(0).min() < 2:
         raise ResultError(f"{directory}: one seed of {', '.join(MATCHED_ARMS)} shows no scatter")
     adapters = table("control_adapters").groupby("arm")[["pass_rate", "step_size"]].mean()
-    measured = paths[(paths["kind"] == "path") & paths["arm"].isin(MATCHED_ARMS)]
+    measured = paths[(paths["kind"] == "path") & paths["arm"].isin(ALIKE)]
     progress = {str(arm): _progress(rows) for arm, rows in measured.groupby("arm")}
+    end = measured[measured["arm"] == RL].groupby("step")["gain"].mean().iloc[-1]
     as_run = matching[(matching["matching"] == "as_run") & (matching["method"] == "rl")].set_index("statistic")["value"]
     profiles, overlaps = pd.concat([table("fig03"), table("fig14")]), table("fig06")
     gauge = table("control_gauge")
@@ -111,7 +133,7 @@ def measure_weights(gallery: Path) -> RecordedWeights:
     )
     spread |= _of_settings(table("control_origin"), spread)
     return RecordedWeights(
-        start=float(as_run["pass_rate"] - progress[RL].gain[-1]),
+        start=float(as_run["pass_rate"] - end),
         size={str(arm): float(x) for arm, x in sizes.groupby("arm")["x"].mean().items()},
         progress=progress,
         adapters={str(arm): (float(row["pass_rate"]), float(row["step_size"])) for arm, row in adapters.iterrows()},
@@ -169,9 +191,8 @@ def _of_matchings(matching: pd.DataFrame) -> dict[str, float]:
 
 
 def _of_final_models(matching: pd.DataFrame) -> float:
-    """Of the pass rate at the end. Gains would scatter by the evaluation of the base as well."""
-    trained = matching[matching["matching"].isin(("as_run", "rate")) & (matching["statistic"] == "pass_rate")]
-    rates = trained.drop_duplicates("arms")
+    """Of the pass rate at the end, of :data:`ALIKE`. Gains would scatter by the evaluation of the base as well."""
+    rates = matching[(matching["matching"] == "rate") & (matching["statistic"] == "pass_rate")]
     return _from_intervals(rates["value_low"], rates["value_high"], rates["seeds"])
 
 
@@ -228,7 +249,7 @@ def _of_divergence(table: pd.DataFrame, curves: pd.DataFrame) -> dict[str, float
         "log_kl_by_rate": float(np.sqrt(upper_variance((rest**2).sum(), len(rest) - 2))),
         "log_kl": _over_seeds(np.log(last["kl"]), last["arm"]),
         "log_kl_area": _over_seeds(np.log(below["value"]), below["arm"]),
-        "evaluation": _of_evaluations(paths[~is_last]),
+        "evaluation": _of_evaluations(paths[~is_last & paths["arm"].isin(ALIKE)]),
     }
 
 
@@ -246,8 +267,13 @@ def _of_evaluations(paths: pd.DataFrame) -> float:
 
 def _progress(path: pd.DataFrame) -> Progress:
     means = path.groupby("step")[["gain", "kl"]].mean()
-    share = means.index / means.index.max()
-    return Progress(*(tuple(map(float, column)) for column in (share, means["gain"], means["kl"])))
+    share, gain = (means.index / means.index.max()).to_numpy(float), means["gain"].to_numpy()
+
+    def curve(share: np.ndarray, slope: float, bend: float) -> np.ndarray:
+        return np.asarray(Progress(slope, bend, (), ()).gain(share))
+
+    (slope, bend), _ = curve_fit(curve, share, gain, p0=(gain[-1], 1.0), bounds=((0, 1e-3), (np.inf, np.inf)))
+    return Progress(float(slope), float(bend), tuple(map(float, share)), tuple(map(float, means["kl"])))
 
 
 def _of_edits(overlaps: pd.DataFrame) -> dict[str, float]:

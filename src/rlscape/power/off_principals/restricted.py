@@ -59,7 +59,7 @@ def ranked(simulation: Simulation, masked: dict[str, Masked]) -> Maker:
     spread, negligible = recorded.spread, claim.threshold("negligible")
     truths = {"mask_dense": Masked(0.0, 0.0)} | dict.fromkeys(claim.arms[1:], EQUAL) | masked
     steps = np.arange(1, CURVE + 1)
-    gain = recorded.progress[RL].gain[-1]
+    gain = float(recorded.progress[RL].gain(1))
     margin = simulation.conventions.margin_share * gain
 
     def make(rng: np.random.Generator) -> Tables:
@@ -90,7 +90,7 @@ def gaining(simulation: Simulation, gain: float) -> Maker:
     """O12: LoRA's pass rates as recorded, PiSSA's so much higher at every rank and rate."""
     config, recorded = simulation.config, simulation.recorded.weights
     full, *adapters = simulation.claim.arms
-    of_full = recorded.progress[full].gain[-1]
+    of_full = float(recorded.progress[full].gain(1))
     higher = gain * simulation.conventions.margin_share * of_full
     levels = {full: recorded.start + of_full}
     for arm in adapters:

@@ -118,7 +118,10 @@ def write_leash(
     for run in runs_of(config, ["sft_lr_thirtieth"]):
         kl = np.linspace(0.05, 1, 20) * sft_kl / 0.5 * rng.uniform(0.99, 1.01)
         write_curve(
-            config, run, pd.DataFrame({"step": range(1, 21), "kl_from_start": kl}), (sft_start, (sft_start + sft_end) / 2, sft_end)
+            config,
+            run,
+            pd.DataFrame({"step": range(1, 21), "kl_from_start": kl}),
+            (sft_start, (sft_start + sft_end) / 2, sft_end),
         )
 
 

@@ -6,19 +6,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chi2
 
 from rlscape.catalogue import load_scale
 from rlscape.claims import evaluate_claim, load_register
 from rlscape.claims.power import FAILS, HOLDS
 from rlscape.claims.register import Register
 from rlscape.errors import ResultError
+from rlscape.gallery.tables import recorded_results
 from rlscape.paths import results_dir, run_name
+from rlscape.power import recorded_weights
 from rlscape.power.estimate import estimate_power
+from rlscape.power.off_principals.masks import scatter
 from rlscape.power.off_principals.simulators import SIMULATORS
-from rlscape.power.recorded_weights import RL, SFT, SLOW, RecordedWeights, measure_weights
+from rlscape.power.recorded_weights import RL, SFT, SLOW, Cells, RecordedWeights, cell_scatter, measure_weights
 from rlscape.power.worlds import Scatter, Simulation
 from rlscape.results import origin
 from rlscape.results.files import read_from
+from rlscape.results.weights import in_blocks, matrices
 from rlscape.settings.scale import Config
 from tests.claim_verdicts import CLAIMS
 from tests.recorded_scatter import SCATTER, WEIGHTS
@@ -241,8 +246,9 @@ def gallery(tmp_path: Path) -> Path:
     """The recorded gallery, of which a test changes a figure."""
     directory = tmp_path / "off_principals"
     directory.mkdir()
-    for figure in (GALLERY / "off_principals").glob("*.csv"):
-        (directory / figure.name).write_bytes(figure.read_bytes())
+    for file in (GALLERY / "off_principals").iterdir():
+        if file.suffix in (".csv", ".json", ".zip"):
+            (directory / file.name).write_bytes(file.read_bytes())
     return tmp_path
 
 
@@ -290,22 +296,66 @@ def test_the_scatter_of_planted_evaluations_is_measured(gallery: Path) -> None:
     assert found.progress[RL].share[0] == pytest.approx(1 / 7)
 
 
-def test_intervals_and_ranges_stand_for_deviations(gallery: Path) -> None:
-    directory = gallery / "off_principals"
-    cells = pd.read_csv(directory / "control_operators.csv")
-    measured = measure_weights(gallery).spread
-    wider = cells.assign(energy_low=3 * cells["energy_low"], energy_high=3 * cells["energy_high"])
-    wider.to_csv(directory / "control_operators.csv", index=False)
-    assert measure_weights(gallery).spread["cell_low"] == pytest.approx(3 * measured["cell_low"])
+def test_the_scatter_of_cells_is_each_ones_own_and_in_part_common() -> None:
+    """Planted, and drawn again."""
     rng = np.random.default_rng(2)
-    drawn = rng.normal(1, 0.01, (400, 5))
-    planted = pd.DataFrame(
-        {"arm": "rlvr", "operator": mask, "energy_low": of.min(), "energy_high": of.max(), "seeds": 5}
+    planted = Cells((0.02, 0.01, 0.005, 0.001), 0.3)
+    table = pd.DataFrame(
+        {"arm": arm, "seed": seed, "operator": mask, "rank_fraction": 0.25, "alpha": alpha, "chance": alpha}
+        | {"energy": alpha * (1.1 + off), "energy_binned": alpha}
+        for arm in (RL, SFT)
+        for seed in range(400)
         for mask in ("principal", "low")
-        for of in drawn
+        for alpha, off in zip((0.05, 0.1, 0.3, 0.5), scatter(planted, rng), strict=True)
     )
-    planted.to_csv(directory / "control_operators.csv", index=False)
-    assert 0.0095 < measure_weights(gallery).spread["cell_principal"] < 0.0115
+    for found in cell_scatter(table).values():
+        assert found.deviation == pytest.approx(planted.deviation, rel=0.1)
+        assert found.common == pytest.approx(planted.common, abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Scatter:
+    """The scatter of the recorded gallery."""
+    return Scatter(SCATTER.curves, measure_weights(GALLERY))
+
+
+def test_a_grid_of_which_too_little_has_a_preference_is_seldom_granted(
+    register: Register, seeded: Config, recorded: Scatter
+) -> None:
+    """Fewer than half of the cells beyond the margin, the others on it: of those one or another is soon granted."""
+    claim, config = register.claim("O9"), seeded.changed(seeds=seeded.seeds | {"sft": 8})
+    results = SIMULATORS["O9"](Simulation(claim, register.conventions, config, recorded))["edge principal grid"]
+    granted = {claim.threshold("min_share"): 0, 0.5: 0}
+    for number in range(60):
+        for min_share in granted:
+            asked = claim.model_copy(update={"thresholds": claim.thresholds | {"min_share": min_share}})
+            with read_from(results(number)):
+                *_, grid = evaluate_claim(asked, register.conventions, config).parts
+            granted[min_share] += grid.verdict == "replicated"
+    assert granted[claim.threshold("min_share")] <= 3 < 6 <= granted[0.5]
+
+
+@pytest.mark.parametrize("name", ["O8", "O9"])
+def test_preferences_of_twice_the_margin_are_found_with_the_recorded_scatter(
+    name: str, register: Register, seeded: Config, recorded: Scatter
+) -> None:
+    """Cells that scatter little do not scatter as the widest ones do."""
+    results = SIMULATORS[name](Simulation(register.claim(name), register.conventions, seeded, recorded))[HOLDS]
+    for number in range(10):
+        with read_from(results(number)):
+            found = evaluate_claim(register.claim(name), register.conventions, seeded)
+        assert found.verdict == "replicated", found.reason
+
+
+def test_settings_scatter_as_the_recorded_tables_do(recorded: Scatter) -> None:
+    """Energies of eight settings, as O15 reads them, with the upper limit of their standard deviation."""
+    with recorded_results(GALLERY / "off_principals") as config:
+        energies = [
+            in_blocks(matrices(config, [arm]))["energy_enrichment_principal"].mean()
+            for arm in recorded_weights.SETTINGS
+        ]
+    upper = np.sqrt(7 / chi2.ppf(0.2, 7))
+    assert recorded.weights.spread["setting_energy_principal"] == pytest.approx(np.std(energies, ddof=1) * upper)
 
 
 def test_a_gallery_without_scatter_is_one_clear_error(gallery: Path) -> None:

@@ -1,6 +1,6 @@
 """What recorded updates of P2's runs scatter by, from the tables of a gallery's figures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -8,11 +8,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 from scipy.optimize import curve_fit
-from scipy.stats import norm
 from scipy.stats import t as student_t
 
+from rlscape.claims.off_principals.generality import enrichment, less_rotated, overlap_less
 from rlscape.errors import ResultError
+from rlscape.gallery.tables import recorded_results
 from rlscape.power.recorded import upper_variance
+from rlscape.results import bias, weights
 from rlscape.results.bias import MATCHED_ARMS
 
 RL, SFT, SLOW = MATCHED_ARMS
@@ -23,10 +25,24 @@ NULLS = {"principal": ("binned", "spectrum"), "low": ("shuffled", "spectrum")}
 """Mask -> the baselines of its overlap that criteria ask to beat."""
 RELATIVE = ("nss", "largest_angle", "efficiency", "energy_both_over_chance")
 """Positive statistics of an update, whose scatter is relative."""
-SETTINGS = (RL, "rlvr_second_base", "dpo", "simpo")
-"""Recorded settings in which P2's bias is to be generic; but for the first of one seed each."""
-OF_SETTINGS = {"principal": "setting_principal", "low": "setting_low"} | {
-    name: f"setting_{name}" for name in ("efficiency", "angle")
+SETTINGS = (
+    "agent_calculator",
+    "agent_search",
+    "agent_planning",
+    "dpo",
+    "simpo",
+    "rlvr_second_base",
+    "llama_full",
+    "mistral_full",
+)
+"""In which P2's bias is to be generic (O15)."""
+OF_SETTINGS: dict[str, Callable[[pd.DataFrame], float]] = {
+    "setting_principal": overlap_less("principal", "binned"),
+    "setting_low": overlap_less("low", "shuffled"),
+    "setting_energy_principal": enrichment("principal"),
+    "setting_energy_low": enrichment("low"),
+    "setting_efficiency": less_rotated("efficiency"),
+    "setting_angle": less_rotated("max_angle"),
 }
 
 
@@ -58,6 +74,15 @@ class Progress(NamedTuple):
         return np.interp(share, (0, *self.share), (0, *self.kl))
 
 
+class Cells(NamedTuple):
+    """Of the fp32 energy over chance less its null in the cells of a grid, by rank and density."""
+
+    deviation: tuple[float, ...]
+    """Standard deviation over seeds, upper limit."""
+    common: float
+    """Mean correlation of two cells."""
+
+
 @dataclass(frozen=True)
 class RecordedWeights:
     """The scatter of recorded updates, and what they were like."""
@@ -75,12 +100,15 @@ class RecordedWeights:
     """Of two runs' update masks, less random."""
     repeat: float
     """phi of the update masks of two runs that differ in the seed."""
+    cells: dict[str, Cells]
+    """By mask."""
     spread: dict[str, float]
     """Statistic -> standard deviation over seeds (others are named so), upper limit, pooled over arms."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"progress": {arm: path._asdict() for arm, path in self.progress.items()}}
+        named = {"progress": self.progress, "cells": self.cells}
+        return asdict(self) | {name: {key: each._asdict() for key, each in of.items()} for name, of in named.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -89,8 +117,17 @@ class RecordedWeights:
             arm: Progress(**{**path, "share": tuple(path["share"]), "kl": tuple(path["kl"])})
             for arm, path in values["progress"].items()
         }
+        cells = {mask: Cells(tuple(of["deviation"]), of["common"]) for mask, of in values["cells"].items()}
         adapters = {arm: tuple(pair) for arm, pair in values["adapters"].items()}
-        return cls(**{**values, "progress": progress, "adapters": adapters, "changed": tuple(values["changed"])})
+        return cls(
+            **{
+                **values,
+                "progress": progress,
+                "cells": cells,
+                "adapters": adapters,
+                "changed": tuple(values["changed"]),
+            }
+        )
 
 
 def measure_weights(gallery: Path) -> RecordedWeights:
@@ -120,18 +157,20 @@ def measure_weights(gallery: Path) -> RecordedWeights:
     as_run = matching[(matching["matching"] == "as_run") & (matching["method"] == "rl")].set_index("statistic")["value"]
     profiles, overlaps = pd.concat([table("fig03"), table("fig14")]), table("fig06")
     gauge = table("control_gauge")
+    with recorded_results(directory) as config:
+        operators = bias.operators(config, (RL, SFT))
+        matrices = {arm: weights.matrices(config, [arm]) for arm in SETTINGS}
     overlaps["excess"] = overlaps["value"] - overlaps["chance"]
     spread = (
         _of_sizes(sizes)
         | _of_matchings(matching)
         | _of_overlaps(table("control_nulls"))
-        | _of_cells(table("control_operators"))
         | _of_divergence(paths, table("fig15"))
         | _of_edits(overlaps)
         | _of_lines(profiles)
         | _of_curvature(table("control_curvature"))
+        | _of_settings(matrices)
     )
-    spread |= _of_settings(table("control_origin"), spread)
     return RecordedWeights(
         start=float(as_run["pass_rate"] - end),
         size={str(arm): float(x) for arm, x in sizes.groupby("arm")["x"].mean().items()},
@@ -140,6 +179,7 @@ def measure_weights(gallery: Path) -> RecordedWeights:
         changed=_changed(profiles),
         repeat=float(gauge.loc[(gauge["comparison"] == "repeat") & (gauge["measure"] == "phi"), "value"].mean()),
         overlap=float(overlaps.loc[overlaps["arm"] == RL, "excess"].mean()),
+        cells=cell_scatter(operators),
         spread=spread,
     )
 
@@ -214,22 +254,21 @@ def _of_overlaps(overlaps: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def _of_cells(operators: pd.DataFrame) -> dict[str, float]:
-    """Of the fp32 energy over chance at each rank and density; the tables have its range over seeds."""
+def cell_scatter(operators: pd.DataFrame) -> dict[str, Cells]:
+    """Of the grid of every mask; arms together.
+
+    Args:
+        operators: as :func:`rlscape.results.bias.operators` returns it.
+    """
     found = {}
     for mask in NULLS:
-        rows = operators[operators["operator"] == mask]
-        deviations = (rows["energy_high"] - rows["energy_low"]) / _expected_range(rows["seeds"])
-        degrees = rows["seeds"] - 1
-        found[f"cell_{mask}"] = float(np.sqrt(upper_variance((degrees * deviations**2).sum(), int(degrees.sum()))))
+        of_arms = [bias.energy_by_cell(rows, mask).unstack("seed") for _, rows in operators.groupby("arm")]
+        deviations = np.hstack([of_arm.sub(of_arm.mean(axis=1), axis=0).to_numpy() for of_arm in of_arms])
+        degrees = deviations.shape[1] - len(of_arms)
+        variances = [upper_variance(squares, degrees) for squares in (deviations**2).sum(axis=1)]
+        correlations = np.corrcoef(deviations)[np.triu_indices(len(deviations), 1)]
+        found[mask] = Cells(tuple(np.sqrt(variances).tolist()), float(np.clip(correlations.mean(), 0, 1)))
     return found
-
-
-def _expected_range(counts: pd.Series) -> pd.Series:
-    """Of so many normal values, in standard deviations."""
-    grid = np.linspace(-8, 8, 4001)
-    below = norm.cdf(grid)
-    return counts.map({n: np.trapezoid(1 - below**n - (1 - below) ** n, grid) for n in counts.unique()})
 
 
 def _of_divergence(table: pd.DataFrame, curves: pd.DataFrame) -> dict[str, float]:
@@ -318,13 +357,6 @@ def _of_curvature(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _of_settings(origin: pd.DataFrame, spread: Mapping[str, float]) -> dict[str, float]:
-    """Over settings. Energies have no record: they scatter as overlaps do, in the ratio of both over seeds."""
-    rows = origin[origin["arm"].isin(SETTINGS)]
-    relative = rows["quantity"].isin(("efficiency", "angle"))
-    excess = (rows["value"] - rows["null"]).where(~relative, rows["value"] / rows["null"] - 1)
-    means = excess.groupby([rows["quantity"], rows["arm"]]).mean()
-    found = {name: _pooled([means[quantity]]) for quantity, name in OF_SETTINGS.items()}
-    for mask, null in (("principal", "binned"), ("low", "shuffled")):
-        found[f"setting_energy_{mask}"] = found[f"setting_{mask}"] * spread[f"energy_{mask}"] / spread[f"{mask}_{null}"]
-    return found
+def _of_settings(matrices: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Over settings, of what O15 asks of each."""
+    return {name: _pooled([map(statistic, matrices.values())]) for name, statistic in OF_SETTINGS.items()}

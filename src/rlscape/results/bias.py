@@ -39,6 +39,20 @@ def operators(config: Config, arms: Iterable[str]) -> pd.DataFrame:
     return tables_of_runs(config, arms, "geometry/{run}/operators.parquet")
 
 
+def energy_by_cell(table: pd.DataFrame, mask: str) -> pd.Series:
+    """By rank, density and seed, energy over chance in a mask less 1, and less what magnitudes predict.
+
+    M_low is a union of magnitude bins, whose energy the binned null reproduces: there chance alone is subtracted.
+
+    Args:
+        table: as :func:`operators` returns it, of one arm.
+    """
+    rows = table[table["operator"] == mask]
+    null = rows["chance"] if mask == "low" else rows["energy_binned"]
+    excess = rows.assign(excess=(rows["energy"] - null) / rows["chance"])
+    return excess.groupby(["rank_fraction", "alpha", "seed"], dropna=False)["excess"].mean()
+
+
 def mantissa(config: Config, arms: Iterable[str]) -> pd.DataFrame:
     """Sparsity by mantissa bits, a row per matrix (``geometry/<run>/mantissa.parquet``)."""
     return tables_of_runs(config, arms, "geometry/{run}/mantissa.parquet")

@@ -13,7 +13,6 @@ from rlscape.claims import evaluate_claim, load_register
 from rlscape.claims.power import FAILS, HOLDS
 from rlscape.claims.register import Register
 from rlscape.errors import ResultError
-from rlscape.gallery.tables import recorded_results
 from rlscape.paths import results_dir, run_name
 from rlscape.power import recorded_weights
 from rlscape.power.estimate import estimate_power
@@ -22,6 +21,7 @@ from rlscape.power.off_principals.simulators import SIMULATORS
 from rlscape.power.recorded_weights import RL, SFT, SLOW, Cells, RecordedWeights, cell_scatter, measure_weights
 from rlscape.power.worlds import Scatter, Simulation
 from rlscape.results import origin
+from rlscape.results.archive import recorded_results
 from rlscape.results.files import read_from
 from rlscape.results.weights import in_blocks, matrices
 from rlscape.settings.scale import Config
@@ -188,7 +188,7 @@ def test_a_safe_mask_is_at_the_margin_on_either_side_of_dense_training(
     claim, config = register.claim("O11"), seeded.changed(seeds=dict.fromkeys(seeded.seeds, 40))
     with read_from(SIMULATORS["O11"](Simulation(claim, register.conventions, config, SCATTER))[world](0)):
         found = {part.measure: part for part in evaluate_claim(claim, register.conventions, config).parts}
-    limit, by_sign = claim.threshold("negligible"), "|distance(mask_random)| {} distance(mask_safe)"
+    limit, by_sign = claim.threshold("negligible"), "abs distance(mask_random) {} distance(mask_safe)"
     at_margin = found.pop(by_sign.format(sign))
     assert at_margin.interval.estimate == pytest.approx(limit, abs=0.02) and at_margin.verdict == "inconclusive"
     assert {part.verdict for part in found.values()} == {"replicated"}

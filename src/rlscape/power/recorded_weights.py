@@ -12,9 +12,9 @@ from scipy.stats import t as student_t
 
 from rlscape.claims.off_principals.generality import enrichment, less_rotated, overlap_less
 from rlscape.errors import ResultError
-from rlscape.gallery.tables import recorded_results
 from rlscape.power.recorded import upper_variance
 from rlscape.results import bias, weights
+from rlscape.results.archive import recorded_results
 from rlscape.results.bias import MATCHED_ARMS
 
 RL, SFT, SLOW = MATCHED_ARMS
@@ -107,8 +107,11 @@ class RecordedWeights:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        named = {"progress": self.progress, "cells": self.cells}
-        return asdict(self) | {name: {key: each._asdict() for key, each in of.items()} for name, of in named.items()}
+        progress, cells = (
+            {name: each._asdict() for name, each in of.items()}
+            for of in (dict[str, Any](self.progress), dict[str, Any](self.cells))
+        )
+        return asdict(self) | {"progress": progress, "cells": cells}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

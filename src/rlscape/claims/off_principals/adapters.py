@@ -47,8 +47,8 @@ def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outc
     allowed = share * distance[principal]
     may_lack = share * (end[dense] - end[principal])
     asked = (
-        (f"|distance({random})| - distance({safe})", off - distance[safe], negligible),
-        (f"|distance({random})| + distance({safe})", off + distance[safe], negligible),
+        (f"abs distance({random}) - distance({safe})", off - distance[safe], negligible),
+        (f"abs distance({random}) + distance({safe})", off + distance[safe], negligible),
         (f"distance({principal}) - distance({random})", distance[principal] - distance[random], negligible),
         (f"distance({principal}) - distance({complement})", distance[principal] - distance[complement], negligible),
         (f"{share:.2g} distance({principal}) - distance({safe})", allowed - distance[safe], 0.0),

@@ -37,6 +37,7 @@ def alternating(seed: int, name: str) -> int:
 
 PAPER_KL = {"safe": 0.0095, "random": 0.007, "complement": 0.006, "principal": 0.003}
 PAPER_END = {"principal": 0.55}
+SLOW = {"random": 0.0025, "complement": 0.0025, "principal": 0.0012}
 
 
 def masks(kl: dict[str, float], end: dict[str, float], noise: float = 1e-4) -> RunOf:
@@ -69,6 +70,12 @@ def masks(kl: dict[str, float], end: dict[str, float], noise: float = 1e-4) -> R
         (3, masks(PAPER_KL, PAPER_END, noise=0.3), OPEN),
         (5, masks({}, {}), NO),  # every mask is as dense training
         (1, masks(PAPER_KL, PAPER_END), OPEN),
+        (5, masks({"safe": 0.004, **SLOW}, {"safe": 0.53, "principal": 0.46}), NO),  # first of those that do not follow
+        (5, masks({"safe": 0.0099, **SLOW}, {"safe": 0.53, "principal": 0.46}), NO),  # with half of the dense gain
+        (5, masks({"safe": 0.0099, **SLOW}, {"safe": 0.58, "principal": 0.46}), YES),
+        (5, masks({"safe": 0.0065, **SLOW}, PAPER_END), NO),  # 0.35 behind, M_princ 0.88
+        (5, masks({"safe": 0.0135, **SLOW}, PAPER_END), NO),  # ahead
+        (5, masks(PAPER_KL | {"safe": 0.01, "random": 0.016}, PAPER_END), YES),  # random does not follow either
     ],
 )
 def test_masks_ranked(seeds: int, run_of: RunOf, expected: str, tmp_path: Path) -> None:

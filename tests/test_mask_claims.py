@@ -18,6 +18,7 @@ from rlscape.geometry.measure import BaseMatrix, measure_matrix
 from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS
 from rlscape.geometry.sparsity import scale_to_density
 from rlscape.paths import results_dir
+from rlscape.power.off_principals.masks import ENERGY_PER_OVERLAP
 from rlscape.results.weights import NULLS_AT_HALF, matrices, pooled_overlaps
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.scale import Config
@@ -122,6 +123,18 @@ def measure_planted(config: Config, factors: Mapping[str, float], density: float
             tuned = (base + scale_to_density(base, update, density) * update).float()
             rows.append({"layer": layer} | measure_matrix(base, tuned, MEASURED, generator))
         write_parquet(results_dir(config) / "geometry" / run / "matrices.parquet", pd.DataFrame(rows))
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.9, 1.1, 1.25])
+def test_energy_and_overlap_of_one_preference_are_in_the_ratio_that_is_simulated(tmp_path: Path, factor: float) -> None:
+    """Whether entries of a mask move further or less far; margins of both are not those of one preference."""
+    config = small_config(tmp_path, seeds={"rlvr": 6})
+    for mask, (binned, _) in NULLS_TO_BEAT.items():
+        measure_planted(config, {mask: factor}, 0.6)
+        table = matrices(config, ["rlvr"])
+        pooled = pooled_overlaps(table, mask, ["seed"], half=True)
+        energy = table[f"energy_enrichment_{mask}"].mean() - 1
+        assert energy / (pooled["value"] - pooled[binned]).mean() == pytest.approx(ENERGY_PER_OVERLAP, rel=0.25)
 
 
 @pytest.mark.parametrize("density", [0.05, 0.3, 0.64, 0.9, 0.98])

@@ -12,6 +12,7 @@ from scipy import optimize, stats
 from rlscape.claims import load_register
 from rlscape.geometry import masks, nulls, spectra
 from rlscape.geometry.measure import BaseMatrix, measure_matrix
+from rlscape.geometry.one_density import half_mask
 from rlscape.geometry.sparsity import HALF_ULP, isotropic_density, scale_to_density, update_mask
 from rlscape.random_matrices import haar_orthogonal
 from rlscape.settings.measurement import GeometrySettings
@@ -318,3 +319,21 @@ def test_binned_null_rejects_only_an_update_that_avoids_principal_weights_at_fix
     assert (row["overlap_principal"] < row["overlap_principal_binned_low"]) == avoids
     assert (row["energy_enrichment_principal"] < row["energy_enrichment_principal_binned_low"]) == avoids
     assert row["overlap_principal"] < row["overlap_principal_binned_high"]
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-3])
+def test_entries_of_one_size_change_in_a_random_order(size: float):
+    """They have no preference, and neither mask nor nulls have more entries than asked."""
+    base = (0.05 * gaussian(96, 96)).bfloat16().double()
+    update = size * gaussian(96, 96, seed=1).sign()
+    row = measure_matrix(base, base + update, SETTINGS, generator())
+    assert row["density_half"] == pytest.approx(0.5, abs=0.005)
+    for mask, null in {"low": "shuffled", "principal": "binned"}.items():
+        excess = row[f"overlap_half_{mask}"] - row[f"overlap_half_{mask}_{null}"]
+        assert abs(excess) < 0.01, mask
+
+
+def test_an_update_without_ties_is_moved_as_it_is():
+    base = (0.05 * gaussian(96, 96)).bfloat16().double()
+    update = 1e-4 * gaussian(96, 96, seed=1)
+    assert torch.equal(half_mask(base, update), update_mask(base, base + scale_to_density(base, update, 0.5) * update))

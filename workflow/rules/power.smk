@@ -5,6 +5,8 @@ rule measure_scatter:
     input:
         f"{SCATTER_FROM}/scalerl/run.json",
         sorted(map(str, Path(SCATTER_FROM).glob("*/*.csv"))),
+        f"{SCATTER_FROM}/off_principals/run.json",
+        f"{SCATTER_FROM}/off_principals/tables.zip",
     output:
         "<results>/power/scatter.json",
     log:

@@ -26,8 +26,9 @@ from rlscape.gallery.claims import (
     write_claims,
     write_scoreboard,
 )
-from rlscape.gallery.tables import RUN, TABLES, write_tables
+from rlscape.gallery.tables import write_tables
 from rlscape.paths import figures_dir, results_dir
+from rlscape.results.archive import RUN, TABLES
 from rlscape.results.curves import run_records
 from rlscape.results.files import recorded_reads, require
 from rlscape.settings.scale import Config, Paper

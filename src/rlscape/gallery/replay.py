@@ -23,7 +23,7 @@ from rlscape.gallery.claims import (
     write_claims,
     write_scoreboard,
 )
-from rlscape.gallery.tables import RUN, TABLES, recorded_results
+from rlscape.results.archive import RUN, TABLES, recorded_results
 from rlscape.settings.scale import Paper
 
 

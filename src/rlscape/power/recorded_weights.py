@@ -1,40 +1,86 @@
 """What recorded updates of P2's runs scatter by, from the tables of a gallery's figures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.optimize import curve_fit
 from scipy.stats import t as student_t
 
+from rlscape.claims.off_principals.generality import enrichment, less_rotated, overlap_less
 from rlscape.errors import ResultError
 from rlscape.power.recorded import upper_variance
+from rlscape.results import bias, weights
+from rlscape.results.archive import recorded_results
 from rlscape.results.bias import MATCHED_ARMS
 
 RL, SFT, SLOW = MATCHED_ARMS
+ALIKE = (RL, SLOW)
+"""Those of one learning rate. Pass rates of SFT at its own, thirty times that, scatter four times as much and are not
+what worlds are made of."""
 NULLS = {"principal": ("binned", "spectrum"), "low": ("shuffled", "spectrum")}
 """Mask -> the baselines of its overlap that criteria ask to beat."""
 RELATIVE = ("nss", "largest_angle", "efficiency", "energy_both_over_chance")
 """Positive statistics of an update, whose scatter is relative."""
-SETTINGS = (RL, "rlvr_second_base", "dpo", "simpo")
-"""Recorded settings in which P2's bias is to be generic; but for the first of one seed each."""
-OF_SETTINGS = {"principal": "setting_principal", "low": "setting_low"} | {
-    name: f"setting_{name}" for name in ("efficiency", "angle")
+SETTINGS = (
+    "agent_calculator",
+    "agent_search",
+    "agent_planning",
+    "dpo",
+    "simpo",
+    "rlvr_second_base",
+    "llama_full",
+    "mistral_full",
+)
+"""In which P2's bias is to be generic (O15)."""
+OF_SETTINGS: dict[str, Callable[[pd.DataFrame], float]] = {
+    "setting_principal": overlap_less("principal", "binned"),
+    "setting_low": overlap_less("low", "shuffled"),
+    "setting_energy_principal": enrichment("principal"),
+    "setting_energy_low": enrichment("low"),
+    "setting_efficiency": less_rotated("efficiency"),
+    "setting_angle": less_rotated("max_angle"),
 }
 
 
 class Progress(NamedTuple):
-    """Of an arm at its evaluations, means over seeds."""
+    """Of an arm on its way, means over seeds."""
 
+    slope: float
+    """Of the pass rate at the start, per share of the steps."""
+    bend: float
+    """How fast that falls: its logarithm by this much over all steps."""
     share: tuple[float, ...]
-    """Of its steps."""
-    gain: tuple[float, ...]
-    """Of the pass rate since the start."""
+    """Of the steps, at evaluations."""
     kl: tuple[float, ...]
-    """KL(pi_0 || pi), nats per token."""
+    """KL(pi_0 || pi) there, nats per token."""
+
+    def gain(self, share: np.ndarray | float) -> np.ndarray | float:
+        """Of the pass rate since the start.
+
+        A saturating curve: means of five runs have bumps, and what is planted would depend on one of them.
+        """
+        return -self.slope * np.expm1(-self.bend * np.asarray(share)) / self.bend
+
+    def share_at(self, gain: float) -> float:
+        """The inverse of :meth:`gain`."""
+        return float(-np.log1p(-self.bend * gain / self.slope) / self.bend)
+
+    def kl_at(self, share: np.ndarray | float) -> np.ndarray | float:
+        """Linear between evaluations, 0 at the start."""
+        return np.interp(share, (0, *self.share), (0, *self.kl))
+
+
+class Cells(NamedTuple):
+    """Of the fp32 energy over chance less its null in the cells of a grid, by rank and density."""
+
+    deviation: tuple[float, ...]
+    """Standard deviation over seeds, upper limit."""
+    common: float
+    """Mean correlation of two cells."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +100,37 @@ class RecordedWeights:
     """Of two runs' update masks, less random."""
     repeat: float
     """phi of the update masks of two runs that differ in the seed."""
+    cells: dict[str, Cells]
+    """By mask."""
     spread: dict[str, float]
     """Statistic -> standard deviation over seeds (others are named so), upper limit, pooled over arms."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"progress": {arm: path._asdict() for arm, path in self.progress.items()}}
+        progress, cells = (
+            {name: each._asdict() for name, each in of.items()}
+            for of in (dict[str, Any](self.progress), dict[str, Any](self.cells))
+        )
+        return asdict(self) | {"progress": progress, "cells": cells}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`."""
         progress = {
-            arm: Progress(**{name: tuple(column) for name, column in path.items()})
+            arm: Progress(**{**path, "share": tuple(path["share"]), "kl": tuple(path["kl"])})
             for arm, path in values["progress"].items()
         }
+        cells = {mask: Cells(tuple(of["deviation"]), of["common"]) for mask, of in values["cells"].items()}
         adapters = {arm: tuple(pair) for arm, pair in values["adapters"].items()}
-        return cls(**{**values, "progress": progress, "adapters": adapters, "changed": tuple(values["changed"])})
+        return cls(
+            **{
+                **values,
+                "progress": progress,
+                "cells": cells,
+                "adapters": adapters,
+                "changed": tuple(values["changed"]),
+            }
+        )
 
 
 def measure_weights(gallery: Path) -> RecordedWeights:
@@ -93,31 +154,35 @@ def measure_weights(gallery: Path) -> RecordedWeights:
     if sizes.groupby("arm")["seed"].nunique().reindex(MATCHED_ARMS).fillna(0).min() < 2:
         raise ResultError(f"{directory}: one seed of {', '.join(MATCHED_ARMS)} shows no scatter")
     adapters = table("control_adapters").groupby("arm")[["pass_rate", "step_size"]].mean()
-    measured = paths[(paths["kind"] == "path") & paths["arm"].isin(MATCHED_ARMS)]
+    measured = paths[(paths["kind"] == "path") & paths["arm"].isin(ALIKE)]
     progress = {str(arm): _progress(rows) for arm, rows in measured.groupby("arm")}
+    end = measured[measured["arm"] == RL].groupby("step")["gain"].mean().iloc[-1]
     as_run = matching[(matching["matching"] == "as_run") & (matching["method"] == "rl")].set_index("statistic")["value"]
     profiles, overlaps = pd.concat([table("fig03"), table("fig14")]), table("fig06")
     gauge = table("control_gauge")
+    with recorded_results(directory) as config:
+        operators = bias.operators(config, (RL, SFT))
+        matrices = {arm: weights.matrices(config, [arm]) for arm in SETTINGS}
     overlaps["excess"] = overlaps["value"] - overlaps["chance"]
     spread = (
         _of_sizes(sizes)
         | _of_matchings(matching)
         | _of_overlaps(table("control_nulls"))
-        | _of_cells(table("control_operators"))
         | _of_divergence(paths, table("fig15"))
         | _of_edits(overlaps)
         | _of_lines(profiles)
         | _of_curvature(table("control_curvature"))
+        | _of_settings(matrices)
     )
-    spread |= _of_settings(table("control_origin"), spread)
     return RecordedWeights(
-        start=float(as_run["pass_rate"] - progress[RL].gain[-1]),
+        start=float(as_run["pass_rate"] - end),
         size={str(arm): float(x) for arm, x in sizes.groupby("arm")["x"].mean().items()},
         progress=progress,
         adapters={str(arm): (float(row["pass_rate"]), float(row["step_size"])) for arm, row in adapters.iterrows()},
         changed=_changed(profiles),
         repeat=float(gauge.loc[(gauge["comparison"] == "repeat") & (gauge["measure"] == "phi"), "value"].mean()),
         overlap=float(overlaps.loc[overlaps["arm"] == RL, "excess"].mean()),
+        cells=cell_scatter(operators),
         spread=spread,
     )
 
@@ -169,9 +234,8 @@ def _of_matchings(matching: pd.DataFrame) -> dict[str, float]:
 
 
 def _of_final_models(matching: pd.DataFrame) -> float:
-    """Of the pass rate at the end. Gains would scatter by the evaluation of the base as well."""
-    trained = matching[matching["matching"].isin(("as_run", "rate")) & (matching["statistic"] == "pass_rate")]
-    rates = trained.drop_duplicates("arms")
+    """Of the pass rate at the end, of :data:`ALIKE`. Gains would scatter by the evaluation of the base as well."""
+    rates = matching[(matching["matching"] == "rate") & (matching["statistic"] == "pass_rate")]
     return _from_intervals(rates["value_low"], rates["value_high"], rates["seeds"])
 
 
@@ -193,22 +257,21 @@ def _of_overlaps(overlaps: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def _of_cells(operators: pd.DataFrame) -> dict[str, float]:
-    """Of the fp32 energy over chance at each rank and density; the tables have its range over seeds."""
+def cell_scatter(operators: pd.DataFrame) -> dict[str, Cells]:
+    """Of the grid of every mask; arms together.
+
+    Args:
+        operators: as :func:`rlscape.results.bias.operators` returns it.
+    """
     found = {}
     for mask in NULLS:
-        rows = operators[operators["operator"] == mask]
-        deviations = (rows["energy_high"] - rows["energy_low"]) / _expected_range(rows["seeds"])
-        degrees = rows["seeds"] - 1
-        found[f"cell_{mask}"] = float(np.sqrt(upper_variance((degrees * deviations**2).sum(), int(degrees.sum()))))
+        of_arms = [bias.energy_by_cell(rows, mask).unstack("seed") for _, rows in operators.groupby("arm")]
+        deviations = np.hstack([of_arm.sub(of_arm.mean(axis=1), axis=0).to_numpy() for of_arm in of_arms])
+        degrees = deviations.shape[1] - len(of_arms)
+        variances = [upper_variance(squares, degrees) for squares in (deviations**2).sum(axis=1)]
+        correlations = np.corrcoef(deviations)[np.triu_indices(len(deviations), 1)]
+        found[mask] = Cells(tuple(np.sqrt(variances).tolist()), float(np.clip(correlations.mean(), 0, 1)))
     return found
-
-
-def _expected_range(counts: pd.Series) -> pd.Series:
-    """Of so many normal values, in standard deviations."""
-    grid = np.linspace(-8, 8, 4001)
-    below = norm.cdf(grid)
-    return counts.map({n: np.trapezoid(1 - below**n - (1 - below) ** n, grid) for n in counts.unique()})
 
 
 def _of_divergence(table: pd.DataFrame, curves: pd.DataFrame) -> dict[str, float]:
@@ -228,7 +291,7 @@ def _of_divergence(table: pd.DataFrame, curves: pd.DataFrame) -> dict[str, float
         "log_kl_by_rate": float(np.sqrt(upper_variance((rest**2).sum(), len(rest) - 2))),
         "log_kl": _over_seeds(np.log(last["kl"]), last["arm"]),
         "log_kl_area": _over_seeds(np.log(below["value"]), below["arm"]),
-        "evaluation": _of_evaluations(paths[~is_last]),
+        "evaluation": _of_evaluations(paths[~is_last & paths["arm"].isin(ALIKE)]),
     }
 
 
@@ -246,8 +309,13 @@ def _of_evaluations(paths: pd.DataFrame) -> float:
 
 def _progress(path: pd.DataFrame) -> Progress:
     means = path.groupby("step")[["gain", "kl"]].mean()
-    share = means.index / means.index.max()
-    return Progress(*(tuple(map(float, column)) for column in (share, means["gain"], means["kl"])))
+    share, gain = (means.index / means.index.max()).to_numpy(float), means["gain"].to_numpy()
+
+    def curve(share: np.ndarray, slope: float, bend: float) -> np.ndarray:
+        return np.asarray(Progress(slope, bend, (), ()).gain(share))
+
+    (slope, bend), _ = curve_fit(curve, share, gain, p0=(gain[-1], 1.0), bounds=((0, 1e-3), (np.inf, np.inf)))
+    return Progress(float(slope), float(bend), tuple(map(float, share)), tuple(map(float, means["kl"])))
 
 
 def _of_edits(overlaps: pd.DataFrame) -> dict[str, float]:
@@ -292,13 +360,6 @@ def _of_curvature(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _of_settings(origin: pd.DataFrame, spread: Mapping[str, float]) -> dict[str, float]:
-    """Over settings. Energies have no record: they scatter as overlaps do, in the ratio of both over seeds."""
-    rows = origin[origin["arm"].isin(SETTINGS)]
-    relative = rows["quantity"].isin(("efficiency", "angle"))
-    excess = (rows["value"] - rows["null"]).where(~relative, rows["value"] / rows["null"] - 1)
-    means = excess.groupby([rows["quantity"], rows["arm"]]).mean()
-    found = {name: _pooled([means[quantity]]) for quantity, name in OF_SETTINGS.items()}
-    for mask, null in (("principal", "binned"), ("low", "shuffled")):
-        found[f"setting_energy_{mask}"] = found[f"setting_{mask}"] * spread[f"energy_{mask}"] / spread[f"{mask}_{null}"]
-    return found
+def _of_settings(matrices: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Over settings, of what O15 asks of each."""
+    return {name: _pooled([map(statistic, matrices.values())]) for name, statistic in OF_SETTINGS.items()}

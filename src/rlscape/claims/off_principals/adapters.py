@@ -38,20 +38,28 @@ def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outc
     dense, safe, random, principal, complement = claim.arms
     distances = distances_to_dense(curves.updates(config, claim.arms))
     metrics = curves.metrics(config, claim.arms)
-    final = evaluations_at(metrics, 1.0)
-    least = {"distance": claim.threshold("negligible"), "pass rate": conventions.margin_share * _gain(metrics, dense)}
-    # The first two together: random is further from dense than safe is, ahead of dense or behind it.
-    nearer = ((random, "-", safe), (random, "+", safe), (principal, "-", random), (principal, "-", complement))
+    distance = distances.pivot(index="seed", columns="arm", values="value")
+    end = evaluations_at(metrics, 1.0).pivot(index="seed", columns="arm", values="pass_rate")
+    negligible, share = claim.threshold("negligible"), claim.threshold("follow_share")
+    worth = conventions.margin_share * _gain(metrics, dense)
+    # Ahead of dense training is as far from it as behind: of random by the sign that it has, of safe by either.
+    off = distance[random] * (1 if distance[random].mean() >= 0 else -1)
+    allowed = share * distance[principal]
+    may_lack = share * (end[dense] - end[principal])
+    asked = (
+        (f"abs distance({random}) - distance({safe})", off - distance[safe], negligible),
+        (f"abs distance({random}) + distance({safe})", off + distance[safe], negligible),
+        (f"distance({principal}) - distance({random})", distance[principal] - distance[random], negligible),
+        (f"distance({principal}) - distance({complement})", distance[principal] - distance[complement], negligible),
+        (f"{share:.2g} distance({principal}) - distance({safe})", allowed - distance[safe], 0.0),
+        (f"{share:.2g} distance({principal}) + distance({safe})", allowed + distance[safe], 0.0),
+        (f"pass rate({safe}) - pass rate({principal})", end[safe] - end[principal], worth),
+        (f"{share:.2g} of what {principal} lacks in pass rate - {safe}", may_lack - (end[dense] - end[safe]), 0.0),
+    )
     parts = []
-    for name, table, column, pairs in (
-        ("distance", distances, "value", nearer),
-        ("pass rate", final, "pass_rate", ((safe, "-", principal),)),
-    ):
-        by_seed = table.pivot(index="seed", columns="arm", values=column)
-        for first, sign, second in pairs:
-            interval = t_interval(by_seed[first] + float(f"{sign}1") * by_seed[second])
-            verdict = on_side(interval, margin=least[name])
-            parts.append(Part(f"{name}({first}) {sign} {name}({second})", interval, verdict))
+    for measure, values, margin in asked:
+        interval = t_interval(values)
+        parts.append(Part(measure, interval, on_side(interval, margin=margin)))
     means = distances.groupby("arm", sort=False)["value"].mean()
     note = "distance to dense: " + ", ".join(f"{arm} {means[arm]:.2f}" for arm in claim.arms[1:] if arm in means)
     return conclude(parts, note)

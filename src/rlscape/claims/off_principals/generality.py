@@ -55,7 +55,9 @@ def principal_is_high_curvature(claim: Claim, conventions: Conventions, config: 
     return conclude(parts, note, lack, seeds=min(config.seeds[arm] for arm in claim.arms))
 
 
-def _overlap_less(mask: str, null: str) -> Callable[[pd.DataFrame], float]:
+def overlap_less(mask: str, null: str) -> Callable[[pd.DataFrame], float]:
+    """Of a setting's matrices: their overlap where half of the entries change, less a null, mean over seeds."""
+
     def value(matrices: pd.DataFrame) -> float:
         pooled = weights.pooled_overlaps(matrices, mask, ["seed"], half=True)
         return float((pooled["value"] - pooled[null]).mean())
@@ -63,11 +65,12 @@ def _overlap_less(mask: str, null: str) -> Callable[[pd.DataFrame], float]:
     return value
 
 
-def _enrichment(mask: str) -> Callable[[pd.DataFrame], float]:
+def enrichment(mask: str) -> Callable[[pd.DataFrame], float]:
+    """fp32 energy over chance in a mask less 1, mean over matrices."""
     return lambda matrices: float((weights.in_blocks(matrices)[f"energy_enrichment_{mask}"] - 1).mean())
 
 
-def _less_rotated(column: str) -> Callable[[pd.DataFrame], float]:
+def less_rotated(column: str) -> Callable[[pd.DataFrame], float]:
     """Relative difference to the spectrum-matched null, of sums over matrices.
 
     The null of one matrix is the mean of a few draws; the mean of ratios to it is above 1 for rotated updates too.
@@ -92,10 +95,10 @@ def generic(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
 
     for mask, side in claim.directions.items():
         for null in NULLS_TO_BEAT[mask]:
-            judge(f"{mask} less {null}", _overlap_less(mask, null), side, claim.threshold("negligible"))
-        judge(f"fp32 energy over chance less 1, {mask}", _enrichment(mask), side, claim.threshold("negligible_energy"))
+            judge(f"{mask} less {null}", overlap_less(mask, null), side, claim.threshold("negligible"))
+        judge(f"fp32 energy over chance less 1, {mask}", enrichment(mask), side, claim.threshold("negligible_energy"))
     for measure, column in SIZE_FREE.items():
-        judge(f"{measure} over its null less 1", _less_rotated(column), "below")
+        judge(f"{measure} over its null less 1", less_rotated(column), "below")
     seeds = sorted({config.seeds[arm] for arm in claim.arms})
     note = f"{len(claim.arms)} settings of {'-'.join(map(str, seeds))} seeds; overlaps where half of the entries change"
     return conclude(parts, note, seeds=seeds[0])

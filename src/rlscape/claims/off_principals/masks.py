@@ -55,7 +55,7 @@ def _grid(table: pd.DataFrame, mask: str, side: Side, negligible: float, least: 
 
     At ``least`` of them for the claim or against it they decide, unless as many are on either side.
     """
-    excess = _energy_by_cell(table, mask)
+    excess = bias.energy_by_cell(table, mask)
     cells = excess.groupby(level=["rank_fraction", "alpha"], dropna=False)
     judged = [on_side(t_interval(cell), side, negligible) for _, cell in cells]
     counts: dict[Verdict, int] = {verdict: judged.count(verdict) for verdict in (REPLICATED, NOT_REPLICATED)}
@@ -68,14 +68,3 @@ def _grid(table: pd.DataFrame, mask: str, side: Side, negligible: float, least: 
 
 def _over_chance(rows: pd.DataFrame) -> pd.Series:
     return rows["energy"] / rows["chance"]
-
-
-def _energy_by_cell(table: pd.DataFrame, mask: str) -> pd.Series:
-    """By rank, density and seed, energy over chance in the mask less 1 (and less what magnitudes predict).
-
-    M_low is a union of magnitude bins, whose energy the binned null reproduces: there chance alone is subtracted.
-    """
-    rows = table[table["operator"] == mask]
-    null = rows["chance"] if mask == "low" else rows["energy_binned"]
-    excess = rows.assign(excess=(rows["energy"] - null) / rows["chance"])
-    return excess.groupby(["rank_fraction", "alpha", "seed"], dropna=False)["excess"].mean()

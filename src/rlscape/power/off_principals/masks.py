@@ -1,13 +1,16 @@
 """Worlds of the claims on principal and small weights: O8, O9 and O15.
 
-In ``holds`` everything that a criterion asks for is twice its margin, in ``fails`` nothing; in each ``edge`` one of its
-statistics lies exactly on the margin, or its share does not suffice: of the grid's cells one fewer than asked lie
-beyond the margin, while each setting has the claimed sign with a probability of one half, the true share.
+An update that moves the entries of a mask further, or less far, shows it in its overlap and in its fp32 energy: of
+Gaussian updates that do, the energy over chance exceeds 1 by :data:`ENERGY_PER_OVERLAP` times what the overlap exceeds
+its nulls by (tests/test_mask_claims.py). In ``holds`` the overlaps lie twice their margin beyond the nulls, in
+``fails`` nothing does; in each ``edge`` one statistic lies exactly on its margin, or is there in too few cells of the
+grid or too few settings: in fewer than one half of the cells, and in every setting with a probability of one half.
 
 Overlaps are those where half of the entries of a matrix change, as the evaluators read them: what is planted lies
 within reach there.
-Paper: overlaps of updates as they are. Here: the scatter over seeds and settings is recorded at the updates' own
-densities and taken for that at half.
+Paper: overlaps of updates as they are, no numbers for spectra and angles. Here: scatter over seeds of an overlap is
+recorded at the updates' own densities and taken for that at half. Spectral efficiency and largest angle, which have no
+margin, are assumed to be 20% (twice margin_share) below their null, and their scatter is that of recorded settings.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +21,7 @@ import pandas as pd
 
 from rlscape.claims.register import Side
 from rlscape.power.off_principals.tables import TWICE, Maker, Tables, rows, runs
-from rlscape.power.recorded_weights import NULLS
+from rlscape.power.recorded_weights import NULLS, Cells
 from rlscape.power.worlds import Simulation
 from rlscape.results import weights
 
@@ -27,13 +30,15 @@ SIZE_FREE = {"efficiency": "efficiency", "angle": "largest_angle"}
 """Statistic over its null -> what it scatters by over seeds."""
 HALF = 0.5
 """Density of the masks, share of the entries that change, and of the settings with the claimed sign at an edge."""
+ENERGY_PER_OVERLAP = 7.0
+"""fp32 energy over chance, less 1, over the overlap less a null, of entries of a mask that move further or less far."""
 
 
 class Preference(NamedTuple):
     """What is true in a world."""
 
     beyond: float = TWICE
-    """What lies beyond every null, in the claim's margins."""
+    """Overlap beyond every null, in negligible ones."""
     edge: str = ""
     """The statistic that lies exactly on its margin, or whose share does not suffice."""
 
@@ -77,10 +82,17 @@ AVOIDING = _worlds([*_statistics("principal", "low"), "principal grid", "low gri
 TARGETING = _worlds([*_statistics("principal"), "principal grid"])
 
 
-def preferring(simulation: Simulation, truth: Preference) -> Maker:
-    """O8, O9: overlaps lie as far from every null as the preference takes them.
+def scatter(cells: Cells, rng: np.random.Generator) -> np.ndarray:
+    """Of a run, in every cell."""
+    own = rng.normal(size=len(cells.deviation))
+    return np.array(cells.deviation) * (np.sqrt(cells.common) * rng.normal() + np.sqrt(1 - cells.common) * own)
 
-    All cells of the grid scatter together: of each the tables have the range over seeds alone.
+
+def preferring(simulation: Simulation, truth: Preference) -> Maker:
+    """O8, O9: overlaps lie as far from every null as the preference takes them, and so does the energy in every cell.
+
+    Cells of the grid scatter by as much as each was recorded to, and together by their mean correlation. Where too few
+    have the preference, it is those that scatter least, which are found most surely.
     """
     from rlscape.geometry.operators import DENSITIES, RANK_FRACTIONS  # imports torch
 
@@ -94,23 +106,18 @@ def preferring(simulation: Simulation, truth: Preference) -> Maker:
         for rank in ranks[mask]
         for alpha in DENSITIES
     )
-
-    def planted(name: str, side: Side, margin: float) -> float:
-        """A statistic's distance to its null."""
-        return SIGN[side] * (1.0 if truth.edge == name else truth.beyond) * margin
-
-    means = {
-        f"{mask} {null}": planted(f"{mask} {null}", side, negligible)
-        for mask, side in claim.directions.items()
-        for null in NULLS[mask]
-    }
-    energies = {mask: planted(f"{mask} energy", side, of_energy) for mask, side in claim.directions.items()}
-    on_grid = pd.Series(SIGN[claim.directions[mask]] * truth.beyond * of_energy for mask in cells["operator"])
+    means, energies, on_grid = dict[str, float](), dict[str, float](), []
     for mask, side in claim.directions.items():
+        at_margin = truth.edge == f"{mask} energy"
+        energies[mask] = SIGN[side] * (of_energy if at_margin else truth.beyond * negligible * ENERGY_PER_OVERLAP)
+        for null in NULLS[mask]:
+            of_null = SIGN[side] * negligible if truth.edge == f"{mask} {null}" else energies[mask] / ENERGY_PER_OVERLAP
+            means[f"{mask} {null}"] = of_null
+        of_cells = np.full(len(recorded.cells[mask].deviation), energies[mask])
         if truth.edge == f"{mask} grid":
-            of_mask = cells.index[cells["operator"] == mask]
-            enough = int(np.ceil(claim.threshold("min_share") * len(of_mask)))
-            on_grid[of_mask[enough - 1 :]] = SIGN[side] * of_energy
+            by_scatter = np.argsort(recorded.cells[mask].deviation)
+            of_cells[by_scatter[len(of_cells) // 2 - 1 :]] = SIGN[side] * of_energy
+        on_grid.append(of_cells)
 
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
@@ -121,8 +128,8 @@ def preferring(simulation: Simulation, truth: Preference) -> Maker:
             }
             at_one = {mask: 1 + mean + rng.normal(0, spread[f"energy_{mask}"]) for mask, mean in energies.items()}
             tables[f"geometry/{run}/matrices.parquet"] = geometry(of_mask, at_one, {})
-            own = {mask: rng.normal(0, spread[f"cell_{mask}"]) for mask in energies}
-            over_chance = 1 + on_grid + cells["operator"].map(own)
+            over_chance = 1 + np.concatenate(on_grid)
+            over_chance += np.concatenate([scatter(recorded.cells[mask], rng) for mask in energies])
             grid = cells.assign(energy=cells["chance"] * over_chance, energy_binned=cells["chance"])
             both = rows(operator="both", energy=1.0, chance=1.0)
             tables[f"geometry/{run}/operators.parquet"] = pd.concat([grid, both], ignore_index=True)
@@ -134,8 +141,8 @@ def preferring(simulation: Simulation, truth: Preference) -> Maker:
 # O15
 
 
-SHARED = ("principal", "low", "principal energy", "low energy", *SIZE_FREE)
-"""What settings have of their own."""
+SHARED = ("principal", "low", *SIZE_FREE)
+"""What settings have of their own; a mask's overlap and energy have one sign."""
 GENERIC = _worlds([*_statistics("principal", "low"), *SIZE_FREE, *(f"share {name}" for name in SHARED)])
 
 
@@ -147,19 +154,26 @@ def generic(simulation: Simulation, truth: Preference) -> Maker:
     config, recorded, claim = simulation.config, simulation.recorded.weights, simulation.claim
     spread = recorded.spread
     negligible, of_energy = claim.threshold("negligible"), claim.threshold("negligible_energy")
-    signs = {name: SIGN[claim.directions.get(name.split()[0], "below")] for name in SHARED}
-    effects = dict.fromkeys(claim.directions, negligible)
-    effects |= {f"{mask} energy": of_energy for mask in claim.directions}
-    effects |= dict.fromkeys(SIZE_FREE, simulation.conventions.margin_share)
-    at_margin = dict.fromkeys(SIZE_FREE, 0.0) | {f"{mask} energy": of_energy for mask in claim.directions}
+    signs = {name: SIGN[claim.directions.get(name, "below")] for name in SHARED}
+    effects = {name: truth.beyond * simulation.conventions.margin_share for name in SIZE_FREE}
+    for mask in claim.directions:
+        at_margin = truth.edge == f"{mask} energy"
+        effects[f"energy_{mask}"] = of_energy if at_margin else truth.beyond * negligible * ENERGY_PER_OVERLAP
+        effects[mask] = effects[f"energy_{mask}"] / ENERGY_PER_OVERLAP
+    effects |= {name: 0.0 for name in SIZE_FREE if truth.edge == name}
 
-    def of_setting(name: str, rng: np.random.Generator) -> float:
-        deviation = spread["setting_" + "_".join(reversed(name.split()))]
-        drawn = rng.normal(0, deviation)
-        if truth.edge == f"share {name}":
-            there = rng.random() < HALF
-            return signs[name] * (2 * truth.beyond * effects[name] + drawn if there else -abs(drawn))
-        return signs[name] * (at_margin[name] if truth.edge == name else truth.beyond * effects[name]) + drawn
+    def of_setting(rng: np.random.Generator) -> dict[str, float]:
+        """Of every statistic."""
+        found = {}
+        there = rng.random() < HALF
+        for statistic, effect in effects.items():
+            name = statistic.removeprefix("energy_")
+            drawn = rng.normal(0, spread[f"setting_{statistic}"])
+            if truth.edge == f"share {name}":
+                found[statistic] = signs[name] * (2 * effect + drawn if there else -abs(drawn))
+            else:
+                found[statistic] = signs[name] * effect + drawn
+        return found
 
     def overlap(mask: str, null: str, own: float, rng: np.random.Generator) -> float:
         if truth.edge == f"{mask} {null}":
@@ -169,14 +183,14 @@ def generic(simulation: Simulation, truth: Preference) -> Maker:
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
         for arm in claim.arms:
-            own = {name: of_setting(name, rng) for name in SHARED}
+            own = of_setting(rng)
             for run, _, _ in runs(config, [arm]):
                 of_mask = {
                     mask: {null: overlap(mask, null, own[mask], rng) for null in NULLS[mask]}
                     for mask in claim.directions
                 }
                 energies = {
-                    mask: 1 + own[f"{mask} energy"] + rng.normal(0, spread[f"energy_{mask}"])
+                    mask: 1 + own[f"energy_{mask}"] + rng.normal(0, spread[f"energy_{mask}"])
                     for mask in claim.directions
                 }
                 found = {name: (1 + own[name]) * (1 + rng.normal(0, spread[of])) for name, of in SIZE_FREE.items()}

@@ -29,23 +29,39 @@ def _masked(mask: str, distance: float) -> Masked:
     return Masked(distance, (TABLE_5[f"mask_{mask}"].average - TABLE_5["mask_dense"].average) / 100)
 
 
-# Paper: pass rates of Table 5; of KL, that safe tracks dense and that principal is the slowest.
+# Paper: pass rates of Table 5; of KL, that safe tracks dense and that principal is the slowest. Here: random and the
+# complement twice as far as is negligible, and principal three times as far as they, so that a third of it tells
+# following from not following.
+SLOWEST = 3 * TWICE
 RANKED = {
     "mask_safe": _masked("safe", 0.0),
     "mask_random": _masked("random", TWICE),
-    "mask_principal": _masked("principal", 2 * TWICE),
+    "mask_principal": _masked("principal", SLOWEST),
     "mask_complement": _masked("complement", TWICE),
 }
-AS_SAFE = RANKED["mask_safe"].pass_rate
+AS_SAFE, AS_PRINCIPAL = RANKED["mask_safe"].pass_rate, RANKED["mask_principal"].pass_rate
+FOLLOWS = 1 / 3
+"""What safe may lack of what principal lacks."""
+
+
+def _further(by: float) -> dict[str, Masked]:
+    """Safe so far behind (negative: ahead), random as much further behind as where safe is on the dense curve."""
+    masks = {"safe": by, "random": abs(by) + TWICE, "principal": SLOWEST, "complement": TWICE}
+    return {f"mask_{mask}": _masked(mask, distance) for mask, distance in masks.items()}
+
+
 MASKED: dict[str, dict[str, Masked]] = {
     "holds": RANKED,
     "fails": {},
     "edge safe behind": RANKED | {"mask_safe": _masked("safe", TWICE - 1)},
     "edge safe ahead": RANKED | {"mask_safe": _masked("safe", 1 - TWICE)},
+    "edge follows behind": _further(FOLLOWS * SLOWEST),
+    "edge follows ahead": _further(-FOLLOWS * SLOWEST),
     "edge principal against random": RANKED
-    | {"mask_principal": _masked("principal", TWICE + 1), "mask_complement": _masked("complement", 1.0)},
-    "edge principal against complement": RANKED | {"mask_complement": _masked("complement", 2 * TWICE - 1)},
-    "edge pass rate": RANKED | {"mask_principal": Masked(2 * TWICE, AS_SAFE, margins=1.0)},
+    | {"mask_random": _masked("random", SLOWEST - 1), "mask_complement": _masked("complement", 1.0)},
+    "edge principal against complement": RANKED | {"mask_complement": _masked("complement", SLOWEST - 1)},
+    "edge pass rate": RANKED | {"mask_principal": Masked(SLOWEST, AS_SAFE, margins=1.0)},
+    "edge pass rate follows": RANKED | {"mask_safe": Masked(0.0, FOLLOWS * AS_PRINCIPAL)},
 }
 EQUAL = Masked(2 * TWICE, 0.0)
 """Every mask where the claim does not hold."""
@@ -59,7 +75,7 @@ def ranked(simulation: Simulation, masked: dict[str, Masked]) -> Maker:
     spread, negligible = recorded.spread, claim.threshold("negligible")
     truths = {"mask_dense": Masked(0.0, 0.0)} | dict.fromkeys(claim.arms[1:], EQUAL) | masked
     steps = np.arange(1, CURVE + 1)
-    gain = recorded.progress[RL].gain[-1]
+    gain = float(recorded.progress[RL].gain(1))
     margin = simulation.conventions.margin_share * gain
 
     def make(rng: np.random.Generator) -> Tables:
@@ -90,7 +106,7 @@ def gaining(simulation: Simulation, gain: float) -> Maker:
     """O12: LoRA's pass rates as recorded, PiSSA's so much higher at every rank and rate."""
     config, recorded = simulation.config, simulation.recorded.weights
     full, *adapters = simulation.claim.arms
-    of_full = recorded.progress[full].gain[-1]
+    of_full = float(recorded.progress[full].gain(1))
     higher = gain * simulation.conventions.margin_share * of_full
     levels = {full: recorded.start + of_full}
     for arm in adapters:

@@ -31,8 +31,7 @@ def evaluated(config: Config, arm: str) -> np.ndarray:
 
 def evaluations(recorded: RecordedWeights, arm: str, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Pass rates of a run at these shares of its steps, the last of which is its end."""
-    path = recorded.progress[arm]
-    rates = recorded.start + np.interp(share, (0, *path.share), (0, *path.gain))
+    rates = recorded.start + np.asarray(recorded.progress[arm].gain(share))
     rates[:-1] += rng.normal(0, recorded.spread["evaluation"], len(rates) - 1)
     rates[-1] += rng.normal(0, recorded.spread["pass_rate"])
     return rates
@@ -84,8 +83,7 @@ def sparser(simulation: Simulation, truth: Sparser) -> Maker:
         for arm, less in {rl: None, sft: truth.as_run, slow: truth.rate}.items()
     }
     as_large = np.tan(np.pi / 2 * (1 - sparse + truth.pass_rate * negligible))
-    path = recorded.progress[slow]
-    as_able = np.interp(recorded.progress[rl].gain[-1], (0, *path.gain), (0, *path.share))
+    as_able = recorded.progress[slow].share_at(float(recorded.progress[rl].gain(1)))
     pace = {rl: 1.0, slow: as_able / (as_large / recorded.size[slow]) ** (1 / GROWTH)}
     steps = {arm: evaluated(config, arm) for arm in pace}
 
@@ -229,8 +227,7 @@ def leashed(simulation: Simulation, truth: Leash) -> Maker:
     steps = {arm: evaluated(config, arm) for arm in (RL, SLOW)}
     path, slow = recorded.progress[RL], recorded.progress[SLOW]
     cost = 1 + truth.cost * simulation.conventions.margin_share
-    at_equal = float(np.interp(path.gain[-1], (0, *slow.gain), (0, *slow.kl)))
-    scale = {RL: 1.0, SLOW: cost * path.kl[-1] / at_equal}
+    scale = {RL: 1.0, SLOW: float(cost * path.kl[-1] / slow.kl_at(slow.share_at(float(path.gain(1)))))}
 
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
@@ -245,8 +242,8 @@ def leashed(simulation: Simulation, truth: Leash) -> Maker:
                 step=np.arange(1, len(kl) + 1), kl_step=kl, clip_fraction=0.0, kl_from_start=np.nan
             )
         for run, arm, _ in runs(config, (RL, SLOW)):
-            share, measured = steps[arm] / steps[arm][-1], recorded.progress[arm]
-            kl = scale[arm] * np.interp(share, (0, *measured.share), (0, *measured.kl))
+            share = steps[arm] / steps[arm][-1]
+            kl = scale[arm] * np.asarray(recorded.progress[arm].kl_at(share))
             kl *= np.exp(rng.normal(0, spread["log_kl"]))
             rates = evaluations(recorded, arm, share, rng)
             tables[f"runs/{run}/metrics.parquet"] = rows(step=steps[arm], pass_rate=rates)

@@ -1,5 +1,7 @@
 """Comparisons of arms: verdicts, seeds that share noise, and censoring."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from rlscape.scaling.arm_comparison import (
     compare_paired,
     compare_reached,
     judge,
+    judge_by_share,
     reach_level,
     summarise_reached,
 )
@@ -58,3 +61,29 @@ def test_ratio_of_compute_with_censoring() -> None:
     assert compare_reached(censored, quick).verdict == "above"
     assert compare_reached(quick, censored).interval.low == 0
     assert compare_reached(quick, censored).verdict == "below"
+
+
+def test_a_margin_that_scatters_is_part_of_the_interval() -> None:
+    """A difference of just a tenth of a reference that is known as well as the tenth of it."""
+
+    def less(difference: np.ndarray, reference: np.ndarray, times: float) -> Interval:
+        return t_interval(difference - times * reference)
+
+    random = np.random.default_rng(0)
+    called = {"exact": 0, "by share": 0}
+    for _ in range(2000):
+        reference, difference = random.normal(1, 0.1, 8), random.normal(0.1, 0.01, 8)
+        called["exact"] += judge(t_interval(difference), 0.1 * reference.mean()) == "neutral"
+        called["by share"] += judge_by_share(partial(less, difference, reference), 0.1) == "neutral"
+    assert called["exact"] / 2000 > 0.06
+    assert called["by share"] / 2000 < 0.035
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected"), [(0.2, "above"), (-0.2, "below"), (0.0, "neutral"), (0.1, "inconclusive")]
+)
+def test_a_difference_is_judged_by_a_share_of_a_reference(difference: float, expected: str) -> None:
+    noise = np.linspace(-0.01, 0.01, 6)
+    assert judge_by_share(lambda times: t_interval(difference - times + noise), 0.1) == expected
+    few = judge_by_share(lambda times: t_interval(difference - times + noise[::2]), 0.1)
+    assert few == ("inconclusive" if expected == "neutral" else expected)

@@ -19,6 +19,7 @@ from rlscape.claims.register import (
     outcome,
 )
 from rlscape.scaling.arm_comparison import SEEDS_FOR_NEUTRAL, judge
+from rlscape.scaling.arm_comparison import Verdict as Judgement
 from rlscape.scaling.uncertainty import Interval, t_interval
 
 
@@ -70,7 +71,11 @@ def below(interval: Interval, limit: float = 0.0) -> Verdict:
 
 def on_side(interval: Interval, side: Side = "above", margin: float = 0.0) -> Verdict:
     """Replicated if it lies beyond the margin on that side; not replicated if on the other one, or neutral."""
-    judged = judge(interval, margin)
+    return beyond(judge(interval, margin), side)
+
+
+def beyond(judged: Judgement, side: Side = "above") -> Verdict:
+    """:func:`on_side` of a difference that has been judged."""
     if judged == side:
         return REPLICATED
     return INCONCLUSIVE if judged == "inconclusive" else NOT_REPLICATED
@@ -84,7 +89,11 @@ def beyond_nothing(interval: Interval, margin: float) -> Verdict:
 
 def neutral(interval: Interval, margin: float) -> Verdict:
     """Replicated if neutral, not replicated if it lies beyond the margin."""
-    judged = judge(interval, margin)
+    return within(judge(interval, margin))
+
+
+def within(judged: Judgement) -> Verdict:
+    """:func:`neutral` of a difference that has been judged."""
     if judged == "neutral":
         return REPLICATED
     return NOT_REPLICATED if judged in ("above", "below") else INCONCLUSIVE

@@ -5,7 +5,7 @@ Conventions of the claims register: the margin is ``0.1 (A - R_0)``; efficiency 
 A run that does not reach the level within its compute is censored there, never dropped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,6 +79,25 @@ def judge(interval: Interval, margin: float = 0.0) -> Verdict:
     if interval.high < -margin:
         return "below"
     if -margin <= interval.low and interval.high <= margin and interval.seeds >= SEEDS_FOR_NEUTRAL:
+        return "neutral"
+    return "inconclusive"
+
+
+def judge_by_share(less: Callable[[float], Interval], share: float) -> Verdict:
+    """:func:`judge` by a margin that is a share of something estimated from the same runs.
+
+    Taken for exact, such a margin's own scatter would be missing from the interval, and with many seeds, whose interval
+    is narrow, one in twelve differences that equal the margin would count as neutral.
+
+    Args:
+        less: the interval over seeds of the difference less so many times the reference, positive.
+    """
+    beyond, within = less(share), less(-share)
+    if beyond.low > 0:
+        return "above"
+    if within.high < 0:
+        return "below"
+    if within.low >= 0 >= beyond.high and beyond.seeds >= SEEDS_FOR_NEUTRAL:
         return "neutral"
     return "inconclusive"
 

@@ -1,12 +1,13 @@
 """Evaluators of P2's claims (arXiv 2511.08567) on bias: over time, per step, at equal size, and by operator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from rlscape.catalogue import first_run, resolve_run, seeds_of
-from rlscape.claims.parts import Part, above, below, censored, conclude, neutral, on_side
+from rlscape.claims.parts import Part, above, below, beyond, censored, conclude, neutral
 from rlscape.claims.register import (
     Claim,
     Conventions,
@@ -14,6 +15,7 @@ from rlscape.claims.register import (
     span,
 )
 from rlscape.results import bias, curves
+from rlscape.scaling.arm_comparison import judge_by_share
 from rlscape.scaling.uncertainty import Interval, paired_differences, t_interval
 from rlscape.settings.scale import Config
 
@@ -46,12 +48,12 @@ def small_steps_without_penalty(claim: Claim, conventions: Conventions, config: 
     largest = t_interval(updates[updates["arm"] == own].groupby("seed")["kl_step"].max())
     bound = bias.step_bound(recipe)
     off_square = t_interval(slope - 2 for slope in _slopes(updates, config, claim.arms))
-    cost, of_rl = _kl_at_equal_gain(config)
+    cost = _kl_at_equal_gain(config)
     clipped = updates[updates["arm"] == own]["clip_fraction"].mean()
     parts = [
         Part("largest KL of a step", largest, below(largest, bound)),
         Part("log-log slope in the rate, less 2", off_square, neutral(off_square, claim.threshold("slope_margin"))),
-        Part("KL(sft) - KL(rlvr) at equal pass rate", cost, on_side(cost, margin=conventions.margin_share * of_rl)),
+        Part("KL(sft) - KL(rlvr) at equal pass rate", cost(0), beyond(judge_by_share(cost, conventions.margin_share))),
     ]
     return conclude(parts, f"bound {bound:.3g}; the clip takes the gradient of {clipped:.2%} of tokens")
 
@@ -68,8 +70,10 @@ def _slopes(updates: pd.DataFrame, config: Config, arms: Sequence[str]) -> list[
     return list(np.polyfit(np.log(rates), complete.T, 1)[0]) if len(complete) else []
 
 
-def _kl_at_equal_gain(config: Config) -> tuple[Interval, float]:
-    """KL(pi_0 || pi) of SFT at RL's learning rate and final pass rate less that of RL, paired by seed; and RL's mean.
+def _kl_at_equal_gain(config: Config) -> Callable[[float], Interval]:
+    """KL(pi_0 || pi) of SFT at RL's learning rate and final pass rate less that of RL, paired by seed.
+
+    And less so many times that of RL more.
 
     SFT that never reaches the pass rate would have to move further, and one that is beyond it at first had moved less:
     their KL bounds the difference from below and from above.
@@ -87,19 +91,23 @@ def _kl_at_equal_gain(config: Config) -> tuple[Interval, float]:
         found = bias.kl_at_pass_rate(metrics[sft, seed], updates[sft, seed], final)
         kl[sft][seed] = found.value
         readings.append(found)
-    difference = censored(
-        t_interval(paired_differences(kl[sft], kl[rl])),
+    return lambda times: censored(
+        _less(kl[sft], kl[rl], times),
         at_most=any(found.early for found in readings),
         at_least=any(found.late for found in readings),
     )
-    return difference, float(np.mean(list(kl[rl].values())))
 
 
-def _differences(table: pd.DataFrame, matching: str, statistic: str) -> Interval:
-    """SFT less RL in one matching, paired by seed."""
+def _less(first: Mapping[int, float], second: Mapping[int, float], times: float) -> Interval:
+    """The first less ``1 + times`` the second, paired by seed."""
+    return t_interval(paired_differences(first, {seed: (1 + times) * value for seed, value in second.items()}))
+
+
+def _differences(table: pd.DataFrame, matching: str, statistic: str) -> Callable[[float], Interval]:
+    """SFT less RL in one matching, and so many times RL more, paired by seed."""
     of_matching = table[table["matching"] == matching].set_index(["method", "seed"])[statistic]
     methods = {method: values.droplevel("method").to_dict() for method, values in of_matching.groupby("method")}
-    return t_interval(paired_differences(methods.get("sft", {}), methods.get("rl", {})))
+    return partial(_less, methods.get("sft", {}), methods.get("rl", {}))
 
 
 AS_RUN = {"nss": "NSS", "largest_angle": "largest angle"}
@@ -113,8 +121,7 @@ def keeps_spectrum_at_equal_norm(claim: Claim, conventions: Conventions, config:
     for matching, statistics in (("as_run", AS_RUN), ("norm", AT_EQUAL_NORM)):
         for statistic, name in statistics.items():
             difference = _differences(table, matching, statistic)
-            of_rl = table.loc[(table["matching"] == matching) & (table["method"] == "rl"), statistic].mean()
-            verdict = on_side(difference, margin=conventions.margin_share * of_rl)
-            parts.append(Part(f"{name}, {bias.MATCHINGS[matching]}", difference, verdict))
-    snapshot = _differences(table, "norm_snapshot", "nss")
+            verdict = beyond(judge_by_share(difference, conventions.margin_share))
+            parts.append(Part(f"{name}, {bias.MATCHINGS[matching]}", difference(0), verdict))
+    snapshot = _differences(table, "norm_snapshot", "nss")(0)
     return conclude(parts, f"SFT minus RL; NSS, {bias.MATCHINGS['norm_snapshot']}: {span(snapshot)}")

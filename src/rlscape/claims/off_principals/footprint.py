@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from rlscape.catalogue import seeds_of
-from rlscape.claims.parts import Part, above, conclude, neutral, on_side
+from rlscape.claims.parts import Part, above, conclude, on_side, within
 from rlscape.claims.register import Claim, Conventions, Outcome, Side, span
 from rlscape.results import pairs
+from rlscape.scaling.arm_comparison import judge_by_share
 from rlscape.scaling.uncertainty import Interval, t_interval
 from rlscape.settings.scale import Config
 
@@ -109,19 +110,26 @@ def overlap_follows_edits(claim: Claim, conventions: Conventions, config: Config
     def fall(name: str, tensors: pd.Index) -> Interval:
         return jackknife(lambda units: excess("repeat", tensors, units) - excess(name, tensors, units), seeds)
 
-    repeat = excess("repeat", edited, seeds)
-    margin = conventions.margin_share * repeat
+    def less(statistic: Callable[[Collection[int]], float]) -> Callable[[float], Interval]:
+        """A statistic of some seeds, less so many times the repeat's overlap in changed matrices."""
+        return lambda times: jackknife(lambda units: statistic(units) - times * excess("repeat", edited, units), seeds)
+
     inside, outside = fall("changed", edited), fall("changed", others)
-    left = jackknife(lambda units: excess("changed", edited, units), seeds)
+    left = less(lambda units: excess("changed", edited, units))
+    elsewhere = less(lambda units: excess("repeat", others, units) - excess("changed", others, units))
+    share = conventions.margin_share
+    repeat = excess("repeat", edited, seeds)
     parts = [
         Part("fall of overlap in changed matrices", inside, above(inside)),
-        Part("overlap there less random", left, neutral(left, margin)),
-        Part("fall elsewhere", outside, neutral(outside, margin)),
+        Part("overlap there less random", left(0), within(judge_by_share(left, share))),
+        Part("fall elsewhere", outside, within(judge_by_share(elsewhere, share))),
     ]
     remaining = [
         f"{edit} {span(fall('undone', edits.index[edits == edit]))}" for edit in sorted(edits[edited].unique())
     ]
-    note = f"repeat less random {repeat:.3f}, margin {margin:.3f}; fall that remains when the change is undone: "
+    note = (
+        f"repeat less random {repeat:.3f}, margin {share * repeat:.3f}; fall that remains when the change is undone: "
+    )
     return conclude(parts, note + ", ".join(remaining))
 
 

@@ -5,7 +5,6 @@ import json
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from rlscape.catalogue import resolve_run
 from rlscape.errors import CheckpointError
@@ -16,6 +15,7 @@ from rlscape.settings.measurement import LandscapeSettings
 from rlscape.training.drift import probes_of, token_log_probs
 from tests.entries import run_entry
 from tests.synthetic import small_config
+from tests.tuned_models import save_snapshots
 
 
 def weights(*values: float) -> dict[str, torch.Tensor]:
@@ -67,8 +67,7 @@ def test_command_measures_the_corners(tmp_path, monkeypatch):
         save_model(model, tmp_path / name)
     for run in ("sft", "rl"):
         half = {name: (values + models[run][name]) / 2 for name, values in models["base"].items()}
-        snapshots = {f"3/{name}": values for name, values in half.items()}
-        save_file(snapshots | {f"6/{k}": v for k, v in models[run].items()}, tmp_path / run / "snapshots.safetensors")
+        save_snapshots(models["base"], {3: half, 6: models[run]}, tmp_path / run / "snapshots")
     run_entry(
         measure_landscape,
         monkeypatch,

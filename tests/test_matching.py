@@ -14,7 +14,7 @@ from rlscape.pipeline.measure_matching import Point, match, measure_matching
 from rlscape.settings.reading import load_config
 from tests.entries import run_entry
 from tests.synthetic import ROOT
-from tests.tuned_models import OTHERS, SETTINGS, O, Q, gaussian, model, save, snapped
+from tests.tuned_models import OTHERS, SETTINGS, O, Q, gaussian, model, save, save_snapshots, snapped
 
 
 def louder(base, update, factor):
@@ -110,8 +110,7 @@ def test_matching_command(tmp_path, monkeypatch):
     for run, size in {"rlvr-s2": 1, "sft-s2": 8, "sft_lr_thirtieth-s2": 2}.items():
         save(louder(base, update, size), tmp_path / run / "model/model.safetensors")
         states = {step: louder(base, update, size * step / 4) for step in (2, 4)}
-        snapshots = {f"{step}/{name}": values for step, state in states.items() for name, values in state.items()}
-        save(snapshots, tmp_path / run / "snapshots.safetensors")
+        save_snapshots(base, states, tmp_path / run / "snapshots")
         write_parquet(tmp_path / run / "metrics.parquet", metrics)
     run_entry(
         measure_matching,

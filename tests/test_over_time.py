@@ -1,6 +1,7 @@
 """Snapshots and profiles over time: planted effects are found, and nulls stay quiet."""
 
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -14,19 +15,33 @@ from rlscape.geometry.profiles import measure_over_time as measure_history
 from rlscape.geometry.snapshots import read_snapshot, snapshot_steps, stream_history
 from rlscape.pipeline.measure_over_time import measure_over_time
 from tests.entries import run_entry
-from tests.tuned_models import OTHERS, SETTINGS, SHAPE, O, Q, gaussian, model, save, snapped, tuned
+from tests.tuned_models import (
+    OTHERS,
+    SETTINGS,
+    SHAPE,
+    O,
+    Q,
+    assert_change_kept,
+    gaussian,
+    model,
+    save,
+    save_snapshots,
+    snapped,
+    tuned,
+)
+
+LAST = "step-000010.safetensors"
 
 
 def write_history(directory, updates, steps=(2, 10)):
     """A base and snapshots of it; ``updates``: function (step, tensor name, shape) -> update."""
     base = model()
     save(base, directory / "base" / "model.safetensors")
-    snapshots = {
-        f"{step}/{name}": (weights.double() + updates(step, name, weights.shape)).float()
+    states = {
+        step: {name: weights.double() + updates(step, name, weights.shape) for name, weights in base.items()}
         for step in steps
-        for name, weights in base.items()
     }
-    return directory / "base", save(snapshots, directory / "snapshots.safetensors")
+    return directory / "base", save_snapshots(base, states, directory / "snapshots")
 
 
 def walk(step, name, shape, size=1e-4):
@@ -39,38 +54,51 @@ def walk(step, name, shape, size=1e-4):
 
 
 def test_history_has_every_tensor_at_every_step(tmp_path):
-    base, file = write_history(tmp_path, walk)
-    assert snapshot_steps(file) == [2, 10]
-    histories = list(stream_history(base, file))
+    base, snapshots = write_history(tmp_path, walk, steps=(10, 2))
+    (snapshots / ".snakemake_timestamp").touch()
+    assert snapshot_steps(snapshots) == [2, 10]
+    histories = list(stream_history(base, snapshots))
     assert [history.tensor for history in histories] == sorted((Q, O, *OTHERS))
-    for history in histories:
-        assert list(history.after) == [2, 10]
-        assert torch.equal(read_snapshot(file, 10)[history.tensor], history.after[10])
-        assert not torch.equal(history.after[2], history.after[10])
+    for name, weights, after in histories:
+        assert list(after) == [2, 10]
+        assert torch.equal(read_snapshot(base, snapshots, 10)[name], after[10])
+        for step, values in after.items():
+            assert_change_kept(values, weights, weights + walk(step, name, weights.shape))
 
 
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda file: file.unlink(), "no such file"),
-        (lambda file: file.write_bytes(file.read_bytes()[:-9]), "truncated or damaged"),
-        (lambda file: save({Q: snapped(*SHAPE)}, file), "no tensors called <step>/<tensor>"),
-        (lambda file: save({f"1/{Q}": snapped(*SHAPE)}, file), "no 1/lm_head.weight; measure a run against the base"),
+        (lambda file: shutil.rmtree(file.parent), "snapshots: no such directory; runs of arms with snapshots write it"),
+        (lambda file: [each.unlink() for each in file.parent.iterdir()], "no snapshots in it; .*train the run again"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-9]), f"{LAST}: truncated or damaged .*train the run again"),
         (
-            lambda file: save({f"1/{n}": (snapped(3, 3) if n == Q else w) for n, w in model().items()}, file),
-            r"1/model.*q_proj.weight is \[3, 3\], but \[64, 48\]",
+            lambda file: file.rename(file.with_name("step-10.safetensors")),
+            "step-10.safetensors: not called step-<step>",
+        ),
+        (lambda file: save({}, file.with_name("model.safetensors")), "model.safetensors: not called step-<step>"),
+        (lambda file: save({Q: snapped(*SHAPE)}, file), f"{LAST}: no lm_head.weight; measure a run against the base"),
+        (
+            lambda file: save({n: (snapped(3, 3) if n == Q else w) for n, w in model().items()}, file),
+            rf"{LAST}: model.*q_proj.weight is \[3, 3\], but \[64, 48\]",
         ),
         (
-            lambda file: save({f"1/{n}": w / (0 if n == Q else 1) for n, w in model().items()}, file),
-            "q_proj.weight is not finite",
+            lambda file: save({n: w / (0 if n == Q else 1) for n, w in model().items()}, file),
+            f"{LAST}: model.*q_proj.weight is not finite; the run that wrote it diverged",
         ),
     ],
 )
 def test_bad_snapshots_give_one_clear_error(tmp_path, damage, expected):
-    base, file = write_history(tmp_path, walk)
-    damage(file)
+    base, snapshots = write_history(tmp_path, walk)
+    damage(snapshots / LAST)
     with pytest.raises(CheckpointError, match=expected):
-        list(stream_history(base, file))
+        list(stream_history(base, snapshots))
+
+
+def test_a_step_that_is_not_there_is_named(tmp_path):
+    base, snapshots = write_history(tmp_path, walk)
+    with pytest.raises(CheckpointError, match="step-000003.safetensors: no such file"):
+        read_snapshot(base, snapshots, 3)
 
 
 # --- profiles
@@ -120,28 +148,27 @@ def test_nesting_alone_makes_profiles_alike_but_not_the_new_changes(tmp_path):
 
 
 def test_profiles_average_to_the_density_and_steps_agree_with_the_full_measurement(tmp_path):
-    base, file = write_history(tmp_path, walk)
-    measured = measure_history(base, file, SETTINGS)
+    base, snapshots = write_history(tmp_path, walk)
+    measured = measure_history(base, snapshots, SETTINGS)
     for (step, tensor), row in measured.over_time.set_index(["step", "tensor"]).iterrows():
         of_step = measured.profiles[(measured.profiles["step"] == step) & (measured.profiles["tensor"] == tensor)]
         for _, axis in of_step.groupby("axis"):
             assert axis["share"].mean() == pytest.approx(row["density"])
             assert axis["share_by_magnitude"].mean() == pytest.approx(row["density"])
-        full = measure_matrix(model()[tensor], read_snapshot(file, step)[tensor], SETTINGS, torch.Generator())
-        described = describe(
-            TunedMatrix(BaseMatrix(model()[tensor].double(), SETTINGS), read_snapshot(file, step)[tensor].double())
-        )
+        after = read_snapshot(base, snapshots, step)[tensor]
+        full = measure_matrix(model()[tensor], after, SETTINGS, torch.Generator())
+        described = describe(TunedMatrix(BaseMatrix(model()[tensor].double(), SETTINGS), after.double()))
         assert described == {name: full[name] for name in described}
         assert described == {name: row[name] for name in described}
 
 
 def test_command_writes_both_tables(tmp_path, monkeypatch):
-    base, file = write_history(tmp_path, walk)
+    base, snapshots = write_history(tmp_path, walk)
     run_entry(
         measure_over_time,
         monkeypatch,
         base=base,
-        snapshots=file,
+        snapshots=snapshots,
         settings=SETTINGS.model_dump_json(),
         output=tmp_path / "out",
     )

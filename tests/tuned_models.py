@@ -5,6 +5,7 @@ from safetensors.torch import save_file
 
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.sparsity import HALF_ULP
+from rlscape.models.snapshot_files import snapshot_file
 from rlscape.settings.measurement import GeometrySettings
 
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2)
@@ -40,3 +41,16 @@ def save(tensors, file):
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: values.contiguous() for name, values in tensors.items()}, file)
     return file
+
+
+def save_snapshots(base, states, directory):
+    """Snapshots of a run from ``base``; ``states``: step -> tensors."""
+    for step, state in states.items():
+        differences = {name: (values - base[name]).bfloat16() for name, values in state.items()}
+        save(differences, snapshot_file(directory, step))
+    return directory
+
+
+def assert_change_kept(found, before, after):
+    """Of a tensor that was read from a snapshot: bf16's error of each entry's change, and fp32's of the entry."""
+    assert ((found - after).abs() <= 2**-8 * (after - before).abs() + 2**-23 * after.abs()).all()

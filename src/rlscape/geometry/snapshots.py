@@ -1,19 +1,18 @@
-"""Snapshots of one run beside its base, one tensor at a time.
+"""Snapshots of one run (:mod:`rlscape.models.snapshot_files`) beside its base, one tensor at a time."""
 
-A run's ``snapshots.safetensors`` has fp32 tensors named ``<step>/<tensor>`` for every evaluation after step 0.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rlscape.errors import CheckpointError
 from rlscape.geometry.checkpoints import stream_pair
+from rlscape.models.snapshot_files import snapshot_file, step_of
+from rlscape.models.weight_files import opened
 
-REMEDY = "measure a run against the base that it started from"
+OTHER_BASE = "measure a run against the base that it started from"
+DAMAGED = "delete the directory and train the run again"
 
 
 class TensorHistory(NamedTuple):
@@ -25,56 +24,59 @@ class TensorHistory(NamedTuple):
     """Step -> the tensor of the same shape, in order of step."""
 
 
-def snapshot_steps(file: Path) -> list[int]:
-    """The steps of a snapshot file, ascending.
+def snapshot_steps(directory: Path) -> list[int]:
+    """The steps of a run's snapshots, ascending.
 
     Raises:
-        CheckpointError: the file is missing, damaged or empty, or its tensors are not named by step.
+        CheckpointError: the directory is missing or empty, or something in it is not called like a snapshot.
     """
-    if not file.exists():
-        raise CheckpointError(f"{file}: no such file; runs of arms with snapshots write it")
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            prefixes = {name.partition("/")[0] for name in tensors.keys()}
-    except SafetensorError as error:
-        raise CheckpointError(f"{file}: truncated or damaged ({error}); delete it and train the run again") from None
-    if not prefixes or not all(prefix.isdecimal() for prefix in prefixes):
-        raise CheckpointError(f"{file}: no tensors called <step>/<tensor>; expected a run's snapshots")
-    return sorted(map(int, prefixes))
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no such directory; runs of arms with snapshots write it")
+    steps = []
+    for file in directory.glob("[!.]*"):  # Snakemake leaves a hidden time stamp
+        step = step_of(file)
+        if step is None:
+            raise CheckpointError(f"{file}: not called step-<step>.safetensors; expected a run's snapshots")
+        steps.append(step)
+    if not steps:
+        raise CheckpointError(f"{directory}: no snapshots in it; {DAMAGED}")
+    return sorted(steps)
 
 
-def read_snapshot(file: Path, step: int) -> dict[str, Tensor]:
-    """The model at one of a file's steps, tensor by name."""
-    prefix = f"{step}/"
-    with safe_open(file, framework="pt") as tensors:
-        return {
-            name.removeprefix(prefix): tensors.get_tensor(name) for name in tensors.keys() if name.startswith(prefix)
-        }
+def read_snapshot(base: Path, directory: Path, step: int) -> dict[str, Tensor]:
+    """The model at a step in fp32, tensor by name; errors as :func:`stream_history`."""
+    return {history.tensor: history.after[step] for history in stream_history(base, directory, [step])}
 
 
-def stream_history(base: Path, file: Path) -> Iterator[TensorHistory]:
-    """Every tensor of ``base`` by sorted name, with all its snapshots; only one tensor is in memory.
+def stream_history(base: Path, directory: Path, steps: Sequence[int] | None = None) -> Iterator[TensorHistory]:
+    """Every tensor of ``base`` by sorted name, with its snapshots in fp32; only one tensor is in memory.
+
+    That a run started from another base shows only where names or shapes differ.
+
+    Args:
+        steps: of all snapshots if None.
 
     Raises:
-        CheckpointError: see :func:`snapshot_steps`; or a snapshot lacks a tensor of the base, has it in another
-            shape, or has a weight that is not finite.
+        CheckpointError: see :func:`snapshot_steps`; or a snapshot is missing, damaged, lacks a tensor of the base, has
+            it in another shape, or gives a weight that is not finite.
     """
-    steps = snapshot_steps(file)
-    with safe_open(file, framework="pt") as tensors:
-        saved = set(tensors.keys())
-        for name, weights, _ in stream_pair(base, base):
-            after = {}
-            for step in steps:
-                if f"{step}/{name}" not in saved:
-                    raise CheckpointError(
-                        f"{file}: no {step}/{name}; measure a run against the base that it started from"
-                    )
-                after[step] = tensors.get_tensor(f"{step}/{name}")
-                if after[step].shape != weights.shape:
-                    raise CheckpointError(
-                        f"{file}: {step}/{name} is {list(after[step].shape)}, but {list(weights.shape)} in {base}; "
-                        f"{REMEDY}"
-                    )
-                if not after[step].isfinite().all():
-                    raise CheckpointError(f"{file}: {step}/{name} is not finite; the run that wrote it diverged")
-            yield TensorHistory(name, weights, after)
+    steps = snapshot_steps(directory) if steps is None else steps
+    for name, weights, _ in stream_pair(base, base):
+        after = {step: _after(base, weights, name, snapshot_file(directory, step)) for step in steps}
+        yield TensorHistory(name, weights, after)
+
+
+def _after(base: Path, weights: Tensor, name: str, file: Path) -> Tensor:
+    """The tensor of a snapshot whose base has ``weights``."""
+    with opened(file, DAMAGED) as tensors:
+        if name not in tensors.keys():
+            raise CheckpointError(f"{file}: no {name}; {OTHER_BASE}")
+        difference = tensors.get_tensor(name)
+    if difference.shape != weights.shape:
+        raise CheckpointError(
+            f"{file}: {name} is {list(difference.shape)}, but {list(weights.shape)} in {base}; {OTHER_BASE}"
+        )
+    after: Tensor = weights + difference
+    if not after.isfinite().all():
+        raise CheckpointError(f"{file}: {name} is not finite; the run that wrote it diverged")
+    return after

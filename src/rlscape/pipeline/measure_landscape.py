@@ -5,7 +5,7 @@ reward that they stand for, the mean probability of the whole trace. That is the
 right after another thought; it takes one forward pass, where a sampled pass rate takes a thousand completions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from rlscape.files import write_parquet
 from rlscape.geometry.landscape import Plane, measure_grid, project_path
 from rlscape.geometry.snapshots import read_snapshot, snapshot_steps
 from rlscape.models.build import load_decoder
+from rlscape.models.checkpoints import speech_of
 from rlscape.models.decoder import Decoder
 from rlscape.pipeline.entry import run
 from rlscape.rl.packing import Packing
@@ -23,8 +24,6 @@ from rlscape.rl.policy import completion_log_probs
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.run import RunSettings
 from rlscape.training.drift import Probe, probes_of
-
-SNAPSHOTS = "snapshots.safetensors"
 
 
 def _likelihood(decoder: Decoder, probes: list[Probe]) -> Callable[[dict[str, Tensor]], dict[str, float]]:
@@ -57,14 +56,16 @@ def measure_landscape(
     landscape = geometry.landscape
     decoder = load_decoder(base)
     origin = {name: values.clone() for name, values in decoder.state_dict().items()}
-    files = {"sft": sft / SNAPSHOTS, "rl": rl / SNAPSHOTS}
-    steps = {run: snapshot_steps(file) for run, file in files.items()}
-    plane = Plane(origin, *(read_snapshot(file, steps[run][-1]) for run, file in files.items()))
-    measure = _likelihood(decoder, probes_of(settings.changed(drift_prompts=landscape.traces)))
-    paths = pd.concat(
-        project_path(plane, ((step, read_snapshot(file, step)) for step in steps[run])).assign(kind="path", run=run)
-        for run, file in files.items()
-    )
+    snapshots = {"sft": sft / "snapshots", "rl": rl / "snapshots"}
+    steps = {run: snapshot_steps(directory) for run, directory in snapshots.items()}
+    plane = Plane(origin, *(read_snapshot(base, snapshots[run], steps[run][-1]) for run in snapshots))
+    probes = probes_of(settings.changed(drift_prompts=landscape.traces), speech_of(settings.base, base))
+    measure = _likelihood(decoder, probes)
+
+    def models(run: str) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        return ((step, read_snapshot(base, snapshots[run], step)) for step in steps[run])
+
+    paths = pd.concat(project_path(plane, models(run)).assign(kind="path", run=run) for run in snapshots)
     grid = measure_grid(plane, measure, landscape, paths).assign(kind="grid")
     write_parquet(output, pd.concat([grid, paths], ignore_index=True).assign(cosine=plane.cosine))
 

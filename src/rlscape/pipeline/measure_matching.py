@@ -22,6 +22,7 @@ from rlscape.geometry.checkpoints import stream_pair
 from rlscape.geometry.matching import Baseline, nearest, scale_reaching, scaled, update_norm
 from rlscape.geometry.snapshots import read_snapshot, snapshot_steps
 from rlscape.models.build import load_decoder
+from rlscape.models.checkpoints import speech_of
 from rlscape.paths import parse_run_name
 from rlscape.pipeline.entry import run
 from rlscape.results.files import read_table
@@ -51,10 +52,13 @@ def final_point(base: Path, run: Path) -> Point:
     return Point(parse_run_name(run.name)[0], int(last.index[0]), state, pass_rate=float(last.iloc[0]))
 
 
-def snapshot_points(run: Path) -> list[Point]:
+def snapshot_points(base: Path, run: Path) -> list[Point]:
     """Every snapshot of a run."""
-    file, arm, rates = run / "snapshots.safetensors", parse_run_name(run.name)[0], _pass_rates(run)
-    return [Point(arm, step, read_snapshot(file, step), pass_rate=float(rates[step])) for step in snapshot_steps(file)]
+    directory, arm, rates = run / "snapshots", parse_run_name(run.name)[0], _pass_rates(run)
+    return [
+        Point(arm, step, read_snapshot(base, directory, step), pass_rate=float(rates[step]))
+        for step in snapshot_steps(directory)
+    ]
 
 
 def _pass_rates(run: Path) -> pd.Series:
@@ -107,14 +111,14 @@ def measure_matching(
     """
     start, model = load_decoder(base), load_decoder(base)
     weights = {name: before for name, before, _ in stream_pair(base, base)}
-    drift = Drift(start, probes_of(settings))
+    drift = Drift(start, probes_of(settings, speech_of(settings.base, base)))
 
     def kl(state: dict[str, Tensor]) -> float:
         model.load_state_dict(state)
         return drift.measure(model)["kl_from_start"]
 
     ours, theirs, slow = (final_point(base, directory) for directory in (rl, sft, sft_at_rl_rate))
-    snapshots = snapshot_points(sft_at_rl_rate) + snapshot_points(sft)
+    snapshots = snapshot_points(base, sft_at_rl_rate) + snapshot_points(base, sft)
     baseline = Baseline(weights, geometry)
     rows = []
     for matching, counterpart in match(weights, ours, theirs, slow, snapshots, kl).items():

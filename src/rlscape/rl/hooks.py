@@ -1,4 +1,4 @@
-"""What may take part in training from outside: it measures the policy, or keeps some of its weights as they are."""
+"""What may take part in training from outside: it measures or records the policy, or freezes some of its weights."""
 
 from typing import Protocol
 
@@ -36,4 +36,12 @@ class Freezer(Protocol):
 
     def restore(self) -> None:
         """After the optimiser's step."""
+        ...
+
+
+class Keeper(Protocol):
+    """Records the policy: :class:`rlscape.training.snapshots.Snapshots`."""
+
+    def keep(self, model: Decoder, step: int) -> None:
+        """At every evaluation after the first; once more, with the same weights, where a killed run goes on."""
         ...

@@ -25,7 +25,7 @@ SETTINGS = EvaluationSettings(evaluations=2, prompts=9, samples_per_prompt=4, fi
 
 
 def evaluator():
-    return Evaluator(make_model(), SETS, SETTINGS, RL, 1.0)
+    return Evaluator(SETS, SETTINGS, RL, 1.0)
 
 
 def test_every_problem_is_sampled_also_when_slots_run_out(monkeypatch):

@@ -10,6 +10,7 @@ from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.rollout import Budget, Generator
 from rlscape.settings.base_model import ModelSettings
 from rlscape.tasks.math import MathSettings, make_sets
+from rlscape.tasks.speech import WORDS, Marks
 from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS
 
 pytestmark = pytest.mark.training
@@ -24,9 +25,9 @@ def make_model(seed=0):
     return as_decoder(build_model(settings, seed))
 
 
-def make_generator(model, budget, slots=12, seed=0, precision="fp32"):
+def make_generator(model, budget, slots=12, seed=0, precision="fp32", marks=WORDS.marks):
     random = torch.Generator().manual_seed(seed)
-    return Generator(model, PROBLEMS, slots, budget, "fp32", 1.0, random, precision)
+    return Generator(model, PROBLEMS, slots, budget, "fp32", 1.0, random, precision, marks)
 
 
 def force_head(model, token, logit):
@@ -158,6 +159,30 @@ def test_an_interruption_inserts_the_phrase_masks_it_and_leaves_an_answer_budget
         assert len(ids) - end == budget.answer
         assert len(ids) <= budget.longest
     assert positions <= {6, 7, 8, 9} and len(positions) > 1
+
+
+def test_a_thought_ends_where_all_tokens_of_the_mark_stand_in_a_row():
+    model = make_model()
+    force_head(model, [7, 8], 0.35)  # each a tenth of all tokens
+    marks = Marks(ends=(1, 2), end_of_thought=(7, 8), interruption=(9, 10, 7, 8), result=None)
+    budget = Budget(thinking=40, answer=6, interruption=(20, 30), phrase=len(marks.interruption))
+    generator = make_generator(model, budget, slots=480, marks=marks)
+    groups = generator.admit(range(30), 16)
+    finish(generator)
+    seen = {"interrupted": 0, "ended its own thought": 0, "ended by another end": 0}
+    for completion in (completion for group in groups for completion in group.completions):
+        ids = completion.ids.tolist()
+        own = [at for at, pair in enumerate(zip(ids, ids[1:], strict=False)) if pair == (7, 8)]
+        phrase = next((at for at in range(len(ids)) if tuple(ids[at : at + 4]) == marks.interruption), None)
+        assert not set(ids[:-1]) & set(marks.ends) and (completion.truncated or ids[-1] in marks.ends)
+        if completion.interrupted:
+            assert phrase is not None and own[0] == phrase + 2  # no mark before it
+            assert completion.loss_mask.tolist() == [not phrase <= at < phrase + 4 for at in range(len(ids))]
+            assert len(ids) <= phrase + 4 + budget.answer
+        seen["interrupted"] += completion.interrupted
+        seen["ended its own thought"] += bool(own) and not completion.interrupted and own[0] < 20
+        seen["ended by another end"] += ids[-1] == 2
+    assert min(seen.values()) > 5, seen
 
 
 def test_without_interruption_a_completion_stops_at_its_budget():

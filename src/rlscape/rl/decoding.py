@@ -5,8 +5,9 @@ order of sums, each into a cache of its own layout.
 """
 
 import ctypes
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +19,6 @@ from rlscape.kernels.library import library
 from rlscape.models.config import DecoderConfig, MixtureConfig
 from rlscape.models.decoder import DenseWeights, Weights
 from rlscape.rl.cache import SlotCache, untouched_zeros
-from rlscape.tasks.vocabulary import PAD_ID
 
 
 class Decoding(Protocol):
@@ -28,7 +28,7 @@ class Decoding(Protocol):
     """
 
     def load(self, weights: Weights) -> None:
-        """Compute with ``weights`` from now on."""
+        """Compute with a copy of ``weights`` from now on; the one before is freed."""
 
     def prefill(self, contexts: Sequence[Sequence[int]], first_row: int) -> None:
         """Write tokens from position 0 on to a row for each context."""
@@ -39,11 +39,11 @@ class Decoding(Protocol):
     def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
         """Overwrite rows ``targets`` with the first ``length`` positions of rows ``sources``."""
 
-    def state_dict(self, rows: int) -> dict[str, Tensor]:
-        """A copy of the first rows."""
+    def state_dict(self, rows: int) -> dict[str, Any]:
+        """The weights, and a copy of the first rows."""
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Overwrite the first rows."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Overwrite the weights and the first rows."""
 
 
 def make_decoding(weights: Weights, slots: int, longest: int) -> Decoding:
@@ -67,15 +67,15 @@ class TorchDecoding:
 
     def __init__(self, weights: Weights, slots: int, longest: int) -> None:
         config = weights.config
-        self.weights = weights
+        self.load(weights)
         self.cache = SlotCache(config.num_hidden_layers, slots, config.num_key_value_heads, longest, config.head_dim)
 
     def load(self, weights: Weights) -> None:
-        self.weights = weights
+        self.weights = _copied(weights)
 
     def prefill(self, contexts: Sequence[Sequence[int]], first_row: int) -> None:
         width = max(map(len, contexts))
-        ids = torch.full((len(contexts), width), PAD_ID)
+        ids = torch.zeros(len(contexts), width, dtype=torch.long)
         for row, context in enumerate(contexts):
             ids[row, : len(context)] = torch.tensor(context)
         attend = self.cache.prefill(len(contexts), first_row)
@@ -87,10 +87,11 @@ class TorchDecoding:
     def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
         self.cache.move(sources, targets, length)
 
-    def state_dict(self, rows: int) -> dict[str, Tensor]:
-        return {"cache": self.cache.data[:, :, :rows].clone()}
+    def state_dict(self, rows: int) -> dict[str, Any]:
+        return {"weights": list(_tensors_in(self.weights)), "cache": self.cache.data[:, :, :rows].clone()}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        _overwrite(_tensors_in(self.weights), state["weights"])
         self.cache.data[:, :, : state["cache"].shape[2]] = state["cache"]
 
 
@@ -116,7 +117,11 @@ class CompiledDecoding:
         def address(x: Tensor | None) -> int | None:
             if x is None:
                 return None
-            tensors.append(x.contiguous())
+            tensors.append(x.detach().clone(memory_format=torch.contiguous_format))
+            return tensors[-1].data_ptr()
+
+        def panelled(x: Tensor) -> int:
+            tensors.append(panels(x.detach(), self.panel))  # a copy
             return tensors[-1].data_ptr()
 
         reach = min(self.pages * self.panel, config.max_position_embeddings)
@@ -125,10 +130,10 @@ class CompiledDecoding:
         for index, layer in enumerate(weights.layers):
             assert isinstance(layer.mlp, DenseWeights)
             layers[index] = LayerWeights(
-                qkv=address(panels(layer.qkv, self.panel)),
-                o=address(panels(layer.o, self.panel)),
-                gate_up=address(panels(layer.mlp.gate_up, self.panel)),
-                down=address(panels(layer.mlp.down, self.panel)),
+                qkv=panelled(layer.qkv),
+                o=panelled(layer.o),
+                gate_up=panelled(layer.mlp.gate_up),
+                down=panelled(layer.mlp.down),
                 qkv_bias=address(layer.qkv_bias),
                 o_bias=address(layer.o_bias),
                 attention_norm=address(layer.attention_norm),
@@ -181,8 +186,38 @@ class CompiledDecoding:
         addresses = sources.data_ptr(), targets.data_ptr()
         self.compiled.copy_slots(ctypes.byref(self.weights), len(sources), *addresses, length)
 
-    def state_dict(self, rows: int) -> dict[str, Tensor]:
-        return {"cache": self.cache[:, :rows].clone()}
+    def state_dict(self, rows: int) -> dict[str, Any]:
+        return {"weights": self.tensors, "cache": self.cache[:, :rows].clone()}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        _overwrite(self.tensors, state["weights"])
         self.cache[:, : state["cache"].shape[1]] = state["cache"]
+
+
+def _copied(weights: Any) -> Any:
+    """The same, of tensors of its own."""
+    if isinstance(weights, Tensor):
+        return weights.detach().clone()
+    if isinstance(weights, list):
+        return [_copied(part) for part in weights]
+    if is_dataclass(weights) and not isinstance(weights, type):
+        return replace(weights, **{part.name: _copied(getattr(weights, part.name)) for part in fields(weights)})
+    return weights
+
+
+def _tensors_in(weights: Any) -> Iterator[Tensor]:
+    """Of a dataclass, of lists of them and so on, in order."""
+    if isinstance(weights, Tensor):
+        yield weights
+    elif isinstance(weights, list):
+        for part in weights:
+            yield from _tensors_in(part)
+    elif is_dataclass(weights):
+        for part in fields(weights):
+            yield from _tensors_in(getattr(weights, part.name))
+
+
+@torch.no_grad()
+def _overwrite(tensors: Iterable[Tensor], values: Sequence[Tensor]) -> None:
+    for tensor, saved in zip(tensors, values, strict=True):
+        tensor.copy_(saved)

@@ -9,9 +9,11 @@ import torch
 from rlscape.models.decoder import Decoder
 from rlscape.rl.rollout import Budget, Generator, Group
 from rlscape.settings.training import EvaluationSettings, RLSettings
-from rlscape.tasks.base import Problem, ProblemSets
+from rlscape.tasks.base import Problem, ProblemSets, column_prefix
+from rlscape.tasks.speech import WORDS, Marks
 
 MAX_SLOTS = 512
+CACHE_BYTES = 2**29
 ADMISSION = 1 / 8
 """Share of the slots that must be free before new problems are admitted: prefill pays in batches."""
 
@@ -32,6 +34,11 @@ class Evaluation:
     """Tokens."""
 
 
+def by_prefix(sets: Mapping[str, ProblemSets[Problem]]) -> dict[str, ProblemSets[Problem]]:
+    """The sets of a run's tasks by the prefix of their columns; the first task has none."""
+    return {column_prefix(task) if index else "": made for index, (task, made) in enumerate(sets.items())}
+
+
 def evaluation_steps(settings: EvaluationSettings, total: int) -> list[int]:
     """When a run of ``total`` steps is evaluated, step 0 included."""
     return sorted({round(index * total / settings.evaluations) for index in range(settings.evaluations + 1)})
@@ -50,7 +57,7 @@ def standard_error(correct: np.ndarray) -> float:
 
 
 class Evaluator:
-    """Pass rates on each task's validation set and harder downstream set, from one generator kept between evaluations.
+    """Pass rates on each task's validation set and harder downstream set.
 
     Paper: silent on how validation treats length. Here: every arm is evaluated under one protocol, the full
     budget with forced interruptions, whatever its training does.
@@ -59,17 +66,17 @@ class Evaluator:
     training alone.
 
     Args:
-        model: any with the shapes of those to be evaluated.
         sets: by the prefix of their columns; entropy and lengths are measured on the first.
+        marks: of the model.
     """
 
     def __init__(
         self,
-        model: Decoder,
         sets: Mapping[str, ProblemSets[Problem]],
         settings: EvaluationSettings,
         rl: RLSettings,
         temperature: float,
+        marks: Marks = WORDS.marks,
     ) -> None:
         self.problems: list[Problem] = []
         self.samples: list[int] = []
@@ -81,19 +88,11 @@ class Evaluator:
             downstream = task_sets.downstream[: settings.downstream_prompts]
             self._add(prefix, validation, settings.samples_per_prompt)
             self._add(f"{prefix}downstream_", downstream, settings.downstream_samples_per_prompt)
-        # One problem's samples are admitted together.
-        self.slots = max(min(MAX_SLOTS, sum(self.samples)), max(self.samples) * settings.final_factor)
-        budget = Budget.of(rl, interrupted=True)
-        self.generator = Generator(
-            model,
-            self.problems,
-            self.slots,
-            budget,
-            head="fp32",
-            temperature=temperature,
-            random=torch.Generator(torch.get_default_device()),
-            precision="fp32",
-        )
+        self.budget = Budget.of(rl, interrupted=True, marks=marks)
+        self.marks = marks
+        self.temperature = temperature
+        self.most = max(self.samples) * settings.final_factor
+        """Samples of a problem, which are admitted together."""
 
     def _add(self, prefix: str, problems: Sequence[Problem], samples: int) -> None:
         if problems:
@@ -108,9 +107,21 @@ class Evaluator:
             seed: of the sampled tokens, e.g. (run seed, step).
             factor: multiplies the samples per problem, up to ``settings.final_factor``.
         """
-        self.generator.random.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        self.generator.load_weights(model, version=0)
-        groups = self._sample(factor)
+        random = torch.Generator(torch.get_default_device())
+        random.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        # Made anew for every evaluation: between them, a large model's copy and cache would lie idle.
+        generator = Generator(
+            model,
+            self.problems,
+            max(self.most, min(MAX_SLOTS, sum(self.samples), self._rows_in_cache(model))),
+            self.budget,
+            head="fp32",
+            temperature=self.temperature,
+            random=random,
+            precision="fp32",
+            marks=self.marks,
+        )
+        groups = self._sample(generator, factor)
         row: dict[str, float | int] = {}
         for prefix, part in self.parts.items():
             found = summarise(groups[part])
@@ -118,7 +129,7 @@ class Evaluator:
                 f"{prefix}pass_rate": found.pass_rate,
                 f"{prefix}pass_rate_se": found.standard_error,
                 f"{prefix}samples": found.samples,
-            }
+            } | self._lenient(prefix, groups[part])
             if part.start == 0:
                 row |= {
                     "entropy": found.entropy,
@@ -128,20 +139,37 @@ class Evaluator:
                 }
         return row
 
-    def _sample(self, factor: int) -> list[Group]:
+    def _lenient(self, prefix: str, groups: Sequence[Group]) -> dict[str, float]:
+        """Of problems in words: the share of completions in which the right answer is found, whatever their form."""
+        found = [
+            verify(completion.ids.tolist())
+            for group in groups
+            if (verify := getattr(self.problems[group.prompt], "verify_leniently", None))
+            for completion in group.completions
+        ]
+        return {f"{prefix}lenient_pass_rate": float(np.mean(found))} if found else {}
+
+    def _rows_in_cache(self, model: Decoder) -> int:
+        """Sequences of full length whose keys and values fit into :data:`CACHE_BYTES`."""
+        longest = max(len(problem.prompt_ids) for problem in self.problems) + self.budget.longest
+        config = model.config
+        numbers = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * longest
+        return CACHE_BYTES // (4 * numbers)
+
+    def _sample(self, generator: Generator, factor: int) -> list[Group]:
         """A finished group per problem. Problems of similar length run together: their rows then end together."""
         waiting = sorted(range(len(self.problems)), key=lambda index: len(self.problems[index].prompt_ids))
         groups: dict[int, Group] = {}
-        while waiting or self.generator.active:
+        while waiting or generator.active:
             samples = self.samples[waiting[-1]] * factor if waiting else 0
-            room = self.generator.free
-            if waiting and room >= max(samples, ADMISSION * self.slots):
+            room = generator.free
+            if waiting and room >= max(samples, ADMISSION * len(generator)):
                 batch: list[int] = []
                 while waiting and len(batch) < room // samples and self.samples[waiting[-1]] * factor == samples:
                     batch.append(waiting.pop())
-                groups |= {group.prompt: group for group in self.generator.admit(batch, samples)}
+                groups |= {group.prompt: group for group in generator.admit(batch, samples)}
             else:
-                self.generator.step()
+                generator.step()
         return [groups[index] for index in range(len(self.problems))]
 
 

@@ -14,7 +14,6 @@
   outside the ``loss_mask`` too. An interruption that is due comes instead of the answer.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +28,7 @@ from rlscape.rl.slots import Slots
 from rlscape.settings.precision import HeadPrecision, Precision
 from rlscape.settings.training import RLSettings
 from rlscape.tasks.base import Problem
-from rlscape.tasks.vocabulary import END_THINK_ID, EOS_ID, INTERRUPTION_IDS, RESULT_ID
+from rlscape.tasks.speech import WORDS, Marks
 
 
 @dataclass
@@ -69,17 +68,20 @@ class Budget:
     answer: int
     interruption: tuple[int, int] | None
     """First and last token position of the forced interruption, inclusive; None: never."""
+    phrase: int = len(WORDS.marks.interruption)
+    """Tokens that an interruption appends."""
 
     @classmethod
-    def of(cls, rl: RLSettings, interrupted: bool) -> "Budget":
+    def of(cls, rl: RLSettings, interrupted: bool, marks: Marks = WORDS.marks) -> "Budget":
         total = rl.thinking_tokens + rl.answer_tokens
         low, high = (max(1, round(edge * total)) for edge in rl.interruption_window)
-        return cls(rl.thinking_tokens, rl.answer_tokens, (low, high) if interrupted else None)
+        window = (low, high) if interrupted else None
+        return cls(rl.thinking_tokens, rl.answer_tokens, window, len(marks.interruption))
 
     @property
     def longest(self) -> int:
         """The most tokens that a completion can have."""
-        interrupted = self.interruption[1] + len(INTERRUPTION_IDS) + self.answer if self.interruption else 0
+        interrupted = self.interruption[1] + self.phrase + self.answer if self.interruption else 0
         return max(self.thinking + self.answer, interrupted)
 
 
@@ -92,6 +94,7 @@ class Generator:
         slots: most sequences in flight.
         random: source of every sampled token and interruption point.
         precision: of the body.
+        marks: tokens of the model that end a thought or a completion, or interrupt it.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Generator:
         temperature: float,
         random: torch.Generator,
         precision: Precision,
+        marks: Marks = WORDS.marks,
     ) -> None:
         self.problems = problems
         self.budget = budget
@@ -117,31 +121,33 @@ class Generator:
         self.groups: list[Group] = []
         """Group of each sequence, by row."""
         self.precision: Precision = precision
-        self._policy = copy.deepcopy(model)
         self.version = 0
         longest_prompt = max(len(problem.prompt_ids) for problem in problems)
         with torch.no_grad():
-            weights = self._policy.weights(precision)
+            weights = model.weights(precision)
         self._decoding = make_decoding(weights, slots, longest_prompt + budget.longest)
+        self._head_weight = model.lm_head.weight.detach().clone()
         self._slots = Slots.empty(slots, budget.longest)
         """Those of the sequences in flight come first."""
-        self._phrase = torch.tensor(INTERRUPTION_IDS)
+        self.marks = marks
+        self._phrase = torch.tensor(marks.interruption)
         self._respond = [getattr(problem, "respond", None) for problem in problems]
         self._has_environments = any(self._respond)
+
+    def __len__(self) -> int:
+        """Slots."""
+        return len(self._slots)
 
     @property
     def free(self) -> int:
         """Free slots."""
         return len(self._slots) - self.active
 
+    @torch.no_grad()
     def load_weights(self, model: Decoder, version: int) -> None:
         """Swap in new weights; the cache of unfinished sequences stays as the old weights wrote it."""
-        self._policy.load_state_dict(model.state_dict())
-        self._use_policy(version)
-
-    @torch.no_grad()
-    def _use_policy(self, version: int) -> None:
-        self._decoding.load(self._policy.weights(self.precision))
+        self._decoding.load(model.weights(self.precision))
+        self._head_weight.copy_(model.lm_head.weight)
         self.version = version
 
     @torch.no_grad()
@@ -181,7 +187,7 @@ class Generator:
         next_ids[rows.cache_row] = rows.next_id
         positions[rows.cache_row] = rows.position
         hidden = self._decoding.decode(next_ids, positions)
-        log_probs = head_logits(hidden, self._policy.lm_head.weight, self.head, self.temperature).log_softmax(-1)
+        log_probs = head_logits(hidden, self._head_weight, self.head, self.temperature).log_softmax(-1)
         # A token is drawn where a uniform number falls among the cumulated probabilities; in fp32 the rarest would
         # have none between the others.
         cumulated = log_probs.double().exp_().cumsum_(-1).index_select(0, rows.cache_row)
@@ -202,19 +208,29 @@ class Generator:
         rows.position.add_(1)
         rows.phrase_tokens.add_(interrupted)
         rows.next_id.copy_(ids)
-        closing = rows.thinking & (ids == END_THINK_ID)
+        closing = rows.thinking & self._ends_thought(rows)
         rows.thinking.logical_and_(~closing)
         rows.limit.copy_(torch.where(closing & interrupted, rows.length + self.budget.answer, rows.limit))
         out_of_tokens = (rows.length >= rows.limit) & ~(interrupted & rows.thinking)
-        finished = self._retire((ids == EOS_ID) & ~injected, out_of_tokens)
+        ended = _is_any(ids, self.marks.ends)
+        finished = self._retire(ended & ~injected, out_of_tokens)
         if finished or self._cache_rows < self.active:
             self._split_cache_rows()
         return finished
 
+    def _ends_thought(self, rows: Slots) -> Tensor:
+        """(active,) bool: the latest tokens are those that end a thought."""
+        *earlier, last = self.marks.end_of_thought
+        found = rows.next_id == last
+        for back, token in enumerate(reversed(earlier), start=2):
+            at = (rows.length - back)[:, None]
+            found &= (at[:, 0] >= 0) & (rows.ids.gather(1, at.clamp(min=0))[:, 0] == token)
+        return found
+
     def _split_cache_rows(self) -> None:
         """Give sequences that differ from now on rows of their own in the cache, and close its gaps."""
         rows = self._slots[: self.active]
-        vocabulary = len(self._policy.lm_head.weight)
+        vocabulary = len(self._head_weight)
         kinds, kind = torch.unique(rows.cache_row * vocabulary + rows.next_id, return_inverse=True)
         source = kinds // vocabulary
         stays = source < len(kinds)
@@ -231,7 +247,7 @@ class Generator:
     def _inject_environment_tokens(self, rows: Slots, ids: Tensor, interrupted: Tensor) -> Tensor:
         """Put the environments' answers into ``ids``; returns the rows (active,) bool that have one."""
         answered = torch.zeros_like(interrupted)
-        asking = (rows.next_id == RESULT_ID) & ~interrupted
+        asking = (rows.next_id == self.marks.result) & ~interrupted
         for row in asking.nonzero()[:, 0].tolist():
             respond = self._respond[self.groups[row].prompt]
             if respond is not None:
@@ -278,10 +294,10 @@ class Generator:
     def state_dict(self, group_index: dict[int, int]) -> dict[str, Any]:
         """Everything that the next step depends on; groups as indices into the caller's list, by ``id``."""
         return {
-            "policy": self._policy.state_dict(),
+            "head": self._head_weight,
             "version": self.version,
             "random": self.random.get_state(),
-            "cache": self._decoding.state_dict(self._cache_rows),
+            "decoding": self._decoding.state_dict(self._cache_rows),
             "cache_rows": self._cache_rows,
             "slots": self._slots[: self.active].state_dict(),
             "groups": [group_index[id(group)] for group in self.groups],
@@ -289,11 +305,20 @@ class Generator:
 
     def load_state_dict(self, state: dict[str, Any], groups: Sequence[Group]) -> None:
         """Continue where :meth:`state_dict` was taken, with the caller's ``groups``."""
-        self._policy.load_state_dict(state["policy"])
-        self._use_policy(state["version"])
+        self._head_weight.copy_(state["head"])
+        self.version = state["version"]
         self.random.set_state(state["random"])
         self.groups = [groups[index] for index in state["groups"]]
         self.active = len(self.groups)
         self._cache_rows = state["cache_rows"]
-        self._decoding.load_state_dict(state["cache"])
+        self._decoding.load_state_dict(state["decoding"])
         self._slots[: self.active].load_state_dict(state["slots"])
+
+
+def _is_any(ids: Tensor, tokens: Sequence[int]) -> Tensor:
+    """Which of ``ids`` are one of ``tokens``."""
+    first, *others = tokens
+    found = ids == first
+    for token in others:
+        found |= ids == token
+    return found

@@ -7,8 +7,6 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from rlscape.tasks.vocabulary import PAD_ID
-
 
 @dataclass(frozen=True)
 class Slots:
@@ -58,7 +56,7 @@ class Slots:
             thinking=torch.zeros(slots, dtype=torch.bool),
             interrupt_at=numbers(),
             phrase_tokens=numbers(),
-            ids=torch.full((slots, longest), PAD_ID),
+            ids=torch.zeros(slots, longest, dtype=torch.long),
             log_probs=torch.zeros(slots, longest),
             versions=torch.zeros(slots, longest, dtype=torch.long),
             loss_mask=torch.zeros(slots, longest, dtype=torch.bool),

@@ -79,7 +79,7 @@ def test_same_settings_give_the_same_run_bit_for_bit_and_another_seed_does_not(b
     assert not pd.DataFrame(first.updates).equals(pd.DataFrame(other.updates))
 
 
-@pytest.mark.parametrize("arm", ["scalerl", "deepseek_grpo"])
+@pytest.mark.parametrize("arm", ["scalerl", "deepseek_grpo", "rlvr_noise"])
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(base, arm, tmp_path):
     settings = settings_of(arm)
     uninterrupted = train(settings, base)
@@ -222,6 +222,18 @@ def test_weights_stored_in_bf16_are_bf16_values_after_every_step(base):
         assert torch.equal(values, values.bfloat16().float()), name
         moved |= not torch.equal(values, base.state_dict()[name])
     assert moved
+
+
+def test_noise_moves_every_entry_as_far_as_learning_does_in_no_direction(base):
+    settings = settings_of("rlvr_noise")
+    (start, end), (_, learnt) = (
+        [model.model.layers[0].mlp.down_proj.weight.detach() for model in (base, train(run, base).model)]
+        for run in (settings, settings.changed(optimizer="adamw"))
+    )
+    sizes = [float((after - start).norm()) for after in (end, learnt)]
+    assert 0.3 < sizes[0] / sizes[1] < 3
+    cosine = float(((end - start) * (learnt - start)).sum()) / (sizes[0] * sizes[1])
+    assert abs(cosine) < 5 / start.numel() ** 0.5
 
 
 def test_random_rewards_train_on_coins_and_report_what_the_verifier_says(base):

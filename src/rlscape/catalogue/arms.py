@@ -8,6 +8,7 @@ from rlscape.schema import Settings
 from rlscape.settings.precision import Precision
 from rlscape.settings.scale import Paper
 from rlscape.settings.training import AdapterSettings, MaskName, Method, Optimizer
+from rlscape.tasks.registry import TaskName
 
 Measurement = Literal[
     "over_time", "landscape", "curvature", "pairs_footprint", "pairs_intervened", "matching", "operators", "ratios"
@@ -32,6 +33,8 @@ class Arm(Settings):
     """Fields of :class:`rlscape.settings.training.RLSettings` replaced by this arm, before any is multiplied."""
     base: str | None = None
     """Base model; None: that of the paper's study, which each scale's file names (``scalerl.base``)."""
+    tasks: tuple[TaskName, ...] | None = None
+    """Where the problems come from; None: of the recipe's tasks, and without a recipe from math."""
     start: str | None = None
     """An arm whose trained model of the same seed is trained on, instead of the base."""
     intervention: str | None = None

@@ -26,6 +26,8 @@ INTERVENTIONS: dict[str, Intervention] = {
     "gauge": Intervention(
         edits=(LayerEdit(depth=20 / 36, rotate=True, permute=True), LayerEdit(depth=25 / 36, rotate=True))
     ),
+    # A rotation mixes values, and with them whatever grid they lie on; a permutation moves them only.
+    "permuted": Intervention(edits=(LayerEdit(depth=20 / 36, permute=True), LayerEdit(depth=25 / 36, permute=True))),
 }
 """Changes of a base that leave its function as it is (Figure 6)."""
 
@@ -57,6 +59,7 @@ ARMS: dict[str, Arm] = {
     "rlvr_intervened": rl("RLVR, intervened base", "rlvr", intervention="gauge"),
     # Of 3e3, 1e4 and 3e4 times AdamW's rate, the one that learnt on pilot seed 100 (gain 0.16, x = 1.9; at 1e4 -0.08).
     "rlvr_sgd": rl("RLVR, SGD", "rlvr", optimizer="sgd", scaled={"learning_rate": 3e3}),
+    "rlvr_permuted": rl("RLVR, permuted base", "rlvr", intervention="permuted", extra=True),
     "rlvr_intervened_sgd": rl(
         "RLVR, intervened base, SGD",
         "rlvr",
@@ -126,6 +129,16 @@ ARMS |= {
     "rlvr_adam_epsilon": rl("RLVR, Adam epsilon 1e-8", "rlvr", settings={"adam_epsilon": 1e-8}, extra=True),
     # 0.95, common in pretraining: AdamW forgets the size of old gradients 50 times as fast
     "rlvr_adam_beta": rl("RLVR, Adam beta2 0.95", "rlvr", settings={"adam_betas": (0.9, 0.95)}, extra=True),
+    # What of an update is the optimiser's? Nothing to learn: a coin for a verifier, and no gradient at all.
+    "rlvr_random_rewards": rl("RLVR, random rewards", "rlvr", rewards="random", extra=True),
+    "rlvr_noise": rl("noise through AdamW", "rlvr", optimizer="adamw_on_noise", extra=True),
+    # Other bases of a pretrained model: without the grid of its quantisation, and for a second task.
+    "rlvr_dithered": rl("RLVR, dithered base", "rlvr", base="dithered", extra=True),
+    "sft_dithered": sft("SFT, dithered base", base="dithered", scaled={"learning_rate": 1 / 30}, extra=True),
+    "rlvr_second_task": rl("RLVR, second task", "rlvr", tasks=("code",), base="second_task", extra=True),
+    "sft_second_task": sft(
+        "SFT, second task", tasks=("code",), base="second_task", scaled={"learning_rate": 1 / 30}, extra=True
+    ),
     # Three ways to store: fp32 from a base on the bf16 grid (all others), bf16 at every update, fp32 and no grid.
     "rlvr_bf16_weights": rl("RLVR, weights stored in bf16", "rlvr", storage="bf16", extra=True),
     "rlvr_fp32": rl(
@@ -221,7 +234,15 @@ FIGURES: tuple[Figure, ...] = (
         "control_origin",
         *("rlvr", "sft", "sft_self", "sft_noisy", "sft_random_base", "rlvr_brief_base", "rlvr_second_base"),
         *("rlvr_sgd", "dpo", "simpo"),
-        optional=("sft_likeliest", "rlvr_adam_epsilon", "rlvr_adam_beta", "rlvr_bf16_weights", "rlvr_fp32"),
+        optional=(
+            "sft_likeliest",
+            "rlvr_random_rewards",
+            "rlvr_noise",
+            "rlvr_adam_epsilon",
+            "rlvr_adam_beta",
+            "rlvr_bf16_weights",
+            "rlvr_fp32",
+        ),
     ),
     _figure("control_nulls", "rlvr", "sft"),
     _figure("control_operators", "rlvr", "sft", measurements=("operators",)),

@@ -1,6 +1,7 @@
 """Arms that only pilots run, and what pilots choose: learning rates per family, and controls in which effects show.
 
-A choice is made on pilot seeds (``config/pilots.yaml``), by the rule that is written here, and never on a claim.
+A choice is made on pilot seeds (``config/pilots.yaml``; of a pretrained model's tasks
+``config/pretrained_pilots.yaml``), by the rule that is written here, and never on a claim.
 ``seeds.pilots`` of a scale is how many seeds its arms have; a later scale names those that were chosen.
 """
 
@@ -15,7 +16,7 @@ from rlscape.catalogue.arms import Arm, arm
 from rlscape.catalogue.grids import FAIR_FAMILIES, FURTHER_RATES, LEARNING_RATES, learning_rate_arm
 from rlscape.schema import Settings
 
-Quantity = Literal["collapsed", "falls", "cut_at_start", "clipped", "promises"]
+Quantity = Literal["collapsed", "falls", "cut_at_start", "clipped", "promises", "learns"]
 """What an arm must show; each is measured in :mod:`rlscape.results.pilots`."""
 Preference = Literal["first", "highest_end", "all"]
 """Which of the arms that show it are chosen; an arm's end is its mean validation pass rate over the last three
@@ -55,6 +56,8 @@ DAPO_CLIPS = {"dapo_clip_002": 0.02, "dapo_clip_005": 0.05, "dapo_clip_010": 0.1
 CISPO_CAPS = {"cispo_cap_0_5": 0.5, "cispo_cap_1": 1.0, "cispo_cap_1_1": 1.1, "cispo_cap_2": 2.0}
 ADAPTER_STRESS = (200.0, 500.0, 1000.0)
 SFT_BASES = {"dense_sft": "dense", "moe_sft": "moe"}
+TASKS_IN_WORDS = ("sums", "equations", "spelling", "chains")
+"""In the order in which a pretrained model's scale prefers them: short completions are cheap."""
 
 ARMS: dict[str, Arm] = {
     # Does collapse happen? Three times the steps at large rates, and nothing clipped.
@@ -99,6 +102,13 @@ ARMS: dict[str, Arm] = {
     "minimax_equal_batch": rl("MiniMax-M1, batch 768", "minimax", prompts_per_batch=48),
     # Nothing to learn from: a forecast that promises a rise would promise one of anything.
     "random_rewards": rl("ScaleRL, random rewards", "scalerl", rewards="random", no_positive_resampling=False),
+    # Which tasks can a pretrained model learn? Each from a base that has learnt the form of its answers.
+    **{
+        f"words_{task}": arm(
+            f"RLVR, {task}", "rlvr", paper="off_principals", method="rl", tasks=(task,), base=f"words_{task}"
+        )
+        for task in TASKS_IN_WORDS
+    },
     # Has the mixture of experts the higher ceiling where the signal is better than RL's?
     **{name: sft(f"SFT, {base}", base=base) for name, base in SFT_BASES.items()},
 }
@@ -178,6 +188,15 @@ CHOICES: tuple[Choice, ...] = (
     _stable(name="minimax_batch", candidates=("minimax_equal_batch",), against=("minimax",)),
     _stable(name="minimax_equal_k_and_batch", candidates=("minimax_equal_batch",), against=("scalerl",)),
     _stable(name="moe_ceiling", candidates=("rate_moe_sft",), against=("rate_dense_sft",)),
+    # All tasks on which runs that start between 0.1 and 0.4 gain 0.2; the first two become the testbed.
+    _choose(
+        name="tasks_in_words",
+        candidates=tuple(f"words_{task}" for task in TASKS_IN_WORDS),
+        quantity="learns",
+        window=(0.2, 1.0),
+        prefer="all",
+        against=("words_sums",),
+    ),
     # No seed's forecast is granted and other than flat.
     _choose(
         name="forecast_of_random_rewards",

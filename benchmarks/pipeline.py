@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 IMPORTS: dict[str, tuple[str, ...]] = {
     # rule: what its process imports before it works; in the order of the pipeline
     "pretrain_base": ("rlscape.pipeline.pretrain_base",),
+    "start_base": ("rlscape.pipeline.start_base",),
     "evaluate_base": ("rlscape.pipeline.evaluate_base",),
     "intervene_base": ("rlscape.pipeline.intervene_base",),
     "snap_start": ("rlscape.pipeline.snap_start",),
@@ -67,7 +68,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "estimate_power": ("rlscape.pipeline.estimate_power",),
     "power": ("rlscape.pipeline.gather_power",),
 }
-FIRST = ("pretrain_base", "evaluate_base", "intervene_base")
+FIRST = ("pretrain_base", "start_base", "evaluate_base", "intervene_base")
 SECOND = ("train_rl", "train_with_trl")
 STARTS = 3
 """Processes that are timed per start-up; the median counts."""

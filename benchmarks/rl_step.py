@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from rlscape.catalogue import load_scale, resolve_run
+from rlscape.catalogue import load_scale, resolve_run, scratch_base
 from rlscape.catalogue.recipes import SCALERL
 from rlscape.errors import fail_clearly
 from rlscape.files import provenance
@@ -197,13 +197,13 @@ def base_model(config: Config, name: str) -> Path:
         from rlscape.training.pretrain import pretrain
 
         print(f"pretraining {own} (minutes, once)", file=sys.stderr)
-        pretrain(config.bases[name], config.tasks, own, name)
+        pretrain(scratch_base(config, name), config.tasks, own, name)
     return own
 
 
 def widened(config: Config, name: str, hidden_size: int) -> tuple[Config, str]:
     """The config with one more base model: that of ``name``, but wider."""
-    base = config.bases[name]
+    base = scratch_base(config, name)
     wide = base.model.changed(
         hidden_size=hidden_size,
         intermediate_size=hidden_size * base.model.intermediate_size // base.model.hidden_size,

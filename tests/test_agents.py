@@ -246,6 +246,7 @@ def test_a_base_of_agents_is_made_and_evaluated(tmp_path, monkeypatch):
     tasks = TypeAdapter(Tasks)
     assert tasks.validate_python(json.loads((tmp_path / "base.json").read_text())["settings"]["tasks"]) == SETTINGS
     arguments = {name: values.model_dump_json() for name, values in {"rl": RL, "evaluation": EVALUATION}.items()}
+    arguments["settings"] = base.model_dump_json()
     arguments["tasks"] = tasks.dump_json(SETTINGS).decode()
     run_entry(evaluate_base, monkeypatch, base=tmp_path, output=tmp_path / "evaluation.json", **arguments)
     record = json.loads((tmp_path / "evaluation.json").read_text())
@@ -376,9 +377,9 @@ def test_an_agents_run_has_its_own_task_and_resumes_bit_for_bit(tmp_path):
 
 
 def test_columns_of_a_runs_own_task_have_no_prefix():
-    evaluator = Evaluator(make_model(), {"": SETS["search"]}, EVALUATION, RL, 1.0)
+    evaluator = Evaluator({"": SETS["search"]}, EVALUATION, RL, 1.0)
     row = evaluator.evaluate(make_model(), seed=(0,))
     assert {"pass_rate", "downstream_pass_rate", "entropy"} <= row.keys()
     both = {"": math.make_sets(MATH), "planning_": SETS["planning"]}
-    row = Evaluator(make_model(), both, EVALUATION, RL, 1.0).evaluate(make_model(), seed=(0,))
+    row = Evaluator(both, EVALUATION, RL, 1.0).evaluate(make_model(), seed=(0,))
     assert {"pass_rate", "planning_pass_rate", "planning_downstream_pass_rate_se"} <= row.keys()

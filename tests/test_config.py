@@ -299,8 +299,7 @@ def test_only_runs_with_code_problems_depend_on_the_code_settings() -> None:
 def test_arms_are_evaluated_downstream_where_a_figure_says_so() -> None:
     config = load_scale(REPOSITORY / "config" / "config.yaml")
     shown, hidden = (resolve_run(config, run).evaluation for run in ("moe-s0", "ppo8-s0"))
-    assert shown == config.scalerl.evaluation
-    assert shown.downstream_prompts > 0
+    assert shown == config.scalerl.evaluation and shown.downstream_prompts > 0
     assert hidden == shown.changed(downstream_prompts=0)
 
 
@@ -338,7 +337,9 @@ def test_evidence_has_the_testbed_of_the_default_scale() -> None:
         assert getattr(default, part) == getattr(evidence, part), part
     assert evidence.bases == default.bases | {"deep_fp32": default.bases["deep"].changed(precision="fp32")}
     assert evidence.scalerl.rl == default.scalerl.rl.changed(steps=evidence.scalerl.rl.steps)
-    assert set(ARMS) - catalogue.pilots.ARMS.keys() == set(evidence.seeds) and min(evidence.seeds.values()) >= 5
+    assert min(evidence.seeds.values()) >= 5
+    elsewhere = {name for name, arm in ARMS.items() if arm.base in ("dithered", "second_task")}  # of a checkpoint
+    assert ARMS.keys() - {*catalogue.pilots.ARMS, *elsewhere} == evidence.seeds.keys()
 
 
 def test_an_arm_that_no_figure_needs_runs_where_its_base_is(monkeypatch: pytest.MonkeyPatch) -> None:

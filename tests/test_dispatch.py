@@ -18,10 +18,10 @@ from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
 import rlscape
 from rlscape.rl.losses import loss_named
-from rlscape.schema import Settings
 from rlscape.settings.recipe import Loss
 
 Values = frozenset[str]
@@ -49,7 +49,7 @@ def subclasses(kind: type) -> Iterator[type]:
         yield from subclasses(found)
 
 
-SETTINGS = [kind for kind in subclasses(Settings) if kind.__module__ in MODULES]
+SETTINGS = [kind for kind in subclasses(BaseModel) if kind.__module__ in MODULES]
 CHOICES: dict[str, Values] = {
     f"{kind.__name__}.{name}": values
     for kind in SETTINGS

@@ -65,14 +65,21 @@ def test_size_of_the_update_counts_the_matrices_inside_the_blocks(model) -> None
     assert drift.size(moved)["sparsity"] == 0
 
 
+class Kept(dict):
+    """Step -> weights."""
+
+    def keep(self, model, step):
+        self[step] = copy.deepcopy(model.state_dict())
+
+
 def test_a_run_records_its_drift_and_keeps_the_weights_of_its_evaluations() -> None:
-    settings = settings_of("rlvr")
-    trainer = train(settings, guessing_model(settings))
+    settings, kept = settings_of("rlvr"), Kept()
+    trainer = train(settings, guessing_model(settings), keeper=kept)
     updates, metrics = pd.DataFrame(trainer.updates), pd.DataFrame(trainer.metrics)
     assert (updates[["kl_from_start", "kl_to_start"]] > 0).all(axis=None)
     assert ((updates["kl_step"] > 0) == (updates["gradient_norm"] > 0)).all() and updates["kl_step"].gt(0).any()
     assert metrics["x"].iloc[0] == 0 and (metrics["x"].iloc[1:] > 0).all()
-    assert list(trainer.snapshots) == metrics["step"].tolist()[1:]
-    last = trainer.snapshots[settings.rl.steps]
+    assert list(kept) == metrics["step"].tolist()[1:]
+    last = kept[settings.rl.steps]
     assert all(torch.equal(values, last[name]) for name, values in trainer.model.state_dict().items())
-    assert not torch.equal(last["lm_head.weight"], trainer.snapshots[metrics["step"].iloc[1]]["lm_head.weight"])
+    assert not torch.equal(last["lm_head.weight"], kept[metrics["step"].iloc[1]]["lm_head.weight"])

@@ -61,7 +61,10 @@ def test_evaluators_find_what_they_read_and_know_the_worlds_apart(
         assert all(np.isfinite(part.interval.estimate) for part in outcome.parts), f"{world}: {outcome.reason}"
 
 
-@pytest.mark.parametrize(("name", "seeds"), [("O3", 5), ("O6", 30), ("O11", 30)])
+@pytest.mark.parametrize(
+    ("name", "seeds"),
+    [("O3", 5), pytest.param("O6", 30, marks=pytest.mark.more), pytest.param("O11", 30, marks=pytest.mark.more)],
+)
 def test_effects_at_the_margin_are_no_replication(name: str, seeds: int, register: Register, seeded: Config) -> None:
     """With as many seeds as find the claim; its edges are left out elsewhere."""
     config = seeded.changed(seeds=dict.fromkeys(seeded.seeds, seeds))

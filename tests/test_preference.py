@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rlscape.catalogue import load_scale, resolve_run
 from rlscape.errors import CheckpointError
+from rlscape.geometry.snapshots import read_snapshot
 from rlscape.models.build import build_model, load_decoder, load_model, save_model
 from rlscape.tasks.math import make_sets
 from rlscape.tasks.vocabulary import build_tokenizer
@@ -120,7 +121,7 @@ def test_the_loss_is_that_of_its_method_and_falls_as_the_margin_widens(trained_o
     method, run = trained_on_all_pairs
     pairs, reduce = preference_pairs(*groups), torch.sum if method == "dpo" else torch.mean
     start, middle = load_model(solver[0]), load_model(solver[0])
-    middle.load_state_dict(run.snapshots[3])
+    middle.load_state_dict(read_snapshot(solver[0], run.snapshots, 3))
     before, between, after = (margins(model, pairs, reduce) for model in (start, middle, run.model))
     losses = [row["loss"] for row in run.updates]
     beta, gamma = 0.1, 0.5

@@ -10,19 +10,24 @@ from safetensors.torch import load_file, save_file
 
 from rlscape.errors import CheckpointError
 from rlscape.geometry.checkpoints import stream_pair
+from rlscape.geometry.snapshots import read_snapshot
 from rlscape.kernels.library import library
-from rlscape.models.build import as_decoder, load_decoder, load_model, save_snapshots, save_trained
+from rlscape.models.build import as_decoder, load_decoder, load_model, save_trained
 from rlscape.models.config import DecoderConfig
 from rlscape.models.decoder import Decoder
 from rlscape.models.functions import Rotations, rotations
+from rlscape.models.snapshot_files import snapshot_file
+from rlscape.models.weight_files import tensors_of
 from rlscape.rl.decoding import CompiledDecoding, TorchDecoding, make_decoding
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.settings.training import AdapterSettings
 from rlscape.training.adapters import attach, merge
 from rlscape.training.rl import make_trainer
+from rlscape.training.snapshots import Snapshots
 from tests.test_decoder import PROMPT_OF, PROMPTS, completions, stock_log_probs
 from tests.test_trainer import settings_of
+from tests.tuned_models import assert_change_kept
 
 pytestmark = pytest.mark.training
 
@@ -229,13 +234,13 @@ def test_adapters_leave_biases_and_a_tied_head(tmp_path, dropout):
 
 def test_rl_of_a_tied_model_goes_on_from_its_checkpoint_and_keeps_snapshots_of_one_tensor(tied):
     _, directory = tied
-    settings = settings_of("scalerl", rewards="random").changed(snapshots=True)
+    settings, keeper = settings_of("scalerl", rewards="random"), Snapshots(directory, directory / "snapshots")
     runs = [make_trainer(settings, load_decoder(directory)) for _ in range(2)]
     for trainer in runs:
         trainer.evaluate()
         trainer.train_step()
     runs[0].save_checkpoint(directory / "checkpoint.pt")
-    resumed = make_trainer(settings, load_decoder(directory))
+    resumed = make_trainer(settings, load_decoder(directory), keeper=keeper)
     resumed.load_checkpoint(directory / "checkpoint.pt")
     for trainer in (runs[1], resumed):
         trainer.train_step()
@@ -244,8 +249,11 @@ def test_rl_of_a_tied_model_goes_on_from_its_checkpoint_and_keeps_snapshots_of_o
     assert resumed.model.lm_head.weight is resumed.model.model.embed_tokens.weight
     for name, values in resumed.model.state_dict().items():
         assert torch.equal(values, runs[1].model.state_dict()[name])
-    save_snapshots(resumed.snapshots, directory / "snapshots.safetensors")
-    assert len(load_file(directory / "snapshots.safetensors")) == len(list(resumed.model.parameters()))
+    written = load_file(snapshot_file(keeper.directory, 2))
+    assert written.keys() == tensors_of(resumed.model).keys() and "lm_head.weight" not in written
+    read = read_snapshot(directory, keeper.directory, 2)
+    for name, before in tensors_of(load_decoder(directory)).items():
+        assert_change_kept(read[name], before, resumed.model.state_dict()[name])
 
 
 def test_a_tied_head_may_be_in_the_files_if_it_is_the_embedding(tied):

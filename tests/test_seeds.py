@@ -19,6 +19,8 @@ from rlscape.catalogue import (
 from rlscape.settings.reading import load_config, parse_config
 from tests.test_config import REPOSITORY, SCALES, edited_smoke, relative, scale_of
 
+PILOT_SCALES = ("pilots", "pretrained_pilots")
+
 
 def test_seeds_start_where_the_scale_says() -> None:
     seeds = {"sft": 3, "rlvr": 2, "sft_then_rl": 2}
@@ -31,7 +33,8 @@ def test_seeds_start_where_the_scale_says() -> None:
 
 
 def test_others_and_extras_are_spelled_out() -> None:
-    usual = {arm: spec for arm, spec in ARMS.items() if arm not in pilots.ARMS}
+    bases = load_config(REPOSITORY / "config" / "smoke.yaml").bases.keys() | {None}
+    usual = {arm: spec for arm, spec in ARMS.items() if arm not in pilots.ARMS and spec.base in bases}
     config = scale_of({"others": 2, "extras": 1, "scalerl": 5})
     assert config.seeds == {arm: 1 if spec.extra else 2 for arm, spec in usual.items()} | {"scalerl": 5}
     without = scale_of({"others": 1})
@@ -43,9 +46,10 @@ def test_pilots_are_what_choices_name_and_run_where_they_are_asked_for() -> None
     values = edited_smoke("scalerl.sft", {"steps": 2, "learning_rate": 1e-3, "sequences_per_step": 4})
     values |= {"seeds": {"pilots": 2, "gspo": 3}, "targets": ["scalerl_fig3"]}
     config = with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
-    assert set(config.seeds) >= pilots.ARMS.keys() and config.seeds["gspo"] == 3
+    in_words = {f"words_{task}" for task in pilots.TASKS_IN_WORDS}  # of bases that the scale has not
+    assert set(config.seeds) >= pilots.ARMS.keys() - in_words and config.seeds["gspo"] == 3
     assert {count for arm, count in config.seeds.items() if arm != "gspo"} == {2}
-    assert [choice.name for choice in choices_of(config)] == list(CHOICES)
+    assert [choice.name for choice in choices_of(config)] == [name for name in CHOICES if name != "tasks_in_words"]
     assert not CHOICES.keys() & ARMS.keys()
     named = scale_of({"others": 1, "grpo_stress_x4": 2})
     assert named.seeds.keys() & pilots.ARMS.keys() == {"grpo_stress_x4"} and not choices_of(named)
@@ -55,7 +59,9 @@ def test_pilots_are_what_choices_name_and_run_where_they_are_asked_for() -> None
 def test_every_scale_but_the_pilots_runs_no_pilot() -> None:
     for file in SCALES:
         config = load_scale(file)
-        assert (config.scale == "pilots") == bool(choices_of(config)) == bool(config.seeds.keys() & pilots.ARMS.keys())
+        assert (
+            (config.scale in PILOT_SCALES) == bool(choices_of(config)) == bool(config.seeds.keys() & pilots.ARMS.keys())
+        )
 
 
 def test_pilots_have_the_settings_of_the_default_scale() -> None:
@@ -71,4 +77,4 @@ def test_pilots_have_the_settings_of_the_default_scale() -> None:
 def test_no_seed_that_chose_a_testbed_decides_a_claim(file: Path) -> None:
     config = load_scale(file)
     seeds = {seed for arm in config.seeds for seed in seeds_of(config, arm)}
-    assert min(seeds) >= 100 if config.scale == "pilots" else max(seeds) < 100
+    assert min(seeds) >= 100 if config.scale in PILOT_SCALES else max(seeds) < 100

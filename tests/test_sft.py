@@ -7,6 +7,7 @@ import torch
 
 from rlscape.catalogue import load_scale, resolve_run
 from rlscape.errors import CheckpointError
+from rlscape.geometry.snapshots import snapshot_steps, stream_history
 from rlscape.models.build import build_model, load_model, save_model
 from rlscape.rl.rollout import Completion, Group
 from rlscape.tasks.math import make_sets, trace
@@ -14,11 +15,13 @@ from rlscape.tasks.vocabulary import encode
 from rlscape.training.sft import likeliest_traces, own_traces, reference_traces, tokenized, train_sft
 from rlscape.training.trl_runs import IGNORED
 from tests.solver import make_solver
+from tests.tuned_models import assert_change_kept
 
 pytestmark = pytest.mark.training
 
 CONFIG = load_scale(Path(__file__).parents[1] / "config" / "smoke.yaml")
 SETTINGS = resolve_run(CONFIG, "sft-s0")
+GENTLE = SETTINGS.rl.changed(adam_epsilon=1.0)
 PROBLEMS = make_sets(SETTINGS.tasks["math"]).training
 
 
@@ -100,11 +103,25 @@ def test_the_loss_is_the_mean_over_the_tokens_of_all_completions(base, tmp_path)
     assert run.updates[0]["loss"] == pytest.approx(float(torch.cat(values).mean()), rel=1e-6)
 
 
-def test_snapshots_of_the_evaluations_after_the_first(trained):
-    assert list(trained.snapshots) == [2, 4, 6]
-    for name, values in trained.model.state_dict().items():
-        assert torch.equal(trained.snapshots[6][name], values), name
-        assert not torch.equal(trained.snapshots[2][name], values), name
+def test_several_passes_make_one_step(base, tmp_path):
+    """AdamW's first step is plus or minus the rate, however small a gradient is: a large epsilon keeps to gradients."""
+    one, four = (
+        train(base, tmp_path / str(passes), changed(steps=2, passes=passes).changed(rl=GENTLE)) for passes in (1, 4)
+    )
+    for first, second in zip(one.updates, four.updates, strict=True):
+        assert first["tokens_trained"] == second["tokens_trained"]
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-5)
+        assert first["gradient_norm"] == pytest.approx(second["gradient_norm"], rel=1e-4)
+    for a, b in zip(one.model.parameters(), four.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_snapshots_of_the_evaluations_after_the_first(trained, base):
+    assert snapshot_steps(trained.snapshots) == [2, 4, 6]
+    after = dict(trained.model.named_parameters())
+    for name, before, history in stream_history(base, trained.snapshots):
+        assert_change_kept(history[6], before, after[name])
+        assert not torch.equal(history[2], history[6]), name
 
 
 def test_training_changes_fp32_master_weights_in_every_matrix(trained, base):

@@ -34,11 +34,10 @@ LETTERS = SIZES | {
 
 
 def parse(**tasks: Any) -> Config:
-    """The smoke scale with other tables, whose bases learn nothing but search."""
-    values = edited_smoke("scale", "smoke")
+    """A figure of the smoke scale, with other tables and a checkpoint as every base."""
+    values = edited_smoke("targets", ["scalerl_fig11"])
     values["tasks"] |= tasks
-    for base in values["bases"].values():
-        base["pretraining"]["mix"] = {"search": 1}
+    values["bases"] = dict.fromkeys(values["bases"], {"checkpoint": "my-model"})
     return with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
 
 
@@ -53,9 +52,10 @@ def test_arms_run_on_what_the_scale_calls_by_their_tasks_names() -> None:
 
 
 def test_a_name_of_ones_own() -> None:
-    config = parse(letters=LETTERS, chains=edited_smoke("scale", "")["tasks"]["math"] | {"source": "math"})
+    chains = edited_smoke("scale", "")["tasks"]["math"] | {"source": "math"}
+    config = parse(math=SUMS, code=LETTERS, letters=LETTERS, chains=chains)
     assert isinstance(config.tasks["letters"], GymSettings) and isinstance(config.tasks["chains"], MathSettings)
-    assert source_of("chains", config.tasks["chains"]) == source_of("math", config.tasks["math"]) == "math"
+    assert source_of("chains", config.tasks["chains"]) == "math"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,23 @@ def test_no_base_is_pretrained_on_words(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"base: pretraining\.mix: math: in words"):
         pretrain(BASE, {"math": SumsSettings.model_validate(SUMS)}, tmp_path)
+
+
+def test_an_arm_and_its_base_have_tasks_of_one_kind() -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(math=SUMS)
+    assert "my.yaml: tasks.code: is in the tiny models' own vocabulary, but the arm math_and_code" in str(error.value)
+    values = edited_smoke("tasks.code", LETTERS)
+    values["bases"]["joint"]["pretraining"]["mix"] = {"math": 1}
+    with pytest.raises(
+        ConfigError, match=r"tasks\.code: is in words, which need a checkpoint, but the arm math_and_code"
+    ):
+        with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
+    values = edited_smoke("bases.deep", {"checkpoint": "my-model"})
+    values["tasks"]["math"] = SUMS
+    values |= {"targets": ["off_principals_fig18"], "bases": dict.fromkeys(values["bases"], {"checkpoint": "my-model"})}
+    with pytest.raises(ConfigError, match=r"seeds\.dpo: dpo trains models from scratch, but deep is a checkpoint"):
+        with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
 
 
 def test_too_few_problems_name_the_task() -> None:

@@ -58,7 +58,8 @@ def test_smoke_runs_its_own_arms_and_seeds_only(copy: Copy) -> None:
 
 
 def test_finished_runs_leave_no_state_behind(copy: Copy) -> None:
-    assert not list((copy.root / "results" / "smoke" / "scratch").rglob("*.pt"))
+    scratch = copy.root / "results" / "smoke" / "scratch"
+    assert not [file for suffix in ("pt", "safetensors") for file in scratch.rglob(f"*.{suffix}")]
 
 
 def test_second_run_does_nothing(copy: Copy) -> None:

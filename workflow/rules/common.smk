@@ -35,10 +35,12 @@ from rlscape.catalogue import (
 )
 from rlscape.catalogue.off_principals import INTERVENTIONS
 from rlscape.catalogue.styles import ARM_STYLES
-from rlscape.errors import ConfigError
+from rlscape.errors import UserError
 from rlscape.imports import DATA_MODULES, source_files
 from rlscape.machine import memory_mb
+from rlscape.models.checkpoints import checkpoint_files, find_checkpoint
 from rlscape.paths import curve_name, figures_dir, parse_run_name, results_dir, run_name
+from rlscape.settings.base_model import BaseSettings, CheckpointSettings
 from rlscape.settings.reading import parse_config
 from rlscape.tasks.base import column_prefix
 from rlscape.tasks.registry import Tasks
@@ -47,7 +49,13 @@ from rlscape.tasks.sets import source_of
 try:
     SOURCE = workflow.configfiles[-1]
     CONFIG = with_catalogue(parse_config(config, source=SOURCE), source=SOURCE)
-except ConfigError as error:
+    # The directories of the checkpoints that runs start from, by base; other bases are made from scratch.
+    CHECKPOINTS = {
+        base: find_checkpoint(CONFIG.bases[base], base)
+        for base in dict.fromkeys(base_of(CONFIG, arm) for arm in CONFIG.seeds)
+        if isinstance(CONFIG.bases[base], CheckpointSettings)
+    }
+except UserError as error:
     raise WorkflowError(str(error)) from None
 
 # Jobs run the Python that runs Snakemake, also when its environment is not activated.
@@ -60,6 +68,8 @@ GPUS = int(CONFIG.device == "cuda")
 # only name a number; a cluster's executor asks for each job's own.
 if not {"mem", "mem_mb", "mem_mib"} & set(workflow.global_resources):
     workflow.register_resource("mem_mb", memory_mb())
+
+SCRATCH = [base for base, settings in CONFIG.bases.items() if isinstance(settings, BaseSettings)]
 
 # What the scale makes.
 SCALE_FIGURES = figures_of(CONFIG)
@@ -123,7 +133,7 @@ def start_of_run(wildcards, run=None):
 def trained_files(run, snapshots=False):
     """What a measurement may read of a run's directory; the first lies in it."""
     files = [f"<results>/runs/{run}/metrics.parquet", *model_files(f"<results>/runs/{run}/model")]
-    return files + ([f"<results>/runs/{run}/snapshots.safetensors"] if snapshots else [])
+    return files + ([f"<results>/runs/{run}/snapshots"] if snapshots else [])
 
 
 def base_evaluation_of_run(wildcards):
@@ -154,63 +164,6 @@ def results_of_arms(arms):
 def task_of_curve(wildcards):
     """The task of a learning curve: the one in its name, or the run's first."""
     return wildcards.other[1:] or tasks_of(parse_run_name(wildcards.run)[0])[0]
-
-
-def sets_of_group(group):
-    """Sets of runs whose updates are compared with each other."""
-    arms = measured_arms(CONFIG, f"pairs_{group}")
-    # Data differ between the arms of the footprint; those of other groups differ between seeds, too.
-    if group == "footprint":
-        return [[run_name(arm, seed) for arm in arms] for seed in seeds_of(CONFIG, *arms)]
-    return [runs_of(CONFIG, arms)]
-
-
-def models_of_group(wildcards):
-    files = []
-    for run in chain.from_iterable(sets_of_group(wildcards.group)):
-        settings = resolve_run(CONFIG, run)
-        files += model_files(f"<results>/bases/{settings.base_name}")
-        files += model_files(f"<results>/runs/{run}/model")
-        if settings.intervention:
-            changed = f"<results>/{start_of(CONFIG, run)}"
-            files += [*model_files(changed), f"{changed}/intervention.json"]
-    return list(dict.fromkeys(files))
-
-
-def compared_sets(wildcards):
-    return json.dumps([[compared_run(run) for run in runs] for runs in sets_of_group(wildcards.group)])
-
-
-def compared_run(run):
-    settings = resolve_run(CONFIG, run)
-    root = results_dir(CONFIG)
-    paths = {"base": root / start_of(CONFIG, run), "model": root / "runs" / run / "model"}
-    if settings.intervention:
-        paths["original"] = root / "bases" / settings.base_name
-    return {"run": run} | {name: str(path) for name, path in paths.items()}
-
-
-def models_of_base(wildcards):
-    return [
-        file for run in CURVED[wildcards.base].values() for file in model_files(f"<results>/runs/{run}/model")
-    ]
-
-
-def compared_models(wildcards):
-    root = results_dir(CONFIG)
-    return json.dumps(
-        {method: str(root / "runs" / run / "model") for method, run in CURVED[wildcards.base].items()}
-    )
-
-
-def settings_of_curvature(wildcards):
-    """Of a run from the base: its problems are where the policy is differentiated."""
-    return resolve_run(CONFIG, CURVED[wildcards.base]["rl"]).model_dump_json()
-
-
-def code_of_curvature(wildcards):
-    arm, _ = parse_run_name(CURVED[wildcards.base]["rl"])
-    return code("pipeline.measure_curvature", tasks=tasks_of(arm))
 
 
 def picture_files(stem):
@@ -293,8 +246,13 @@ def code_of_training(wildcards):
 
 
 def tasks_of_base(base):
-    """Of every task that a base learns, its settings."""
-    return {task: CONFIG.tasks[task] for task in CONFIG.bases[base].pretraining.mix}
+    """Of every task that a base learns from scratch, or that runs from a checkpoint train on, its settings."""
+    tasks = (
+        CONFIG.bases[base].pretraining.mix
+        if base in SCRATCH
+        else chain.from_iterable(tasks_of(arm) for arm in CONFIG.seeds if base_of(CONFIG, arm) == base)
+    )
+    return {task: CONFIG.tasks[task] for task in dict.fromkeys(tasks)}
 
 
 def code_of_base(module):
@@ -310,8 +268,8 @@ def code_of_figure(wildcards):
 
 
 def one_of(names):
-    """A wildcard constraint."""
-    return "|".join(names)
+    """A wildcard constraint; of no names, nothing fits."""
+    return "|".join(names) or "(?!)"
 
 
 def runs_pattern(methods, snapshots):
@@ -333,6 +291,22 @@ def input_directory_of(name):
 def without_suffix_of(name):
     """The named output without its suffix."""
     return lambda wildcards, output: os.path.splitext(output[name])[0]
+
+
+def memory_of_models(base):
+    """What a job takes that trains or samples a model made from a base, in MiB; of a checkpoint, by its size."""
+    if base in SCRATCH:
+        return 2000
+    weights = sum(file.stat().st_size for file in checkpoint_files(CHECKPOINTS[base]))
+    return 1500 + 8 * weights // 2**20
+
+
+def memory_of_base(wildcards):
+    return memory_of_models(wildcards.base)
+
+
+def memory_of_run(wildcards):
+    return memory_of_models(resolve_run(CONFIG, wildcards.run).base_name)
 
 
 def run_settings(wildcards):

@@ -35,7 +35,7 @@ rule measure_geometry:
 rule measure_over_time:
     input:
         base=start_of_run,
-        snapshots="<results>/runs/{run}/snapshots.safetensors",
+        snapshots="<results>/runs/{run}/snapshots",
     output:
         matrices="<results>/geometry/{run}/over_time.parquet",
         profiles="<results>/geometry/{run}/profiles.parquet",

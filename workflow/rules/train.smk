@@ -17,9 +17,9 @@ rule train_rl:
         run=runs_pattern(["rl"], snapshots=False),
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of_run,
         gpu=GPUS,
-        runtime="4h",
+        runtime="12h",
     params:
         code=code_of_training,
         device=CONFIG.device,
@@ -41,7 +41,7 @@ use rule train_rl as train_rl_keeping_snapshots with:
         metrics="<results>/runs/{run}/metrics.parquet",
         updates="<results>/runs/{run}/updates.parquet",
         record="<results>/runs/{run}/run.json",
-        snapshots="<results>/runs/{run}/snapshots.safetensors",
+        snapshots=directory("<results>/runs/{run}/snapshots"),
         model=model_files("<results>/runs/{run}/model"),
     wildcard_constraints:
         run=runs_pattern(["rl"], snapshots=True),
@@ -63,7 +63,7 @@ use rule train_with_trl as train_with_trl_keeping_snapshots with:
         metrics="<results>/runs/{run}/metrics.parquet",
         updates="<results>/runs/{run}/updates.parquet",
         record="<results>/runs/{run}/run.json",
-        snapshots="<results>/runs/{run}/snapshots.safetensors",
+        snapshots=directory("<results>/runs/{run}/snapshots"),
         model=model_files("<results>/runs/{run}/model"),
     wildcard_constraints:
         run=runs_pattern(["sft", "dpo", "simpo"], snapshots=True),
@@ -81,7 +81,7 @@ rule snap_start:
         "<benchmarks>/snap_start/{run}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of_run,
         runtime="10m",
     params:
         code=code("pipeline.snap_start"),

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlscape.catalogue import base_of
+from rlscape.catalogue import base_of, scratch_base
 from rlscape.figures.style import BLUE, GREY, INDIGO, SKY, add_note, describe_seeds, new_figure
 from rlscape.results import bias
 from rlscape.settings.scale import Config
@@ -48,7 +48,7 @@ def assemble_profiles(config: Config, shown: Mapping[str, str]) -> pd.DataFrame:
         )
     columns = ["arm", "seed", "tensor", "layer", "kind", "axis", "step", "index", "share", "share_by_magnitude"]
     columns += ["stability", "stability_new"]
-    head_dim = config.bases[base_of(config, ARM)].model.head_dim
+    head_dim = scratch_base(config, base_of(config, ARM)).model.head_dim
     frame = pd.concat(frames, ignore_index=True)[columns]
     return frame.assign(last_step=last, head_dim=head_dim, scale=config.scale)
 

@@ -8,7 +8,6 @@ import importlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -137,15 +136,6 @@ def save_trained(model: torch.nn.Module, base: str | Path, directory: str | Path
                 shutil.copyfile(base / name, temporary)
     with atomic(directory / WEIGHTS) as temporary:
         save_file(tensors_of(model), temporary, metadata={"format": "pt"})
-
-
-def save_snapshots(snapshots: Mapping[int, Mapping[str, torch.Tensor]], path: Path) -> None:
-    """Write the weights of several steps to one file, as ``<step>/<tensor>``."""
-    from safetensors.torch import save_file
-
-    tensors = {f"{step}/{name}": values for step, weights in snapshots.items() for name, values in weights.items()}
-    with atomic(path) as temporary:
-        save_file(tensors, temporary)
 
 
 def load_model(directory: str | Path) -> "PreTrainedModel":

@@ -18,11 +18,11 @@ REMEDY = "delete the directory and make the model again, or download it again"
 FORMATS = ("F32", "F16", "BF16")
 
 
-def require(path: Path) -> None:
+def require(path: Path, remedy: str = REMEDY) -> None:
     """Raises CheckpointError: there is no such file, or not even its directory."""
     for there, kind in ((path.parent, "directory"), (path, "file")):
         if not there.exists():
-            raise CheckpointError(f"{there}: no such {kind}; {REMEDY}")
+            raise CheckpointError(f"{there}: no such {kind}; {remedy}")
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -91,13 +91,13 @@ def _unfit(file: Path, problem: str) -> CheckpointError:
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Any]:
+def opened(file: Path, remedy: str = REMEDY) -> Iterator[Any]:
     """Raises CheckpointError: no such file, or not all of it."""
     from safetensors import SafetensorError, safe_open
 
-    require(file)
+    require(file, remedy)
     try:
         with safe_open(file, framework="pt") as tensors:
             yield tensors
     except SafetensorError as error:
-        raise CheckpointError(f"{file}: truncated or damaged ({error}); {REMEDY}") from None
+        raise CheckpointError(f"{file}: truncated or damaged ({error}); {remedy}") from None

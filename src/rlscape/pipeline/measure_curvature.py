@@ -17,6 +17,7 @@ from rlscape.geometry.curvature import measure_curvature as along_directions
 from rlscape.geometry.measure import BaseMatrix
 from rlscape.kernels.functions import left_to_torch
 from rlscape.models.build import load_decoder
+from rlscape.models.checkpoints import speech_of
 from rlscape.models.decoder import Decoder
 from rlscape.pipeline.entry import run
 from rlscape.rl.packing import Packing
@@ -59,7 +60,7 @@ def measure_curvature(
     """
     curvature = geometry.curvature
     wanted = curvature.batches * curvature.traces_per_batch
-    probes = probes_of(settings.changed(drift_prompts=wanted))
+    probes = probes_of(settings.changed(drift_prompts=wanted), speech_of(settings.base, base))
     if len(probes) < wanted:
         raise ConfigError(
             f"geometry.curvature: {curvature.batches} batches of {curvature.traces_per_batch} take {wanted} "

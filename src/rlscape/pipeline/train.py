@@ -1,22 +1,22 @@
 """Train one run, by whatever method it has.
 
 Writes ``metrics.parquet`` (columns: :meth:`rlscape.rl.trainer.RLTrainer.evaluate`), ``updates.parquet`` (columns: its
-``train_step``; of other methods :meth:`rlscape.training.trl_runs.Recorder.on_log`), ``snapshots.safetensors`` (where
-the run keeps them), ``model/`` (with adapters merged) and, last, ``run.json``.
+``train_step``; of other methods :meth:`rlscape.training.trl_runs.Recorder.on_log`), ``model/`` (with adapters merged),
+``snapshots/`` (where the run keeps them, see :mod:`rlscape.models.snapshot_files`) and, last, ``run.json``.
 """
 
 import hashlib
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
 import torch
-from torch import Tensor
 
 from rlscape.files import provenance, write_json, write_rows
 from rlscape.kernels.library import kernels_in_use
-from rlscape.models.build import load_decoder, save_snapshots, save_trained
+from rlscape.models.build import save_trained
 from rlscape.models.decoder import Decoder
 from rlscape.pipeline.entry import on_device, run
 from rlscape.settings.precision import Device
@@ -32,8 +32,8 @@ class Trained:
     """A row per evaluation."""
     updates: list[dict[str, Any]]
     """A row per optimiser step."""
-    snapshots: dict[int, dict[str, Tensor]]
-    """Step -> weights."""
+    snapshots: Path | None
+    """Their directory."""
     extra: dict[str, float]
     """For ``run.json``."""
     kernels: str
@@ -46,7 +46,7 @@ def train_with_rl(settings: RunSettings, base: Path, scratch: Path) -> Trained:
 
     done = train_rl(settings, base, scratch)
     trainer = done.trainer
-    return Trained(done.model, trainer.metrics, trainer.updates, trainer.snapshots, done.summary, trainer.kernels)
+    return Trained(done.model, trainer.metrics, trainer.updates, done.snapshots, done.summary, trainer.kernels)
 
 
 def train_with_trl(train: Any, settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
@@ -55,17 +55,18 @@ def train_with_trl(train: Any, settings: RunSettings, base: Path, scratch: Path,
     Args:
         train: :func:`rlscape.training.sft.train_sft` or another of its kind.
     """
-    from rlscape.rl.evaluate import Evaluator
+    from rlscape.models.checkpoints import speech_of
+    from rlscape.rl.evaluate import Evaluator, by_prefix
     from rlscape.tasks.sets import make_task_sets
 
     with on_device(device):
-        (sets,) = make_task_sets(settings.tasks).values()
+        speech = speech_of(settings.base, base)
         evaluator = Evaluator(
-            load_decoder(base),
-            {"": sets},
+            by_prefix(make_task_sets(settings.tasks, speech)),
             settings.evaluation,
             settings.rl,
             temperature=1.0,
+            marks=speech.marks,
         )
     tuning = settings.sft or settings.preference
 
@@ -109,7 +110,7 @@ def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output
     Args:
         base: directory of the model that the run starts from.
         claims: the claims file, whose hash is recorded.
-        scratch: directory for resumable checkpoints.
+        scratch: directory for resumable checkpoints, and for snapshots until the run is done.
     """
     # Read before the run: what the criteria and the code were when it started.
     origin = {
@@ -119,8 +120,6 @@ def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output
     started = time.monotonic()
     trained = train_by_method(settings, base, scratch, device)
     save_trained(trained.model, base, output / "model")
-    if settings.snapshots:
-        save_snapshots(trained.snapshots, output / "snapshots.safetensors")
     write_rows(output / "updates.parquet", trained.updates)
     write_rows(output / "metrics.parquet", trained.metrics)
     record = {
@@ -133,9 +132,16 @@ def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output
         "wall_seconds": time.monotonic() - started,
         "settings": settings.model_dump(mode="json"),
     }
-    write_json(output / "run.json", record | origin | trained.extra)
+    if (output / "snapshots").exists():
+        shutil.rmtree(output / "snapshots")
+    # Before its snapshots move, so that a run that is killed here does not go on without them.
     for checkpoint in scratch.glob("checkpoint*.pt"):
         checkpoint.unlink()
+    if trained.snapshots:
+        shutil.move(trained.snapshots, output / "snapshots")
+    for of_another_base in scratch.glob("snapshots*"):
+        shutil.rmtree(of_another_base)
+    write_json(output / "run.json", record | origin | trained.extra)
 
 
 if __name__ == "__main__":

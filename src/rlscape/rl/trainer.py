@@ -24,10 +24,10 @@ from rlscape.models.build import store_as_
 from rlscape.models.decoder import Decoder
 from rlscape.rl.advantages import active_prompts, advantages
 from rlscape.rl.clock import Clock
-from rlscape.rl.evaluate import Evaluator, evaluation_steps
-from rlscape.rl.hooks import Freezer, Tracker
+from rlscape.rl.evaluate import Evaluator, by_prefix, evaluation_steps
+from rlscape.rl.hooks import Freezer, Keeper, Tracker
 from rlscape.rl.losses import aggregation_weights, policy_loss
-from rlscape.rl.optimizer import SGD, AdamW, Optimizer
+from rlscape.rl.optimizer import SGD, AdamW, AdamWOnNoise, Optimizer
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.prompts import PromptStream
@@ -35,8 +35,8 @@ from rlscape.rl.rewards import judged, reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
 from rlscape.rl.schedule import SCHEDULES, most_outstanding
 from rlscape.settings.run import RunSettings
-from rlscape.tasks.base import column_prefix
 from rlscape.tasks.sets import make_task_sets, training_problems
+from rlscape.tasks.speech import WORDS, Speech
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,9 @@ class RLTrainer:
         model: the base model in fp32; of its parameters, those that require a gradient are trained in place.
         tracker: measures the policy; without it, its columns are missing.
         freezer: keeps some entries of the trained weights.
+        keeper: records the policy.
         after_step: called with the number of finished steps after each of them.
+        speech: of the model.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class RLTrainer:
         model: Decoder,
         tracker: Tracker | None = None,
         freezer: Freezer | None = None,
+        keeper: Keeper | None = None,
         after_step: Callable[[int], None] | None = None,
+        speech: Speech = WORDS,
     ) -> None:
         assert settings.recipe is not None
         self.settings = settings
@@ -67,10 +71,10 @@ class RLTrainer:
         self.model = model
         self.after_step = after_step
         self.kernels = kernels_in_use(torch.get_default_device().type)
-        sets = make_task_sets(settings.tasks)
+        sets = make_task_sets(settings.tasks, speech)
         self.training = training_problems(sets, settings.part)
         self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
-        self.budget = Budget.of(rl, interrupted=recipe.length_control == "interruption")
+        self.budget = Budget.of(rl, recipe.length_control == "interruption", speech.marks)
         self.freezer = freezer
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = self._make_optimizer()
@@ -84,6 +88,7 @@ class RLTrainer:
             temperature=recipe.temperature,
             random=torch.Generator(torch.get_default_device()).manual_seed(int(sampling_seed.generate_state(1)[0])),
             precision=rl.generator_precision,
+            marks=speech.marks,
         )
         prompts = PromptStream(
             len(self.training),
@@ -99,17 +104,20 @@ class RLTrainer:
         self.wall_seconds = 0.0
         self.metrics: list[dict[str, Any]] = []
         self.updates: list[dict[str, Any]] = []
-        self.snapshots: dict[int, dict[str, Tensor]] = {}
-        """Step -> weights at the evaluations after the first, if the run keeps them."""
         self.tracker = tracker
-        by_prefix = {column_prefix(task) if index else "": made for index, (task, made) in enumerate(sets.items())}
-        self.evaluator = Evaluator(model, by_prefix, settings.evaluation, rl, recipe.temperature)
+        self.keeper = keeper
+        self.evaluator = Evaluator(by_prefix(sets), settings.evaluation, rl, recipe.temperature, speech.marks)
         self.evaluation_steps = evaluation_steps(settings.evaluation, rl.steps)
 
     def _make_optimizer(self) -> Optimizer:
+        adam = self.rl.adam_betas, self.rl.adam_epsilon, self.rl.weight_decay
         match self.settings.optimizer:
             case "adamw":
-                return AdamW(self.trained, self.rl.adam_betas, self.rl.adam_epsilon, self.rl.weight_decay)
+                return AdamW(self.trained, *adam)
+            case "adamw_on_noise":
+                seed = int(np.random.SeedSequence((self.settings.seed, 5)).generate_state(1)[0])
+                random = torch.Generator(torch.get_default_device()).manual_seed(seed)
+                return AdamWOnNoise(self.trained, *adam, random)
             case "sgd":
                 return SGD(self.trained)
             case _:
@@ -156,7 +164,10 @@ class RLTrainer:
         - ``mean_length``: tokens per sample;
         - ``x``, ``sparsity``, ``relative_norm``: size of the update of the blocks' matrices in units of bf16 rounding,
           share of their entries that bf16 shows unchanged, and norm of the update over that of the matrices.
+
+        Of tasks in words also ``lenient_pass_rate``, the share of samples with the right answer in whatever form.
         """
+        self.optimizer.zero_grad()
         row = self.evaluator.evaluate(
             self.model,
             seed=(self.settings.seed, 2, self.step),
@@ -176,8 +187,8 @@ class RLTrainer:
         }
         if self.tracker:
             row |= self.tracker.size(self.model)
-        if self.settings.snapshots and self.step:
-            self.snapshots[self.step] = {name: w.cpu().clone() for name, w in self.model.state_dict().items()}
+        if self.keeper is not None and self.step:
+            self.keeper.keep(self.model, self.step)
         self.metrics.append(position | row)
         log.info(
             "%s step %d/%d: pass rate %.3f +- %.3f, %.0f s",
@@ -208,6 +219,7 @@ class RLTrainer:
           either pool stood idle.
         """
         recipe = self.recipe
+        self.optimizer.zero_grad()  # before it samples: the memory of the gradients is the generator's
         groups = self.schedule.next_batch()
         completions = [completion for group in groups for completion in group.completions]
         correct = torch.tensor([[c.correct for c in group.completions] for group in groups])
@@ -324,7 +336,6 @@ class RLTrainer:
             "wall_seconds": self.wall_seconds,
             "metrics": self.metrics,
             "updates": self.updates,
-            "snapshots": self.snapshots,
             "tracker": self.tracker and self.tracker.latest,
         }
         with atomic(path) as temporary:
@@ -358,7 +369,6 @@ class RLTrainer:
         self.wall_seconds = state["wall_seconds"]
         self.metrics = state["metrics"]
         self.updates = state["updates"]
-        self.snapshots = state["snapshots"]
         if self.tracker:
             self.tracker.latest = state["tracker"]
 

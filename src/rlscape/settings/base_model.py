@@ -1,8 +1,9 @@
-"""A base model: its shape and how it is pretrained."""
+"""A base model: made from scratch, with its shape and how it is pretrained, or a checkpoint, with how it starts."""
 
-from typing import Literal, assert_never
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, assert_never
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from rlscape.schema import Settings
 from rlscape.settings.precision import Precision
@@ -83,9 +84,54 @@ class PretrainSettings(Settings):
 
 
 class BaseSettings(Settings):
-    """A base model: its shape and its pretraining."""
+    """A base model from scratch: its shape and its pretraining."""
 
     model: ModelSettings
     pretraining: PretrainSettings
     precision: Precision = "bf16"
     """Of the values at the end of pretraining, which are stored in fp32 either way; bf16: rounded to that grid."""
+
+
+class StartSettings(Settings):
+    """A short supervised fine-tuning on reference traces, from which a checkpoint learns the form of its answers."""
+
+    steps: int = Field(ge=1)
+    sequences_per_step: int = Field(ge=1)
+    """Traces, shared evenly between the tasks that runs from this base train on."""
+    passes: int = Field(1, ge=1)
+    """Forward-backward passes per step; see :class:`rlscape.settings.training.SFTSettings`."""
+    learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(0, ge=0)
+    seed: int = 0
+    """Of the problems, of which none is in a set of the task, and of their order."""
+
+
+class CheckpointSettings(Settings):
+    """A base model that others have trained."""
+
+    checkpoint: str
+    """A directory, ``smollm2-135m`` (``make models`` fetches it), or a model's id on the Hub, in its cache."""
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    """Commit of a model on the Hub."""
+    start: StartSettings | None = None
+    """None: runs start from the checkpoint as it is."""
+    dither: bool = False
+    """Add noise, uniform over a step of the grid that a block of 32 values was quantised to, before anything else."""
+    precision: Precision = "bf16"
+    """Of the values that runs start from, stored in fp32 either way; bf16: rounded to that grid."""
+
+
+KINDS: dict[str, type[Settings]] = {"[scratch]": BaseSettings, "[checkpoint]": CheckpointSettings}
+"""By the tag that an error's location has."""
+
+
+def _kind(value: Any) -> str:
+    given = value if isinstance(value, Mapping) else vars(value) if isinstance(value, Settings) else {}
+    return "[checkpoint]" if "checkpoint" in given else "[scratch]"
+
+
+AnyBase = Annotated[
+    Annotated[BaseSettings, Tag("[scratch]")] | Annotated[CheckpointSettings, Tag("[checkpoint]")],
+    Discriminator(_kind),
+]
+"""Either kind, told apart by the key ``checkpoint``."""

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from rlscape.errors import ConfigError
 from rlscape.schema import Settings
+from rlscape.settings.base_model import KINDS
 from rlscape.settings.scale import Config
 
 
@@ -24,7 +25,9 @@ def _known_keys(kind: Any, location: tuple[int | str, ...]) -> list[str]:
     """The keys allowed beside the last element of ``location``, in settings of a type."""
     settings = _settings_in(kind)
     for part in location[:-1]:
-        if settings and (field := settings.model_fields.get(str(part))):
+        if part in KINDS:
+            settings = KINDS[str(part)]
+        elif settings and (field := settings.model_fields.get(str(part))):
             settings = _settings_in(field.annotation)
     return list(settings.model_fields) if settings else []
 
@@ -34,7 +37,7 @@ def describe(error: ValidationError, kind: Any, source: str) -> str:
     lines = []
     for problem in sorted(error.errors(), key=lambda problem: problem["type"] == "missing"):  # typos first
         location = tuple(part for part in problem["loc"] if part != "[key]")  # what is wrong is the key itself
-        key = ".".join(str(part) for part in location) or "(top level)"
+        key = ".".join(str(part) for part in location if part not in KINDS) or "(top level)"
         if problem["type"] == "extra_forbidden":
             known = problem.get("ctx", {}).get("known") or _known_keys(kind, location)
             close = difflib.get_close_matches(str(location[-1]), known, n=1)

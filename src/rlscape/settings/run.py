@@ -1,7 +1,7 @@
 """Everything that determines one run."""
 
 from rlscape.schema import Settings
-from rlscape.settings.base_model import BaseSettings
+from rlscape.settings.base_model import AnyBase
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.precision import Precision
 from rlscape.settings.recipe import Recipe
@@ -27,7 +27,7 @@ class RunSettings(Settings):
     seed: int
     method: Method
     base_name: str
-    base: BaseSettings
+    base: AnyBase
     start: str | None = None
     """The run whose model is trained on."""
     intervention: str | None = None

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from rlscape.schema import Settings
-from rlscape.settings.base_model import BaseSettings
+from rlscape.settings.base_model import AnyBase, BaseSettings
 from rlscape.settings.measurement import FitSettings, GeometrySettings
 from rlscape.settings.precision import Device
 from rlscape.settings.training import EvaluationSettings, PreferenceSettings, RLSettings, SFTSettings
@@ -47,7 +47,7 @@ class Config(Settings):
     """Where models are trained and sampled; everything else runs on the CPU."""
     tasks: Tasks
     """Of every task that a base or an arm knows: its settings."""
-    bases: dict[str, BaseSettings]
+    bases: dict[str, AnyBase]
     scalerl: StudySettings
     off_principals: StudySettings
     fit: FitSettings
@@ -77,7 +77,8 @@ class Config(Settings):
             base = getattr(self, paper).base
             if base not in self.bases:
                 raise ValueError(f"{paper}.base: no base {base!r} under bases (there are {sorted(self.bases)})")
-        for name, base in self.bases.items():
+        scratch = {name: base for name, base in self.bases.items() if isinstance(base, BaseSettings)}
+        for name, base in scratch.items():
             for task in base.pretraining.mix:
                 key = f"bases.{name}.pretraining.mix.{task}"
                 if task not in self.tasks:

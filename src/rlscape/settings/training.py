@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlscape.schema import Settings
 from rlscape.settings.precision import Precision
 
 Method = Literal["rl", "sft", "dpo", "simpo"]
-Optimizer = Literal["adamw", "sgd"]
+Optimizer = Literal["adamw", "sgd", "adamw_on_noise"]
 MaskName = Literal[
     "dense", "principal", "complement", "low", "safe", "random", "random_half", "random_magnitude", "low_complement"
 ]
@@ -78,6 +78,9 @@ class SFTSettings(Settings):
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     sequences_per_step: int = Field(ge=1)
+    passes: int = Field(1, ge=1, exclude_if=lambda passes: passes == 1)
+    """Forward-backward passes per step, each on an equal part of its sequences; a limit on memory, as RL's
+    ``micro_batch_tokens``."""
     warmup_steps: int = Field(0, ge=0)
     data: Literal["reference", "self", "likeliest"] = "reference"
     """Reference traces, or correct completions that the model sampled itself before training: as many as there are
@@ -86,6 +89,12 @@ class SFTSettings(Settings):
     """Completions sampled for each training problem, unless traces are the reference's."""
     noise: float = Field(0.0, ge=0)
     """Each sequence's loss is multiplied by 1 + noise z, z standard normal and drawn anew at every step."""
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> "SFTSettings":
+        if self.sequences_per_step % self.passes:
+            raise ValueError(f"passes ({self.passes}) do not divide sequences_per_step ({self.sequences_per_step})")
+        return self
 
 
 class PreferenceSettings(Settings):

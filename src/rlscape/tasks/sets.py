@@ -1,10 +1,12 @@
 """The problems of several tasks."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from rlscape.errors import ConfigError
 from rlscape.tasks.base import Problem, ProblemSets, Task, TaskSettings
 from rlscape.tasks.registry import TASKS
+from rlscape.tasks.speech import WORDS, Speech
 
 
 def source_of(name: str, settings: TaskSettings) -> str:
@@ -26,16 +28,22 @@ def training_problems(sets: Mapping[str, ProblemSets[Problem]], part: tuple[int,
     ]
 
 
-def make_task_sets(tasks: Mapping[str, TaskSettings]) -> dict[str, ProblemSets[Problem]]:
-    """The sets of every task that has settings, in that order; each depends on its own settings alone.
+def make_task_sets(tasks: Mapping[str, TaskSettings], speech: Speech = WORDS) -> dict[str, ProblemSets[Problem]]:
+    """The sets of every task that has settings, in that order and in a model's tokens.
+
+    Each depends on its own settings alone.
 
     Raises:
         ConfigError: naming the task: it has too few problems.
     """
-    return {name: _make_sets(name, settings) for name, settings in tasks.items()}
+    made = {name: _make_sets(name, settings) for name, settings in tasks.items()}
+    return {
+        name: ProblemSets(*([speech.spoken(problem) for problem in problems] for problems in sets))
+        for name, sets in made.items()
+    }
 
 
-def _make_sets(name: str, settings: TaskSettings) -> ProblemSets[Problem]:
+def _make_sets(name: str, settings: TaskSettings) -> ProblemSets[Any]:
     try:
         return task_of(name, settings).make_sets(settings)
     except ConfigError as error:

@@ -15,19 +15,20 @@ from rlscape.models.decoder import Decoder
 from rlscape.rl.packing import Packing
 from rlscape.settings.run import RunSettings
 from rlscape.tasks.sets import make_task_sets
+from rlscape.tasks.speech import WORDS, Speech
 
 Probe = tuple[list[int], list[int]]
 """Prompt ids and completion ids."""
 
 
-def probes_of(settings: RunSettings) -> list[Probe]:
+def probes_of(settings: RunSettings, speech: Speech = WORDS) -> list[Probe]:
     """Reference traces of the first ``drift_prompts`` problems of the first task's validation set.
 
     Tools' answers are included.
     """
     if not settings.drift_prompts:
         return []  # problems take time to make
-    first, *_ = make_task_sets(settings.tasks).values()
+    first, *_ = make_task_sets(settings.tasks, speech).values()
     validation = first.validation
     return [(problem.prompt_ids, problem.reference_ids) for problem in validation[: settings.drift_prompts]]
 
@@ -60,7 +61,7 @@ class Drift:
 
     def __init__(self, model: Decoder, probes: Sequence[Probe]) -> None:
         self.probes = probes
-        self.weights = {name: values.clone() for name, values in linear_matrices(model).items()}
+        self.weights = {name: _compact(values) for name, values in linear_matrices(model).items()}
         self.start = self.latest = token_log_probs(model, probes) if probes else torch.empty(0)
 
     def measure(self, model: Decoder) -> dict[str, float]:
@@ -80,8 +81,14 @@ class Drift:
         """x, bf16 sparsity and relative norm of the update of the matrices inside the blocks."""
         total = UpdateTotals()
         for name, values in linear_matrices(model).items():
-            total += UpdateTotals.of(self.weights[name].cpu(), values.cpu())
+            total += UpdateTotals.of(self.weights[name].float().cpu(), values.cpu())
         return {name: total.summary()[name] for name in ("x", "sparsity", "relative_norm")}
+
+
+def _compact(values: Tensor) -> Tensor:
+    """A copy, of half the size where the values lie on the bf16 grid, as those of most bases do."""
+    rounded = values.to(torch.bfloat16)
+    return rounded if torch.equal(rounded.float(), values) else values.clone()
 
 
 @torch.no_grad()

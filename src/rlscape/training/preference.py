@@ -21,6 +21,7 @@ from rlscape.settings.run import RunSettings
 from rlscape.tasks.base import Problem
 from rlscape.tasks.sets import make_task_sets, training_problems
 from rlscape.tasks.vocabulary import build_tokenizer, decode
+from rlscape.training.snapshots import snapshots_of
 from rlscape.training.trl_runs import (
     Counted,
     Evaluate,
@@ -68,7 +69,7 @@ def train_preference(
     Args:
         settings: of a run with method ``dpo`` or ``simpo``; its seed decides the samples and their order.
         base: directory of the model that is trained, samples and, in DPO, is the reference.
-        output: directory for the trainer's own files; no checkpoints are written.
+        output: directory for the trainer's own files and the snapshots; no checkpoints are written.
         evaluate: gives the pass rates of a row of metrics.
         device: where the model is trained.
 
@@ -110,5 +111,6 @@ def train_preference(
             raise ValueError(f"run {settings.run}: {settings.method} is no preference method")
         case _:
             assert_never(settings.method)
-    recorder = Recorder(settings, model, preference.steps, evaluate, tokens_of(groups), flops_per_token)
+    keeper = snapshots_of(settings, base, output / "snapshots")
+    recorder = Recorder(settings, model, preference.steps, evaluate, tokens_of(groups), flops_per_token, keeper=keeper)
     return train(trainer, recorder)

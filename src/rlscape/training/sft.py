@@ -25,12 +25,14 @@ from trl import SFTConfig, SFTTrainer
 
 from rlscape.errors import CheckpointError
 from rlscape.models.build import load_decoder, load_model
+from rlscape.models.checkpoints import speech_of
 from rlscape.rl.rollout import Group
 from rlscape.settings.precision import Device
 from rlscape.settings.run import RunSettings
 from rlscape.tasks.base import Problem
 from rlscape.tasks.sets import make_task_sets, training_problems
-from rlscape.tasks.vocabulary import build_tokenizer
+from rlscape.tasks.speech import Speech
+from rlscape.training.snapshots import snapshots_of
 from rlscape.training.trl_runs import (
     IGNORED,
     Counted,
@@ -112,7 +114,7 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
     Args:
         settings: of a run with method ``sft``; its seed orders the data.
         base: directory of the model that is trained.
-        output: directory for the trainer's own files; no checkpoints are written.
+        output: directory for the trainer's own files and the snapshots; no checkpoints are written.
         evaluate: gives the pass rates of a row of metrics.
         device: where the model is trained.
 
@@ -122,16 +124,17 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
     sft = settings.sft
     if sft is None:
         raise ValueError(f"run {settings.run} has no SFT settings: its method is {settings.method}")
-    problems = training_problems(make_task_sets(settings.tasks), settings.part)
+    speech = speech_of(settings.base, base)
+    problems = training_problems(make_task_sets(settings.tasks, speech), settings.part)
     groups: list[Group] = []  # sampled from the base
     match sft.data:
         case "reference":
             traces = reference_traces(problems)
         case "self":
-            groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt)
+            groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt, speech)
             traces = own_traces(problems, groups)
         case "likeliest":
-            groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt)
+            groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt, speech)
             traces = likeliest_traces(problems, groups)
         case _:
             assert_never(sft.data)
@@ -139,12 +142,31 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
         raise CheckpointError(
             f"{base}: no sample is correct; `data: {sft.data}` needs a base that solves some problems"
         )
+    return train_on_traces(settings, traces, base, speech, output, evaluate, device, tokens_of(groups))
+
+
+def train_on_traces(
+    settings: RunSettings,
+    traces: Iterable[Trace],
+    base: Path,
+    speech: Speech,
+    output: Path,
+    evaluate: Evaluate,
+    device: Device = "cpu",
+    tokens_generated: int = 0,
+) -> TrlRun:
+    """:func:`train_sft` on given traces, for which so many tokens were sampled."""
+    sft = settings.sft
+    assert sft is not None
     arguments = SFTConfig(
-        **trainer_arguments(settings, sft, sft.sequences_per_step, output, device),
+        **trainer_arguments(settings, sft, sft.sequences_per_step, output, device, sft.passes),
         dataset_kwargs={"skip_prepare_dataset": True},  # tokenised and labelled already
         router_aux_loss_coef=0.0,  # experts are not balanced, as in pretraining and RL
     )
     model = load_model(base)
-    trainer = _Trainer(model, args=arguments, train_dataset=tokenized(traces), processing_class=build_tokenizer())
+    trainer = _Trainer(model, args=arguments, train_dataset=tokenized(traces), processing_class=speech.tokenizer)
     trainer.noise, trainer.random = sft.noise, random_source(settings, stream=4)
-    return train(trainer, Recorder(settings, model, sft.steps, evaluate, tokens_of(groups)))
+    keeper = snapshots_of(settings, base, output / "snapshots")
+    return train(
+        trainer, Recorder(settings, model, sft.steps, evaluate, tokens_generated, speech=speech, keeper=keeper)
+    )

@@ -26,8 +26,10 @@ from rlscape.settings.precision import Device
 from rlscape.settings.run import RunSettings
 from rlscape.settings.training import PreferenceSettings, SFTSettings
 from rlscape.tasks.base import Problem
+from rlscape.tasks.speech import WORDS, Speech
 from rlscape.training.drift import Drift, probes_of
 from rlscape.training.packed import compute_packed
+from rlscape.training.snapshots import Snapshots
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +57,8 @@ class TrlRun:
     it is sampled or read by a reference model."""
     updates: list[Row] = field(default_factory=list)
     """A row per optimiser step, see :meth:`Recorder.on_log`."""
-    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    """Step -> weights (fp32, on the CPU) at the evaluations after the first, if the run keeps them."""
+    snapshots: Path | None = None
+    """Directory of those of the evaluations after the first, if the run keeps them."""
 
 
 def random_source(settings: RunSettings, stream: int) -> torch.Generator:
@@ -65,18 +67,21 @@ def random_source(settings: RunSettings, stream: int) -> torch.Generator:
     return torch.Generator(torch.get_default_device()).manual_seed(int(seed))
 
 
-def own_samples(settings: RunSettings, model: Decoder, problems: Sequence[Problem], samples: int) -> list[Group]:
+def own_samples(
+    settings: RunSettings, model: Decoder, problems: Sequence[Problem], samples: int, speech: Speech = WORDS
+) -> list[Group]:
     """What the model itself answers, as RL's engine samples it: ``samples`` completions of every problem, in order."""
     slots = samples * min(len(problems), max(1, SLOTS // samples))
     generator = Generator(
         model,
         problems,
         slots,
-        Budget.of(settings.rl, interrupted=False),
+        Budget.of(settings.rl, interrupted=False, marks=speech.marks),
         head="fp32",
         temperature=1.0,
         random=random_source(settings, stream=3),
         precision=settings.rl.generator_precision,
+        marks=speech.marks,
     )
     # Problems of similar length run together: their rows then end together.
     waiting = sorted(range(len(problems)), key=lambda index: len(problems[index].prompt_ids))
@@ -97,14 +102,25 @@ def tokens_of(groups: Sequence[Group]) -> int:
 
 
 def trainer_arguments(
-    settings: RunSettings, tuning: SFTSettings | PreferenceSettings, batch: int, output: Path, device: Device
+    settings: RunSettings,
+    tuning: SFTSettings | PreferenceSettings,
+    batch: int,
+    output: Path,
+    device: Device,
+    passes: int = 1,
 ) -> dict[str, Any]:
-    """Arguments for any of ``trl``'s configurations: a constant rate after warm-up, no files, no bf16."""
+    """Arguments for any of ``trl``'s configurations: a constant rate after warm-up, no files, no bf16.
+
+    Args:
+        batch: rows per step.
+        passes: parts of equal size in which a step's gradient is computed.
+    """
     rl = settings.rl
     return {
         "output_dir": str(output),
         "max_steps": tuning.steps,
-        "per_device_train_batch_size": batch,
+        "per_device_train_batch_size": batch // passes,
+        "gradient_accumulation_steps": passes,
         "learning_rate": tuning.learning_rate,
         "lr_scheduler_type": "constant_with_warmup",
         "warmup_steps": tuning.warmup_steps,
@@ -131,6 +147,8 @@ class Recorder(TrainerCallback):
     Args:
         tokens_generated: sampled before training.
         flops_per_token: over the model's active parameters, for every token that is trained on.
+        speech: of the model.
+        keeper: writes the run's snapshots, if it keeps them.
     """
 
     def __init__(
@@ -141,9 +159,12 @@ class Recorder(TrainerCallback):
         evaluate: Evaluate,
         tokens_generated: int = 0,
         flops_per_token: int = 6,
+        speech: Speech = WORDS,
+        keeper: Snapshots | None = None,
     ) -> None:
         self.settings = settings
-        self.run = TrlRun(model)
+        self.run = TrlRun(model, snapshots=keeper.directory if keeper else None)
+        self.keeper = keeper
         self.evaluate = evaluate
         self.evaluation_steps = evaluation_steps(settings.evaluation, steps)
         self.tokens_generated = tokens_generated
@@ -151,21 +172,22 @@ class Recorder(TrainerCallback):
         self.latest_tokens = 0
         """Completion tokens of the current step."""
         self.flops_per_token = flops_per_token
-        self.decoder = as_decoder(model)
-        """A copy of the model as it was when it was last measured."""
+        self.decoder = as_decoder(model, shared=True)
         self.active_parameters = self.decoder.active_parameters
-        self.drift = Drift(self.decoder, probes_of(settings))
+        self.drift = Drift(self.decoder, probes_of(settings, speech))
         self.distances: dict[str, float] = {}
         self.started = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._evaluate(0)
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.latest_tokens = 0
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.tokens_trained += self.latest_tokens
         step = state.global_step
         if self.drift.probes or step in self.evaluation_steps:
-            self.decoder.load_state_dict(self.run.model.state_dict())
             self.distances = self.drift.measure(self.decoder)
             if step in self.evaluation_steps:
                 self._evaluate(step)
@@ -195,8 +217,8 @@ class Recorder(TrainerCallback):
             "tokens_trained": self.tokens_trained,
             "wall_seconds": time.monotonic() - self.started,
         }
-        if self.settings.snapshots and step:
-            self.run.snapshots[step] = {name: values.clone() for name, values in decoder.state_dict().items()}
+        if self.keeper is not None and step:
+            self.keeper.keep(decoder, step)
         self.run.metrics.append(position | self.evaluate(decoder, step) | self.drift.size(decoder))
         logger.info("step %d/%d: %s", step, self.evaluation_steps[-1], self.run.metrics[-1])
 
@@ -207,7 +229,7 @@ class Counted:
     recorder: Recorder
 
     def training_step(self, model: Model, inputs: dict[str, Any], *arguments: Any) -> Tensor:
-        self.recorder.latest_tokens = sum(
+        self.recorder.latest_tokens += sum(
             int((values != IGNORED).sum()) if name.endswith("labels") else int(values.sum())
             for name, values in inputs.items()
             if name.endswith(("labels", "completion_mask"))

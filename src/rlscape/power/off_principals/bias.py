@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from rlscape.catalogue import base_of, seeds_of
+from rlscape.catalogue import base_of, scratch_base, seeds_of
 from rlscape.claims.off_principals.bias import AS_RUN, AT_EQUAL_NORM
 from rlscape.power.off_principals.tables import LIMIT, TWICE, Maker, Tables, rows, runs
 from rlscape.power.recorded_weights import RELATIVE
@@ -79,7 +79,7 @@ def stable(simulation: Simulation, truth: Keeps) -> Maker:
 
         return truth._replace(**{name: largest(name) for name, value in truth._asdict().items() if isnan(value)})
 
-    models = {arm: config.bases[base_of(config, arm)].model for arm in claim.arms}
+    models = {arm: scratch_base(config, base_of(config, arm)).model for arm in claim.arms}
     keeps = {entries: at_limit(entries) for entries in {model.hidden_size for model in models.values()}}
 
     def make(rng: np.random.Generator) -> Tables:

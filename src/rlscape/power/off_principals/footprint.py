@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rlscape.catalogue import base_of, seeds_of
+from rlscape.catalogue import base_of, scratch_base, seeds_of
 from rlscape.claims.off_principals.footprint import AXES
 from rlscape.figures.off_principals.paper_values import TABLE_2
 from rlscape.paths import run_name
@@ -149,7 +149,7 @@ def striped(simulation: Simulation, truth: Mapping[str, Striped]) -> Maker:
     def make(rng: np.random.Generator) -> Tables:
         measured = []
         for arm in claim.arms:
-            model = config.bases[base_of(config, arm)].model
+            model = scratch_base(config, base_of(config, arm)).model
             q, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
             shapes = {"q": (q, model.hidden_size), "o": (model.hidden_size, q)}
             for kind, side in claim.directions.items():

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from rlscape.errors import CheckpointError
 from rlscape.models import checkpoints
-from rlscape.models.checkpoints import checkpoint_files, find_checkpoint
+from rlscape.models.checkpoints import checkpoint_files, find_checkpoint, parameters_in
 from rlscape.pipeline import fetch_models
 from rlscape.settings.base_model import CheckpointSettings
 from tests.chat_model import make_chat_model
@@ -40,6 +40,12 @@ def test_a_missing_file_is_named(directory: Path, name: str) -> None:
     (directory / name).unlink()
     with pytest.raises(CheckpointError, match=rf"bases\.mine\.checkpoint: .*{name}: no such file; .*download it again"):
         find(directory)
+
+
+def test_numbers_are_counted_whatever_their_format(directory: Path) -> None:
+    counted = parameters_in(directory)
+    assert counted == sum(values.numel() for values in load_file(directory / "model.safetensors").values())
+    assert counted * 2 < (directory / "model.safetensors").stat().st_size  # bf16
 
 
 def test_a_missing_shard_is_named(directory: Path) -> None:

@@ -38,7 +38,7 @@ from rlscape.catalogue.styles import ARM_STYLES
 from rlscape.errors import UserError
 from rlscape.imports import DATA_MODULES, source_files
 from rlscape.machine import memory_mb
-from rlscape.models.checkpoints import checkpoint_files, find_checkpoint
+from rlscape.models.checkpoints import checkpoint_files, find_checkpoint, parameters_in
 from rlscape.paths import curve_name, figures_dir, parse_run_name, results_dir, run_name
 from rlscape.settings.base_model import BaseSettings, CheckpointSettings
 from rlscape.settings.reading import parse_config
@@ -69,6 +69,7 @@ GPUS = int(CONFIG.device == "cuda")
 if not {"mem", "mem_mb", "mem_mib"} & set(workflow.global_resources):
     workflow.register_resource("mem_mb", memory_mb())
 
+PARAMETERS = {base: parameters_in(directory) for base, directory in CHECKPOINTS.items()}
 SCRATCH = [base for base, settings in CONFIG.bases.items() if isinstance(settings, BaseSettings)]
 
 # What the scale makes.
@@ -297,8 +298,7 @@ def memory_of_models(base):
     """What a job takes that trains or samples a model made from a base, in MiB; of a checkpoint, by its size."""
     if base in SCRATCH:
         return 2000
-    weights = sum(file.stat().st_size for file in checkpoint_files(CHECKPOINTS[base]))
-    return 1500 + 8 * weights // 2**20
+    return 1700 + int(8.5 * 4 * PARAMETERS[base]) // 2**20
 
 
 def memory_of_base(wildcards):

@@ -4,6 +4,7 @@ All of it is found out from a few small reads, before any job starts.
 """
 
 import re
+from math import prod
 from pathlib import Path
 
 from rlscape.errors import CheckpointError
@@ -94,6 +95,17 @@ def checkpoint_files(directory: Path) -> list[Path]:
         require(file)
     index = [directory / INDEX] if (directory / INDEX).exists() else []
     return [others[0], *index, *sorted(set(tensor_files(directory).values())), *others[1:]]
+
+
+def parameters_in(directory: Path) -> int:
+    """How many numbers the weights of a model directory have; errors as :func:`checkpoint_files`."""
+    from rlscape.models.weight_files import opened, tensor_files
+
+    total = 0
+    for file in set(tensor_files(directory).values()):
+        with opened(file) as tensors:
+            total += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())
+    return total
 
 
 def _check_chat(directory: Path) -> None:

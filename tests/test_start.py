@@ -20,7 +20,7 @@ from tests.chat_model import SUMS, make_chat_model
 RL = RLSettings(steps=2, learning_rate=1e-3, warmup_steps=0, thinking_tokens=10, answer_tokens=6)
 EVALUATION = EvaluationSettings(evaluations=2, prompts=12, samples_per_prompt=128, downstream_prompts=0, final_factor=1)
 TASK = TASKS["sums"].settings.model_validate(SUMS)
-START = StartSettings(steps=60, sequences_per_step=16, learning_rate=1e-2)
+START = StartSettings(steps=150, sequences_per_step=16, learning_rate=1e-2)
 
 
 @pytest.fixture(scope="module")

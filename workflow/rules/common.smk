@@ -69,7 +69,6 @@ GPUS = int(CONFIG.device == "cuda")
 if not {"mem", "mem_mb", "mem_mib"} & set(workflow.global_resources):
     workflow.register_resource("mem_mb", memory_mb())
 
-PARAMETERS = {base: parameters_in(directory) for base, directory in CHECKPOINTS.items()}
 SCRATCH = [base for base, settings in CONFIG.bases.items() if isinstance(settings, BaseSettings)]
 
 # What the scale makes.
@@ -298,7 +297,7 @@ def memory_of_models(base):
     """What a job takes that trains or samples a model made from a base, in MiB; of a checkpoint, by its size."""
     if base in SCRATCH:
         return 2000
-    return 1700 + int(8.5 * 4 * PARAMETERS[base]) // 2**20
+    return 1700 + int(8.5 * 4 * parameters_in(CHECKPOINTS[base])) // 2**20
 
 
 def memory_of_base(wildcards):

@@ -40,6 +40,12 @@ def _read(file: Path, tensor: str) -> Tensor:
     return values
 
 
+def stream_weights(directory: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield ``(name, tensor)`` by sorted name, in fp32; only one is in memory. Errors as :func:`stream_pair`."""
+    for name, file in sorted(_tensor_files(directory).items()):
+        yield name, _read(file, name)
+
+
 def stream_pair(base: Path, tuned: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Yield ``(name, base tensor, tuned tensor)`` by sorted name, in fp32; only one pair is in memory.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from rlscape.errors import CheckpointError
-from rlscape.geometry.checkpoints import stream_pair
+from rlscape.geometry.checkpoints import stream_weights
 from rlscape.models.snapshot_files import snapshot_file, step_of
 from rlscape.models.weight_files import opened
 
@@ -61,7 +61,7 @@ def stream_history(base: Path, directory: Path, steps: Sequence[int] | None = No
             it in another shape, or gives a weight that is not finite.
     """
     steps = snapshot_steps(directory) if steps is None else steps
-    for name, weights, _ in stream_pair(base, base):
+    for name, weights in stream_weights(base):
         after = {step: _after(base, weights, name, snapshot_file(directory, step)) for step in steps}
         yield TensorHistory(name, weights, after)
 

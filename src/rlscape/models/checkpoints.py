@@ -4,21 +4,21 @@ All of it is found out from a few small reads, before any job starts.
 """
 
 import re
+from functools import cache
 from math import prod
 from pathlib import Path
 
 from rlscape.errors import CheckpointError
 from rlscape.files import read_json
 from rlscape.settings.base_model import AnyBase, CheckpointSettings
-from rlscape.tasks.speech import WORDS, Chat, Speech
+from rlscape.tasks.speech import NO_TEMPLATE, TEMPLATE, WORDS, Chat, Speech
 
 PACKAGED = {"smollm2-135m": "SmolLM2-135M-Instruct.Q4_1.gguf"}
 """Checkpoints that ``make models`` takes from a Python package: name -> file in it."""
 MODELS = Path("models")
 """Where it puts them, relative to the working directory."""
 
-TEMPLATE = "chat_template.jinja"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def speech_of(base: AnyBase, directory: Path) -> Speech:
@@ -57,7 +57,7 @@ def _locate(settings: CheckpointSettings) -> Path:
         return directory
     if Path(checkpoint).is_dir():
         return Path(checkpoint)
-    if not HUB_ID.fullmatch(checkpoint) or checkpoint.startswith("."):
+    if not HUB_ID.fullmatch(checkpoint):
         raise CheckpointError(
             f"{checkpoint}: no such directory, no id of a model on the Hub (ORGANISATION/MODEL), and none of "
             f"{', '.join(PACKAGED)}"
@@ -97,6 +97,7 @@ def checkpoint_files(directory: Path) -> list[Path]:
     return [others[0], *index, *sorted(set(tensor_files(directory).values())), *others[1:]]
 
 
+@cache
 def parameters_in(directory: Path) -> int:
     """How many numbers the weights of a model directory have; errors as :func:`checkpoint_files`."""
     from rlscape.models.weight_files import opened, tensor_files
@@ -110,7 +111,4 @@ def parameters_in(directory: Path) -> int:
 
 def _check_chat(directory: Path) -> None:
     if not (directory / TEMPLATE).exists() and "chat_template" not in read_json(directory / "tokenizer_config.json"):
-        raise CheckpointError(
-            f"{directory}: its tokenizer has no chat template; take an instruction-tuned checkpoint, or add a "
-            f"{TEMPLATE} that says how a question is asked"
-        )
+        raise CheckpointError(f"{directory}: {NO_TEMPLATE}")

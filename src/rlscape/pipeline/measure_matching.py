@@ -18,7 +18,7 @@ import pandas as pd
 from torch import Tensor
 
 from rlscape.files import write_parquet
-from rlscape.geometry.checkpoints import stream_pair
+from rlscape.geometry.checkpoints import stream_pair, stream_weights
 from rlscape.geometry.matching import Baseline, nearest, scale_reaching, scaled, update_norm
 from rlscape.geometry.snapshots import read_snapshot, snapshot_steps
 from rlscape.models.build import load_decoder
@@ -110,7 +110,7 @@ def measure_matching(
         settings: of the RL run (the probes of the KL).
     """
     start, model = load_decoder(base), load_decoder(base)
-    weights = {name: before for name, before, _ in stream_pair(base, base)}
+    weights = dict(stream_weights(base))
     drift = Drift(start, probes_of(settings, speech_of(settings.base, base)))
 
     def kl(state: dict[str, Tensor]) -> float:

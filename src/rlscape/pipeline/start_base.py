@@ -13,6 +13,7 @@ from rlscape.files import provenance, write_json
 from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import as_decoder, load_decoder, save_trained, store_as_
 from rlscape.models.checkpoints import speech_of
+from rlscape.models.decoder import Decoder
 from rlscape.pipeline.entry import on_device, run
 from rlscape.rl.evaluate import Evaluator, by_prefix
 from rlscape.settings.base_model import CheckpointSettings
@@ -43,26 +44,39 @@ def start_base(
         CheckpointError: no sample of a task is correct, so that runs would have nothing to learn from.
     """
     started = time.perf_counter()
-    decoder = load_decoder(checkpoint)
+    with on_device(device):
+        decoder = load_decoder(checkpoint)
     if settings.dither:
         dither_(decoder, torch.Generator().manual_seed(0))
     speech = speech_of(settings, checkpoint)
+    sets = by_prefix(make_task_sets(tasks, speech))
+    evaluator = Evaluator(sets, evaluation, rl, temperature=1.0, marks=speech.marks)
+
+    def measure(model: Decoder, seed: tuple[int, ...], factor: int = 1) -> dict[str, float | int]:
+        with on_device(device):
+            return evaluator.evaluate(model, seed, factor)
+
     measured: list[dict[str, Any]] = []
-    if settings.start:
+    if start := settings.start:
+
+        def evaluate(model: Decoder, step: int) -> dict[str, Any]:
+            if 0 < step < start.steps:
+                return {}
+            return measure(model, (start.seed, 2, step), evaluation.final_factor)
+
         output.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{name}-"))
         try:
             save_trained(decoder, checkpoint, scratch)
-            done = train_start(name, settings, tasks, rl, evaluation, scratch, speech, scratch / "trainer", device)
+            done = train_start(
+                name, settings, tasks, rl, evaluation, evaluate, scratch, speech, scratch / "trainer", device
+            )
         finally:
             shutil.rmtree(scratch)
         decoder.load_state_dict(as_decoder(done.model, shared=True).state_dict())
         measured = [row for row in done.metrics if "pass_rate" in row]
     store_as_(decoder, settings.precision)
-    with on_device(device):
-        sets = make_task_sets(tasks, speech)
-        evaluator = Evaluator(by_prefix(sets), evaluation, rl, temperature=1.0, marks=speech.marks)
-        rounded = evaluator.evaluate(decoder, seed=(0, 4))
+    rounded = measure(decoder, (0, 4))
     _check_solved(name, rounded)
     save_trained(decoder, checkpoint, output)
     write_json(

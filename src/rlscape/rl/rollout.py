@@ -131,6 +131,7 @@ class Generator:
         """Those of the sequences in flight come first."""
         self.marks = marks
         self._phrase = torch.tensor(marks.interruption)
+        self._ends = torch.tensor(marks.ends)
         self._respond = [getattr(problem, "respond", None) for problem in problems]
         self._has_environments = any(self._respond)
 
@@ -212,7 +213,7 @@ class Generator:
         rows.thinking.logical_and_(~closing)
         rows.limit.copy_(torch.where(closing & interrupted, rows.length + self.budget.answer, rows.limit))
         out_of_tokens = (rows.length >= rows.limit) & ~(interrupted & rows.thinking)
-        ended = _is_any(ids, self.marks.ends)
+        ended = torch.isin(ids, self._ends)
         finished = self._retire(ended & ~injected, out_of_tokens)
         if finished or self._cache_rows < self.active:
             self._split_cache_rows()
@@ -313,12 +314,3 @@ class Generator:
         self._cache_rows = state["cache_rows"]
         self._decoding.load_state_dict(state["decoding"])
         self._slots[: self.active].load_state_dict(state["slots"])
-
-
-def _is_any(ids: Tensor, tokens: Sequence[int]) -> Tensor:
-    """Which of ``ids`` are one of ``tokens``."""
-    first, *others = tokens
-    found = ids == first
-    for token in others:
-        found |= ids == token
-    return found

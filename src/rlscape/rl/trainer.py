@@ -34,6 +34,7 @@ from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rewards import judged, reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
 from rlscape.rl.schedule import SCHEDULES, most_outstanding
+from rlscape.rl.seeds import random_source
 from rlscape.settings.run import RunSettings
 from rlscape.tasks.sets import make_task_sets, training_problems
 from rlscape.tasks.speech import WORDS, Speech
@@ -115,9 +116,7 @@ class RLTrainer:
             case "adamw":
                 return AdamW(self.trained, *adam)
             case "adamw_on_noise":
-                seed = int(np.random.SeedSequence((self.settings.seed, 5)).generate_state(1)[0])
-                random = torch.Generator(torch.get_default_device()).manual_seed(seed)
-                return AdamWOnNoise(self.trained, *adam, random)
+                return AdamWOnNoise(self.trained, *adam, random_source(self.settings, stream=5))
             case "sgd":
                 return SGD(self.trained)
             case _:

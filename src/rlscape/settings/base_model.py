@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from rlscape.schema import Settings
 from rlscape.settings.precision import Precision
+from rlscape.settings.training import Traces
 from rlscape.tasks.registry import TaskName
 
 Architecture = Literal["qwen2", "qwen3", "qwen3_moe", "llama", "mistral"]
@@ -92,16 +93,12 @@ class BaseSettings(Settings):
     """Of the values at the end of pretraining, which are stored in fp32 either way; bf16: rounded to that grid."""
 
 
-class StartSettings(Settings):
-    """A short supervised fine-tuning on reference traces, from which a checkpoint learns the form of its answers."""
+class StartSettings(Traces):
+    """A short supervised fine-tuning on reference traces, from which a checkpoint learns the form of its answers.
 
-    steps: int = Field(ge=1)
-    sequences_per_step: int = Field(ge=1)
-    """Traces, shared evenly between the tasks that runs from this base train on."""
-    passes: int = Field(1, ge=1)
-    """Forward-backward passes per step; see :class:`rlscape.settings.training.SFTSettings`."""
-    learning_rate: float = Field(gt=0)
-    warmup_steps: int = Field(0, ge=0)
+    The tasks that runs from this base train on share the sequences evenly.
+    """
+
     seed: int = 0
     """Of the problems, of which none is in a set of the task, and of their order."""
 

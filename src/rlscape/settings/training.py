@@ -1,6 +1,6 @@
 """How a run trains and is evaluated: the numbers of a scale that a method needs."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -72,8 +72,8 @@ class AdapterSettings(Settings):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
-class SFTSettings(Settings):
-    """Supervised fine-tuning on correct traces of the training problems."""
+class Traces(Settings):
+    """Supervised fine-tuning on traces."""
 
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
@@ -82,6 +82,17 @@ class SFTSettings(Settings):
     """Forward-backward passes per step, each on an equal part of its sequences; a limit on memory, as RL's
     ``micro_batch_tokens``."""
     warmup_steps: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> Self:
+        if self.sequences_per_step % self.passes:
+            raise ValueError(f"passes ({self.passes}) do not divide sequences_per_step ({self.sequences_per_step})")
+        return self
+
+
+class SFTSettings(Traces):
+    """Supervised fine-tuning on correct traces of the training problems."""
+
     data: Literal["reference", "self", "likeliest"] = "reference"
     """Reference traces, or correct completions that the model sampled itself before training: as many as there are
     reference traces, or of every problem the one that it finds likeliest."""
@@ -89,12 +100,6 @@ class SFTSettings(Settings):
     """Completions sampled for each training problem, unless traces are the reference's."""
     noise: float = Field(0.0, ge=0)
     """Each sequence's loss is multiplied by 1 + noise z, z standard normal and drawn anew at every step."""
-
-    @model_validator(mode="after")
-    def _equal_parts(self) -> "SFTSettings":
-        if self.sequences_per_step % self.passes:
-            raise ValueError(f"passes ({self.passes}) do not divide sequences_per_step ({self.sequences_per_step})")
-        return self
 
 
 class PreferenceSettings(Settings):

@@ -22,6 +22,11 @@ THINK, END_THINK = "<think>", "</think>"
 INTERRUPTION = "Okay, time is up. Let me stop thinking and formulate a final answer now."
 """Paper (arXiv 2510.13786, section 2): this phrase, then ``</think>``. Here: then that mark where a model has it as a
 token of its own, else the words that every answer starts with."""
+TEMPLATE = "chat_template.jinja"
+NO_TEMPLATE = (
+    f"its tokenizer has no chat template; take an instruction-tuned checkpoint, or add a {TEMPLATE} that says how a "
+    "question is asked"
+)
 DATE = "26 Jul 2024"
 """What templates that tell the date are told (the default of Llama 3's): a prompt is the same every day."""
 
@@ -165,10 +170,7 @@ def _read_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{directory}: no tokenizer that transformers reads ({reason})") from None
     if tokenizer.chat_template is None:
-        raise CheckpointError(
-            f"{directory}: its tokenizer has no chat template; take an instruction-tuned checkpoint, or add a "
-            "chat_template.jinja that says how a question is asked"
-        )
+        raise CheckpointError(f"{directory}: {NO_TEMPLATE}")
     if tokenizer.eos_token_id is None:
         raise CheckpointError(f"{directory}: its tokenizer has no eos_token, which ends an answer; name one")
     return tokenizer

@@ -27,6 +27,7 @@ from rlscape.errors import CheckpointError
 from rlscape.models.build import load_decoder, load_model
 from rlscape.models.checkpoints import speech_of
 from rlscape.rl.rollout import Group
+from rlscape.rl.seeds import random_source
 from rlscape.settings.precision import Device
 from rlscape.settings.run import RunSettings
 from rlscape.tasks.base import Problem
@@ -41,7 +42,6 @@ from rlscape.training.trl_runs import (
     Recorder,
     TrlRun,
     own_samples,
-    random_source,
     tokens_of,
     train,
     trainer_arguments,

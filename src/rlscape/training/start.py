@@ -13,7 +13,6 @@ from torch import Tensor
 
 from rlscape.errors import ConfigError
 from rlscape.models.decoder import Decoder
-from rlscape.rl.evaluate import Evaluator, by_prefix
 from rlscape.settings.base_model import CheckpointSettings, StartSettings
 from rlscape.settings.precision import Device
 from rlscape.settings.run import RunSettings
@@ -22,7 +21,7 @@ from rlscape.tasks.base import Problem, TaskSettings
 from rlscape.tasks.sets import make_task_sets
 from rlscape.tasks.speech import Speech
 from rlscape.training.sft import reference_traces, train_on_traces
-from rlscape.training.trl_runs import TrlRun
+from rlscape.training.trl_runs import Evaluate, TrlRun
 
 BLOCK = 32
 """Values of a row that were quantised together."""
@@ -40,8 +39,8 @@ def dither_(model: Decoder, random: torch.Generator) -> None:
     for parameter in model.parameters():
         if parameter.ndim == 2 and parameter.shape[1] % BLOCK == 0:
             blocks = parameter.unflatten(1, (-1, BLOCK))
-            noise = torch.rand(blocks.shape, generator=random, dtype=blocks.dtype) - 0.5
-            parameter.add_((noise * grid_steps(blocks)).flatten(1))
+            noise = torch.rand(blocks.shape, generator=random, dtype=blocks.dtype, device=random.device) - 0.5
+            parameter.add_((noise.to(blocks.device) * grid_steps(blocks)).flatten(1))
 
 
 def grid_steps(blocks: Tensor) -> Tensor:
@@ -83,6 +82,7 @@ def train_start(
     tasks: Mapping[str, TaskSettings],
     rl: RLSettings,
     evaluation: EvaluationSettings,
+    evaluate: Evaluate,
     base: Path,
     speech: Speech,
     scratch: Path,
@@ -92,6 +92,7 @@ def train_start(
 
     Args:
         rl: the generation budget and the optimiser's settings.
+        evaluate: gives the pass rates at a step.
         scratch: directory for the trainer's own files.
     """
     start = settings.start
@@ -108,13 +109,5 @@ def train_start(
         rl=rl,
         sft=SFTSettings(**start.model_dump(exclude={"seed"})),
     )
-    sets = make_task_sets(tasks, speech)
-    evaluator = Evaluator(by_prefix(sets), run.evaluation, rl, 1.0, speech.marks)
-
-    def evaluate(model: Decoder, step: int) -> dict:
-        if 0 < step < start.steps:
-            return {}
-        return evaluator.evaluate(model, seed=(start.seed, 2, step), factor=evaluation.final_factor)
-
     traces = reference_traces(start_problems(tasks, start, speech))
     return train_on_traces(run, traces, base, speech, scratch, evaluate, device)

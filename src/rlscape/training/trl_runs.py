@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 
@@ -22,6 +20,7 @@ from rlscape.models.build import as_decoder
 from rlscape.models.decoder import Decoder
 from rlscape.rl.evaluate import evaluation_steps
 from rlscape.rl.rollout import Budget, Generator, Group
+from rlscape.rl.seeds import random_source
 from rlscape.settings.precision import Device
 from rlscape.settings.run import RunSettings
 from rlscape.settings.training import PreferenceSettings, SFTSettings
@@ -59,12 +58,6 @@ class TrlRun:
     """A row per optimiser step, see :meth:`Recorder.on_log`."""
     snapshots: Path | None = None
     """Directory of those of the evaluations after the first, if the run keeps them."""
-
-
-def random_source(settings: RunSettings, stream: int) -> torch.Generator:
-    """An independent source of random numbers for each ``stream`` of a run; RL and evaluations use 1 and 2."""
-    seed = np.random.SeedSequence((settings.seed, stream)).generate_state(1)[0]
-    return torch.Generator(torch.get_default_device()).manual_seed(int(seed))
 
 
 def own_samples(

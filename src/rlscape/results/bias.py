@@ -100,13 +100,13 @@ BEND, DEGREE = 4.0, 3
 """A run's pass rates are read from a polynomial of this degree in log(1 + BEND t), t the share of its steps. Like
 learning curves, that can be steep at first and flat later, without being of one form.
 
-Chosen on concave curves that gain 0.25 (straight, saturating at rates of up to 3, powers, logarithms), of 21 evaluations
-of 1,024 samples, at levels from 0.07 above the start on. KL is off by at most 2% (margin: 10%), with noise and without;
-sparsity by at most 0.003 without it and 0.005 with it (margin: 0.01). At a level of 0.09 standard deviations are 7 to
-15% and 0.011 to 0.025. Local parabolas over seven evaluations are off by up to 3% and 0.004, and scatter by a sixth to
-two thirds more; means of five, which lie below the middle of what is concave, are off by up to 15% and 0.018; one
-saturating exponential, where the curve is another one, by up to 13% and 0.02. Curves that bend more than these, rise
-late or dip are misread without a word: one that saturates at a rate of 20 by up to 40%."""
+Chosen on concave curves that gain 0.25 (straight, saturating at rates of up to 3, powers, logarithms), of 21
+evaluations of 1,024 samples, at levels from 0.07 above the start on. KL is off by at most 2% (margin: 10%), with noise
+and without; sparsity by at most 0.003 without it and 0.005 with it (margin: 0.01). At a level of 0.09 standard
+deviations are 7 to 15% and 0.011 to 0.025. Local parabolas over seven evaluations are off by up to 3% and 0.004, and
+scatter by a sixth to two thirds more; means of five, which lie below the middle of what is concave, are off by up to
+15% and 0.018; one saturating exponential, where the curve is another one, by up to 13% and 0.02. Curves that bend more
+than these, rise late or dip are misread without a word: one that saturates at a rate of 20 by up to 40%."""
 GRID = 1001
 """Steps at which that polynomial is looked at."""
 

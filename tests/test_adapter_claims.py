@@ -71,10 +71,18 @@ def masks(kl: dict[str, float], end: dict[str, float], noise: float = 1e-4) -> R
         (5, masks({}, {}), NO),  # every mask is as dense training
         (1, masks(PAPER_KL, PAPER_END), OPEN),
         (5, masks({"safe": 0.004, **SLOW}, {"safe": 0.53, "principal": 0.46}), NO),  # first of those that do not follow
-        (5, masks({"safe": 0.0099, **SLOW}, {"safe": 0.53, "principal": 0.46}), NO),  # with half of the dense gain
+        (
+            5,
+            masks({"safe": 0.0099, **SLOW}, {"safe": 0.52, "principal": 0.46}),
+            NO,
+        ),  # with less than half of the dense gain
         (5, masks({"safe": 0.0099, **SLOW}, {"safe": 0.58, "principal": 0.46}), YES),
-        (5, masks({"safe": 0.0065, **SLOW}, PAPER_END), NO),  # 0.35 behind, M_princ 0.88
-        (5, masks({"safe": 0.0135, **SLOW}, PAPER_END), NO),  # ahead
+        (5, masks({"safe": 0.0065, **SLOW}, PAPER_END), YES),  # 0.35 behind, M_princ 0.88
+        (5, masks({"safe": 0.0135, **SLOW}, PAPER_END), YES),  # ahead
+        (5, masks({"safe": 0.0052, **SLOW}, PAPER_END), NO),  # by more than half of M_princ's distance
+        (5, masks({"safe": 0.0148, **SLOW}, PAPER_END), NO),
+        (5, masks({"safe": 0.0099, **SLOW}, {"safe": 0.75, "principal": 0.46}), NO),  # far better does not follow
+        (5, masks({"safe": 0.0099, **SLOW}, {"safe": 0.65, "principal": 0.46}), YES),  # a little better does
         (5, masks(PAPER_KL | {"safe": 0.01, "random": 0.016}, PAPER_END), YES),  # random does not follow either
     ],
 )

@@ -214,6 +214,37 @@ def test_noise_of_evaluations_hardly_moves_readings_at_a_pass_rate(curve: str) -
     assert np.mean(sparsity) == pytest.approx(isotropic(4.9 * (reached / 100) ** 0.8), abs=0.005)
 
 
+def runs_along(curve: Callable[[np.ndarray], np.ndarray], runs: int, level: float = 0.38) -> list[tuple]:
+    """Of 21 evaluations of 1,024 samples, which scatter by 0.01 besides."""
+    rng, rates = np.random.default_rng(3), 0.26 + 0.25 * curve(STEP / 100)
+    found = rng.binomial(1024, rates, (runs, len(STEP))) / 1024 + rng.normal(0, 0.01, (runs, len(STEP)))
+    return [(pd.DataFrame({"step": STEP, "pass_rate": each}), level) for each in found]
+
+
+@pytest.mark.parametrize("curve", CONCAVE)
+def test_curves_that_readings_are_made_for_are_not_misread(curve: str) -> None:
+    """However they scatter; and few evaluations say nothing."""
+    reached = CONCAVE[curve]
+    found = [bias.misread(runs_along(lambda share: reached(share) / reached(np.ones(1)), runs)) for runs in (1, 5, 20)]
+    assert not any(found)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda share: -np.expm1(-20 * share),  # saturates at once
+        lambda share: 1 / (1 + np.exp(-15 * (share - 0.5))),  # rises late
+        lambda share: share - 0.5 * np.exp(-(((share - 0.2) / 0.1) ** 2)),  # dips
+    ],
+)
+def test_curves_of_other_forms_are_misread(curve: Callable[[np.ndarray], np.ndarray]) -> None:
+    """By runs enough, of evaluations enough."""
+    assert bias.misread(runs_along(curve, 5))
+    assert not bias.misread((metrics.head(6), level) for metrics, level in runs_along(curve, 5))
+    assert not bias.misread([])
+    assert not bias.misread((metrics, np.nan) for metrics, _ in runs_along(curve, 5))
+
+
 def test_what_is_not_known_is_no_bound() -> None:
     curve = pd.DataFrame({"step": [0, 10, 20], "x": [0.2, 0.3, 0.4], "y": [1.0, 2.0, 3.0]})
     unknown = curve.assign(x=[0.2, np.nan, np.nan])

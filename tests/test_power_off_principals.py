@@ -325,7 +325,7 @@ def recorded() -> Scatter:
 def test_a_grid_of_which_too_little_has_a_preference_is_seldom_granted(
     register: Register, seeded: Config, recorded: Scatter
 ) -> None:
-    """Fewer than half of the cells beyond the margin, the others on it: of those one or another is soon granted."""
+    """Half of the cells beyond the margin, the others on it: of those one or another is soon granted."""
     claim, config = register.claim("O9"), seeded.changed(seeds=seeded.seeds | {"sft": 8})
     results = SIMULATORS["O9"](Simulation(claim, register.conventions, config, recorded))["edge principal grid"]
     granted = {claim.threshold("min_share"): 0, 0.5: 0}
@@ -335,7 +335,7 @@ def test_a_grid_of_which_too_little_has_a_preference_is_seldom_granted(
             with read_from(results(number)):
                 *_, grid = evaluate_claim(asked, register.conventions, config).parts
             granted[min_share] += grid.verdict == "replicated"
-    assert granted[claim.threshold("min_share")] <= 3 < 6 <= granted[0.5]
+    assert granted[claim.threshold("min_share")] <= 6 < 20 <= granted[0.5]
 
 
 @pytest.mark.parametrize("name", ["O8", "O9"])

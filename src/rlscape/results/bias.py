@@ -1,10 +1,11 @@
 """Where updates fall: over training, by operator, by precision, and at equal size."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import f as f_distribution
 
 from rlscape.catalogue import seeds_of
 from rlscape.paths import results_dir
@@ -106,7 +107,11 @@ and without; sparsity by at most 0.003 without it and 0.005 with it (margin: 0.0
 deviations are 7 to 15% and 0.011 to 0.025. Local parabolas over seven evaluations are off by up to 3% and 0.004, and
 scatter by a sixth to two thirds more; means of five, which lie below the middle of what is concave, are off by up to
 15% and 0.018; one saturating exponential, where the curve is another one, by up to 13% and 0.02. Curves that bend more
-than these, rise late or dip are misread without a word: one that saturates at a rate of 20 by up to 40%."""
+than these, rise late or dip are misread, one that saturates at a rate of 20 by up to 40%; :func:`misread` finds them.
+"""
+FURTHER, MISFIT, SHIFT = 5, 0.01, 0.03
+"""Runs are misread where a polynomial of the degree ``FURTHER`` fits their pass rates better, at this level of
+significance, and has them reach a level at steps that differ by at least this share on average."""
 GRID = 1001
 """Steps at which that polynomial is looked at."""
 
@@ -122,12 +127,46 @@ def step_at_pass_rate(metrics: pd.DataFrame, pass_rate: float) -> Reading:
     steps, rates = metrics["step"].to_numpy(float), metrics["pass_rate"].to_numpy(float)
     if np.isnan(rates).any():
         return Reading(np.nan)
+    return _first_at(steps, rates, min(DEGREE, len(steps) - 1), pass_rate)
+
+
+def _first_at(steps: np.ndarray, rates: np.ndarray, degree: int, level: float) -> Reading:
+    """The step at which a smooth curve through pass rates first reaches a level."""
+    grid = np.linspace(0, steps.max(), GRID)
+    smooth = pd.DataFrame({"step": grid, "pass_rate": _smooth(steps, rates, degree)(grid)})
+    return read_at(smooth, "pass_rate", level, "step")
+
+
+def _smooth(steps: np.ndarray, rates: np.ndarray, degree: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A polynomial in log(1 + BEND t), t the share of the last step, as a function of steps."""
     last = steps.max()
-    degree = min(DEGREE, len(steps) - 1)
     curve = np.polynomial.Polynomial.fit(np.log1p(BEND * steps / last), rates, degree)
-    grid = np.linspace(0, last, GRID)
-    smooth = pd.DataFrame({"step": grid, "pass_rate": curve(np.log1p(BEND * grid / last))})
-    return read_at(smooth, "pass_rate", pass_rate, "step")
+    return lambda at: curve(np.log1p(BEND * at / last))
+
+
+def misread(runs: Iterable[tuple[pd.DataFrame, float]]) -> bool:
+    """Whether the runs' pass rates follow other curves than :func:`step_at_pass_rate` takes them for.
+
+    An F test of a curve per run, of all runs together, as single ones have too few evaluations; what scatters beyond
+    the sampling of evaluations is scatter on either side. Runs of six evaluations or fewer say nothing.
+
+    Args:
+        runs: metrics of each, with the start, and the level that is read.
+    """
+    squares, freedom, shifts = np.zeros(2), np.zeros(2), []
+    for metrics, level in runs:
+        steps, rates = metrics["step"].to_numpy(float), metrics["pass_rate"].to_numpy(float)
+        if len(steps) <= FURTHER + 1 or np.isnan([level, *rates]).any():
+            continue
+        degrees = DEGREE, FURTHER
+        squares += [((rates - _smooth(steps, rates, degree)(steps)) ** 2).sum() for degree in degrees]
+        freedom += [len(steps) - 1 - degree for degree in degrees]
+        near, far = (_first_at(steps, rates, degree, level).value for degree in degrees)
+        shifts.append((far - near) / max(near, steps[steps > 0].min()))
+    if not shifts or abs(np.mean(shifts)) < SHIFT:
+        return False
+    explained, left = (squares[0] - squares[1]) / (freedom[0] - freedom[1]), squares[1] / freedom[1]
+    return bool(f_distribution.sf(explained / left, freedom[0] - freedom[1], freedom[1]) < MISFIT)
 
 
 def kl_at_pass_rate(metrics: pd.DataFrame, updates: pd.DataFrame, pass_rate: float) -> Reading:

@@ -87,12 +87,15 @@ def judge_by_share(less: Callable[[float], Interval], share: float) -> Verdict:
     """:func:`judge` by a margin that is a share of something estimated from the same runs.
 
     Taken for exact, such a margin's own scatter would be missing from the interval, and with many seeds, whose interval
-    is narrow, one in twelve differences that equal the margin would count as neutral.
+    is narrow, one in twelve differences that equal the margin would count as neutral. A reference that is not positive
+    makes no margin: "inconclusive".
 
     Args:
-        less: the interval over seeds of the difference less so many times the reference, positive.
+        less: the interval over seeds of the difference less so many times the reference.
     """
     beyond, within = less(share), less(-share)
+    if within.estimate <= beyond.estimate:
+        return "inconclusive"
     if beyond.low > 0:
         return "above"
     if within.high < 0:

@@ -45,7 +45,7 @@ def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outc
     # Ahead of dense training is as far from it as behind: of random by the sign that it has, of safe by either.
     off = distance[random] * (1 if distance[random].mean() >= 0 else -1)
     allowed = share * distance[principal]
-    may_lack = share * (end[dense] - end[principal])
+    lacks, may_lack = end[dense] - end[safe], share * (end[dense] - end[principal])
     asked = (
         (f"abs distance({random}) - distance({safe})", off - distance[safe], negligible),
         (f"abs distance({random}) + distance({safe})", off + distance[safe], negligible),
@@ -54,7 +54,8 @@ def masks_ranked(claim: Claim, conventions: Conventions, config: Config) -> Outc
         (f"{share:.2g} distance({principal}) - distance({safe})", allowed - distance[safe], 0.0),
         (f"{share:.2g} distance({principal}) + distance({safe})", allowed + distance[safe], 0.0),
         (f"pass rate({safe}) - pass rate({principal})", end[safe] - end[principal], worth),
-        (f"{share:.2g} of what {principal} lacks in pass rate - {safe}", may_lack - (end[dense] - end[safe]), 0.0),
+        (f"{share:.2g} of what {principal} lacks in pass rate - {safe}", may_lack - lacks, 0.0),
+        (f"{share:.2g} of what {principal} lacks in pass rate + {safe}", may_lack + lacks, 0.0),
     )
     parts = []
     for measure, values, margin in asked:

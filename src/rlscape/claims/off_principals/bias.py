@@ -76,7 +76,7 @@ def _kl_at_equal_gain(config: Config) -> Callable[[float], Interval]:
     And less so many times that of RL more.
 
     SFT that never reaches the pass rate would have to move further, and one that is beyond it at first had moved less:
-    their KL bounds the difference from below and from above.
+    their KL bounds the difference from below and from above. Nothing bounds it where SFT's curves are misread.
     """
     rl, _, sft = bias.MATCHED_ARMS
     metrics, updates = (
@@ -84,17 +84,18 @@ def _kl_at_equal_gain(config: Config) -> Callable[[float], Interval]:
         for table in (curves.metrics, curves.updates)
     )
     kl: dict[str, dict[int, float]] = {rl: {}, sft: {}}
-    readings = []
+    readings, levels = [], {}
     for seed in seeds_of(config, rl, sft):
         kl[rl][seed] = updates[rl, seed]["kl_from_start"].iloc[-1]
-        final = metrics[rl, seed]["pass_rate"].iloc[-1]
-        found = bias.kl_at_pass_rate(metrics[sft, seed], updates[sft, seed], final)
+        levels[seed] = metrics[rl, seed]["pass_rate"].iloc[-1]
+        found = bias.kl_at_pass_rate(metrics[sft, seed], updates[sft, seed], levels[seed])
         kl[sft][seed] = found.value
         readings.append(found)
+    misread = bias.misread((metrics[sft, seed], level) for seed, level in levels.items())
     return lambda times: censored(
         _less(kl[sft], kl[rl], times),
-        at_most=any(found.early for found in readings),
-        at_least=any(found.late for found in readings),
+        at_most=misread or any(found.early for found in readings),
+        at_least=misread or any(found.late for found in readings),
     )
 
 

@@ -66,18 +66,20 @@ def _between(
     """Sparsity of RL's last model less that of SFT where both have the same ``equal``, paired by seed.
 
     Sparsity falls as a run goes on. SFT that is beyond RL at its first snapshot was sparser before, and SFT that does
-    not get there would be less sparse: both bound the difference.
+    not get there would be less sparse: both bound the difference. Nothing bounds it where pass rates are misread.
 
     Args:
         runs: metrics of RL and of SFT, by seed.
     """
     last = {seed: rl.sort_values("step").iloc[-1] for seed, (rl, _) in runs.items()}
-    readings = {seed: read(sft, float(last[seed][equal])) for seed, (_, sft) in runs.items()}
+    of_sft = {seed: (sft, float(last[seed][equal])) for seed, (_, sft) in runs.items()}
+    readings = {seed: read(sft, level) for seed, (sft, level) in of_sft.items()}
     differences = (float(last[seed]["sparsity"]) - found.value for seed, found in readings.items())
+    misread = equal == "pass_rate" and bias.misread(of_sft.values())
     return censored(
         t_interval(differences),
-        at_most=any(found.early for found in readings.values()),
-        at_least=any(found.late for found in readings.values()),
+        at_most=misread or any(found.early for found in readings.values()),
+        at_least=misread or any(found.late for found in readings.values()),
     )
 
 

@@ -4,7 +4,7 @@ An update that moves the entries of a mask further, or less far, shows it in its
 Gaussian updates that do, the energy over chance exceeds 1 by :data:`ENERGY_PER_OVERLAP` times what the overlap exceeds
 its nulls by (tests/test_mask_claims.py). In ``holds`` the overlaps lie twice their margin beyond the nulls, in
 ``fails`` nothing does; in each ``edge`` one statistic lies exactly on its margin, or is there in too few cells of the
-grid or too few settings: in fewer than one half of the cells, and in every setting with a probability of one half.
+grid or too few settings: in one half of the cells, and in every setting with a probability of one half.
 
 Overlaps are those where half of the entries of a matrix change, as the evaluators read them: what is planted lies
 within reach there.
@@ -108,16 +108,16 @@ def preferring(simulation: Simulation, truth: Preference) -> Maker:
     )
     means, energies, on_grid = dict[str, float](), dict[str, float](), []
     for mask, side in claim.directions.items():
-        at_margin = truth.edge == f"{mask} energy"
-        energies[mask] = SIGN[side] * (of_energy if at_margin else truth.beyond * negligible * ENERGY_PER_OVERLAP)
+        preference = SIGN[side] * truth.beyond * negligible
         for null in NULLS[mask]:
-            of_null = SIGN[side] * negligible if truth.edge == f"{mask} {null}" else energies[mask] / ENERGY_PER_OVERLAP
-            means[f"{mask} {null}"] = of_null
-        of_cells = np.full(len(recorded.cells[mask].deviation), energies[mask])
+            means[f"{mask} {null}"] = SIGN[side] * negligible if truth.edge == f"{mask} {null}" else preference
+        of_cells = np.full(len(recorded.cells[mask].deviation), preference * ENERGY_PER_OVERLAP)
         if truth.edge == f"{mask} grid":
             by_scatter = np.argsort(recorded.cells[mask].deviation)
-            of_cells[by_scatter[len(of_cells) // 2 - 1 :]] = SIGN[side] * of_energy
+            of_cells[by_scatter[len(of_cells) // 2 :]] = SIGN[side] * of_energy
         on_grid.append(of_cells)
+        at_margin = truth.edge == f"{mask} energy"
+        energies[mask] = SIGN[side] * of_energy if at_margin else preference * ENERGY_PER_OVERLAP
 
     def make(rng: np.random.Generator) -> Tables:
         tables: Tables = {}
@@ -158,8 +158,8 @@ def generic(simulation: Simulation, truth: Preference) -> Maker:
     effects = {name: truth.beyond * simulation.conventions.margin_share for name in SIZE_FREE}
     for mask in claim.directions:
         at_margin = truth.edge == f"{mask} energy"
-        effects[f"energy_{mask}"] = of_energy if at_margin else truth.beyond * negligible * ENERGY_PER_OVERLAP
-        effects[mask] = effects[f"energy_{mask}"] / ENERGY_PER_OVERLAP
+        effects[mask] = truth.beyond * negligible
+        effects[f"energy_{mask}"] = of_energy if at_margin else effects[mask] * ENERGY_PER_OVERLAP
     effects |= {name: 0.0 for name in SIZE_FREE if truth.edge == name}
 
     def of_setting(rng: np.random.Generator) -> dict[str, float]:

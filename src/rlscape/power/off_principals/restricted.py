@@ -30,38 +30,41 @@ def _masked(mask: str, distance: float) -> Masked:
 
 
 # Paper: pass rates of Table 5; of KL, that safe tracks dense and that principal is the slowest. Here: random and the
-# complement twice as far as is negligible, and principal three times as far as they, so that a third of it tells
-# following from not following.
-SLOWEST = 3 * TWICE
+# complement twice as far as is negligible, and principal four times as far as they, so that between what follows and
+# what is slowest there is room for random.
+SLOWEST = 4 * TWICE
 RANKED = {
     "mask_safe": _masked("safe", 0.0),
     "mask_random": _masked("random", TWICE),
     "mask_principal": _masked("principal", SLOWEST),
     "mask_complement": _masked("complement", TWICE),
 }
-AS_SAFE, AS_PRINCIPAL = RANKED["mask_safe"].pass_rate, RANKED["mask_principal"].pass_rate
-FOLLOWS = 1 / 3
-"""What safe may lack of what principal lacks."""
 
 
-def _further(by: float) -> dict[str, Masked]:
-    """Safe so far behind (negative: ahead), random as much further behind as where safe is on the dense curve."""
-    masks = {"safe": by, "random": abs(by) + TWICE, "principal": SLOWEST, "complement": TWICE}
-    return {f"mask_{mask}": _masked(mask, distance) for mask, distance in masks.items()}
+class Ranking(NamedTuple):
+    """What is true in a world."""
+
+    masks: dict[str, Masked]
+    distance: float = 0.0
+    """Of safe, in the claim's follow_share of the principal one's; random is TWICE further off. Negative: ahead."""
+    lacks: float = 0.0
+    """What safe lacks in pass rate, in the claim's follow_share of what principal lacks. Negative: ahead."""
 
 
-MASKED: dict[str, dict[str, Masked]] = {
-    "holds": RANKED,
-    "fails": {},
-    "edge safe behind": RANKED | {"mask_safe": _masked("safe", TWICE - 1)},
-    "edge safe ahead": RANKED | {"mask_safe": _masked("safe", 1 - TWICE)},
-    "edge follows behind": _further(FOLLOWS * SLOWEST),
-    "edge follows ahead": _further(-FOLLOWS * SLOWEST),
-    "edge principal against random": RANKED
-    | {"mask_random": _masked("random", SLOWEST - 1), "mask_complement": _masked("complement", 1.0)},
-    "edge principal against complement": RANKED | {"mask_complement": _masked("complement", SLOWEST - 1)},
-    "edge pass rate": RANKED | {"mask_principal": Masked(SLOWEST, AS_SAFE, margins=1.0)},
-    "edge pass rate follows": RANKED | {"mask_safe": Masked(0.0, FOLLOWS * AS_PRINCIPAL)},
+MASKED: dict[str, Ranking] = {
+    "holds": Ranking(RANKED),
+    "fails": Ranking({}),
+    "edge safe behind": Ranking(RANKED | {"mask_safe": _masked("safe", TWICE - 1)}),
+    "edge safe ahead": Ranking(RANKED | {"mask_safe": _masked("safe", 1 - TWICE)}),
+    "edge follows behind": Ranking(RANKED, distance=1.0),
+    "edge follows ahead": Ranking(RANKED, distance=-1.0),
+    "edge principal against random": Ranking(
+        RANKED | {"mask_random": _masked("random", SLOWEST - 1), "mask_complement": _masked("complement", 1.0)}
+    ),
+    "edge principal against complement": Ranking(RANKED | {"mask_complement": _masked("complement", SLOWEST - 1)}),
+    "edge pass rate": Ranking(RANKED | {"mask_principal": Masked(SLOWEST, RANKED["mask_safe"].pass_rate, margins=1.0)}),
+    "edge pass rate follows": Ranking(RANKED, lacks=1.0),
+    "edge pass rate ahead": Ranking(RANKED, lacks=-1.0),
 }
 EQUAL = Masked(2 * TWICE, 0.0)
 """Every mask where the claim does not hold."""
@@ -69,11 +72,17 @@ CURVE = 10
 """Steps of a KL curve."""
 
 
-def ranked(simulation: Simulation, masked: dict[str, Masked]) -> Maker:
+def ranked(simulation: Simulation, ranking: Ranking) -> Maker:
     """O11: KL grows linearly; a mask's curve is lower by its distance."""
     config, recorded, claim = simulation.config, simulation.recorded.weights, simulation.claim
-    spread, negligible = recorded.spread, claim.threshold("negligible")
-    truths = {"mask_dense": Masked(0.0, 0.0)} | dict.fromkeys(claim.arms[1:], EQUAL) | masked
+    spread, negligible, share = recorded.spread, claim.threshold("negligible"), claim.threshold("follow_share")
+    masks = dict(ranking.masks)
+    if ranking.distance:
+        off = ranking.distance * share * SLOWEST
+        masks |= {"mask_safe": _masked("safe", off), "mask_random": _masked("random", abs(off) + TWICE)}
+    if ranking.lacks:
+        masks["mask_safe"] = Masked(0.0, ranking.lacks * share * RANKED["mask_principal"].pass_rate)
+    truths = {"mask_dense": Masked(0.0, 0.0)} | dict.fromkeys(claim.arms[1:], EQUAL) | masks
     steps = np.arange(1, CURVE + 1)
     gain = float(recorded.progress[RL].gain(1))
     margin = simulation.conventions.margin_share * gain

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from rlscape.geometry import masks, spectra
+from rlscape.geometry.discarded import cosine_to_discarded
 from rlscape.geometry.measure import load_mask, measure_matrix, measure_update
 from rlscape.geometry.sparsity import (
     HALF_ULP,
@@ -228,6 +229,22 @@ def run(monkeypatch):
         run_entry(measure_geometry, monkeypatch, base=base, model=tuned, settings=values, seed=3, output=output)
 
     return measure
+
+
+def test_an_update_that_gives_back_what_rounding_took_is_found(pair, tmp_path):
+    """Planted: all of it, none of it, and no update."""
+    base, tuned = pair
+    weights = load_file(base / "model.safetensors")
+    tensors = {name: values * 2**-9 for name, values in load_file(tuned / "model.safetensors").items()}
+    other = {name: gaussian(*values.shape, seed=77).float() for name, values in tensors.items()}
+    for directory, update in {"lost": tensors, "restored": tensors, "unrelated": other}.items():
+        (tmp_path / directory).mkdir()
+        start = {} if directory == "lost" else weights
+        moved = {name: start.get(name, 0) + 1e-3 * values for name, values in update.items()}
+        save_file(moved, tmp_path / directory / "model.safetensors")
+    assert cosine_to_discarded(base, tmp_path / "restored", tmp_path / "lost") == pytest.approx(1, abs=1e-3)
+    assert cosine_to_discarded(base, tmp_path / "unrelated", tmp_path / "lost") == pytest.approx(0, abs=0.1)
+    assert np.isnan(cosine_to_discarded(base, base, tmp_path / "lost"))
 
 
 def test_command_writes_every_table(run, pair, tmp_path):

@@ -32,8 +32,8 @@ def base(tmp_path_factory):
     return directory
 
 
-def train(base, directory, settings=SETTINGS):
-    return train_sft(settings, base, directory, lambda decoder, step: {"pass_rate": 0.0})
+def train(base, directory, settings=SETTINGS, teacher=None):
+    return train_sft(settings, base, directory, lambda decoder, step: {"pass_rate": 0.0}, teacher=teacher)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +190,15 @@ def test_a_model_trains_on_its_own_correct_samples(solver, tmp_path, monkeypatch
     assert first["flops"] / (2 * first["tokens_generated"]) == pytest.approx(
         (last["flops"] - first["flops"]) / (6 * last["tokens_trained"])
     )
+
+
+def test_a_teacher_samples_in_place_of_the_model(base, solver, tmp_path):
+    """Of a base that solves nothing; what is trained is still the base."""
+    teacher, settings = solver
+    run = train(base, tmp_path, settings.changed(sft=settings.sft.changed(data="self", steps=2)), teacher=teacher)
+    last = run.metrics[-1]
+    assert last["tokens_generated"] > 0 < last["tokens_trained"]
+    assert 0 < last["relative_norm"] < 0.5  # of the base, at random, from which the teacher is far
 
 
 def test_a_mixture_of_experts_trains_too(tmp_path):

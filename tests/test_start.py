@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rlscape.errors import CheckpointError, ConfigError
 from rlscape.files import read_json
@@ -45,6 +46,10 @@ def test_a_start_teaches_the_form_and_records_what_rounding_costs(checkpoint: Pa
     decoder = load_decoder(tmp_path / "base")
     assert all(torch.equal(values, values.bfloat16().float()) for values in decoder.parameters())
     assert not list(tmp_path.glob(".mine*"))
+    weights, lost = (load_file(tmp_path / "base" / part / "model.safetensors") for part in ("", "discarded"))
+    assert lost.keys() == weights.keys() and any(values.any() for values in lost.values())
+    for name, values in lost.items():  # at most half of the distance to the next bf16 value
+        assert (values.float().abs() <= weights[name].abs() * 2**-8 + 1e-30).all()
     assert Chat(tmp_path / "base").marks == Chat(checkpoint).marks
 
 

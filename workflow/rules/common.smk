@@ -130,6 +130,19 @@ def start_of_run(wildcards, run=None):
     return model_files(f"<results>/{start_of(CONFIG, run or wildcards.run)}")
 
 
+def teacher_of_run(wildcards):
+    """The model that samples what a run trains on, if it is not the run's own."""
+    teacher = resolve_run(CONFIG, wildcards.run).teacher
+    return model_files(f"<results>/runs/{teacher}/model") if teacher else []
+
+
+def discarded_of_run(wildcards):
+    """What rounding took from the base that a run starts from, if it is that of a checkpoint, unchanged."""
+    start = start_of(CONFIG, wildcards.run)
+    rounded = start in {f"bases/{base}" for base in CHECKPOINTS}
+    return [f"<results>/{start}/discarded/model.safetensors"] if rounded else []
+
+
 def trained_files(run, snapshots=False):
     """What a measurement may read of a run's directory; the first lies in it."""
     files = [f"<results>/runs/{run}/metrics.parquet", *model_files(f"<results>/runs/{run}/model")]
@@ -286,6 +299,13 @@ def directory_of(name):
 def input_directory_of(name):
     """The directory of the first of the named inputs."""
     return lambda wildcards, input: os.path.dirname(input[name][0])
+
+
+def option_of(name):
+    """The option that names the directory of the named inputs; none where there are none."""
+    return lambda wildcards, input: (
+        f"--{name} {shlex.quote(os.path.dirname(input[name][0]))}" if input[name] else ""
+    )
 
 
 def without_suffix_of(name):

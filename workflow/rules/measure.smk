@@ -5,6 +5,7 @@ rule measure_geometry:
     input:
         base=start_of_run,
         model=model_files("<results>/runs/{run}/model"),
+        discarded=discarded_of_run,
     output:
         matrices="<results>/geometry/{run}/matrices.parquet",
         spectra="<results>/geometry/{run}/spectra.parquet",
@@ -22,6 +23,7 @@ rule measure_geometry:
         code=code("pipeline.measure_geometry"),
         base=input_directory_of("base"),
         model=input_directory_of("model"),
+        discarded=option_of("discarded"),
         directory=directory_of("matrices"),
         settings=lambda wildcards: CONFIG.geometry.model_dump_json(),
         seed=lambda wildcards: parse_run_name(wildcards.run)[1],
@@ -29,7 +31,8 @@ rule measure_geometry:
         "Measure how {wildcards.run} moved the weights of its base"
     shell:
         "python -m rlscape.pipeline.measure_geometry --base {params.base:q} --model {params.model:q}"
-        " --settings {params.settings:q} --seed {params.seed} --output {params.directory:q} > {log:q} 2>&1"
+        " --settings {params.settings:q} --seed {params.seed} --output {params.directory:q} {params.discarded}"
+        " > {log:q} 2>&1"
 
 
 rule measure_over_time:

@@ -35,6 +35,7 @@ rule start_base:
         checkpoint=lambda wildcards: checkpoint_files(CHECKPOINTS[wildcards.base]),
     output:
         model=model_files("<results>/bases/{base}"),
+        discarded="<results>/bases/{base}/discarded/model.safetensors",
         record="<results>/bases/{base}/base.json",
     log:
         "<logs>/start_base/{base}.log",

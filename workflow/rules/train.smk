@@ -4,6 +4,7 @@
 rule train_rl:
     input:
         start=start_of_run,
+        teacher=teacher_of_run,
     output:
         metrics="<results>/runs/{run}/metrics.parquet",
         updates="<results>/runs/{run}/updates.parquet",
@@ -24,6 +25,7 @@ rule train_rl:
         code=code_of_training,
         device=CONFIG.device,
         base=input_directory_of("start"),
+        teacher=option_of("teacher"),
         directory=directory_of("record"),
         settings=run_settings,
         scratch=scratch_of_run,
@@ -33,7 +35,7 @@ rule train_rl:
     shell:
         "python -m rlscape.pipeline.train --settings {params.settings:q} --base {params.base:q}"
         " --claims {params.claims:q} --scratch {params.scratch:q} --output {params.directory:q}"
-        " --device {params.device} > {log:q} 2>&1"
+        " --device {params.device} {params.teacher} > {log:q} 2>&1"
 
 
 use rule train_rl as train_rl_keeping_snapshots with:

@@ -37,6 +37,8 @@ class Arm(Settings):
     """Where the problems come from; None: of the recipe's tasks, and without a recipe from math."""
     start: str | None = None
     """An arm whose trained model of the same seed is trained on, instead of the base."""
+    teacher: str | None = None
+    """An arm whose trained model of the same seed samples the completions that SFT trains on, in place of the base."""
     intervention: str | None = None
     """Function-preserving change of the base before training, a key of ``INTERVENTIONS``."""
     part: tuple[int, int] | None = None
@@ -69,6 +71,8 @@ class Arm(Settings):
                     raise ValueError(f"{', '.join(given + changed)}: for reinforcement learning only; leave out")
             case _:
                 assert_never(self.method)
+        if self.teacher and self.changes.get("data") not in ("self", "likeliest"):
+            raise ValueError("teacher: samples nothing; for sft with data: self or likeliest")
         if self.mask and self.adapter:
             raise ValueError("mask, adapter: an arm has one of them")
         if self.intervention and self.start:

@@ -124,6 +124,9 @@ ARMS |= {
     "sft_random_base": sft("SFT, random base", base="deep_random"),
     "sft_self": sft("SFT on own correct samples", data="self"),
     "sft_noisy": sft("SFT, noisy weights", noise=1.0),
+    "sft_taught": sft(
+        "SFT on RL's correct samples", data="self", teacher="rlvr", scaled={"learning_rate": 1 / 30}, extra=True
+    ),
     "sft_likeliest": sft("SFT on likeliest own samples", data="likeliest", extra=True),
     # epsilon 1e-8, torch's default, at which small gradients make smaller steps
     "rlvr_adam_epsilon": rl("RLVR, Adam epsilon 1e-8", "rlvr", settings={"adam_epsilon": 1e-8}, extra=True),
@@ -235,6 +238,7 @@ FIGURES: tuple[Figure, ...] = (
         *("rlvr", "sft", "sft_self", "sft_noisy", "sft_random_base", "rlvr_brief_base", "rlvr_second_base"),
         *("rlvr_sgd", "dpo", "simpo"),
         optional=(
+            "sft_taught",
             "sft_likeliest",
             "rlvr_random_rewards",
             "rlvr_noise",

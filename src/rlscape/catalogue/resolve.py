@@ -112,8 +112,9 @@ def _check_arm(config: Config, arm: str, source: str) -> None:
     spec, base = ARMS[arm], base_of(config, arm)
     if base not in config.bases:
         raise ConfigError(f"{source}: bases.{base}: missing; the arm {arm} starts from it")
-    if spec.start and config.seeds.get(spec.start, 0) < config.seeds[arm]:
-        raise ConfigError(f"{source}: seeds.{spec.start}: needs as many seeds as {arm}, which starts from its runs")
+    for other, needed in {spec.start: "starts from", spec.teacher: "learns from"}.items():
+        if other and config.seeds.get(other, 0) < config.seeds[arm]:
+            raise ConfigError(f"{source}: seeds.{other}: needs as many seeds as {arm}, which {needed} its runs")
     needs = STUDY_SETTINGS[spec.method]
     if getattr(getattr(config, spec.paper), needs) is None:
         raise ConfigError(f"{source}: {spec.paper}.{needs}: missing; the arm {arm} needs it")
@@ -145,7 +146,7 @@ def needed_arms(figure: Figure) -> set[str]:
     """The arms without which a figure cannot be made."""
     measured = (arm for kind in figure.measurements for arm in off_principals.MEASURED[kind])
     arms = {*figure.arms, *measured}
-    return arms | {start for arm in arms if (start := ARMS[arm].start)}
+    return arms | {other for arm in arms for other in (ARMS[arm].start, ARMS[arm].teacher) if other}
 
 
 def figures_of(config: Config) -> list[Figure]:
@@ -328,6 +329,7 @@ def resolve_run(config: Config, run: str) -> RunSettings:
         base_name=base,
         base=config.bases[base],
         start=run_name(spec.start, seed) if spec.start else None,
+        teacher=run_name(spec.teacher, seed) if spec.teacher else None,
         intervention=spec.intervention,
         tasks=tasks,
         part=spec.part,

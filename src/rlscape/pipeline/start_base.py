@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from rlscape.errors import CheckpointError
-from rlscape.files import provenance, write_json
+from rlscape.files import atomic, provenance, write_json
 from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import as_decoder, load_decoder, save_trained, store_as_
 from rlscape.models.checkpoints import speech_of
 from rlscape.models.decoder import Decoder
+from rlscape.models.weight_files import WEIGHTS, tensors_of
 from rlscape.pipeline.entry import on_device, run
 from rlscape.rl.evaluate import Evaluator, by_prefix
 from rlscape.settings.base_model import CheckpointSettings
@@ -22,6 +24,9 @@ from rlscape.settings.training import EvaluationSettings, RLSettings
 from rlscape.tasks.registry import Tasks
 from rlscape.tasks.sets import make_task_sets
 from rlscape.training.start import dither_, train_start
+
+DISCARDED = "discarded"
+"""Below a base's directory: what rounding took from it, in bf16."""
 
 
 def start_base(
@@ -35,6 +40,8 @@ def start_base(
     device: Device = "cpu",
 ) -> None:
     """Write a model directory with ``base.json``: pass rates of the checkpoint, after its start and after rounding.
+
+    What rounding took from every weight is in ``discarded``, for :mod:`rlscape.geometry.discarded`.
 
     Args:
         tasks: of all runs from this base.
@@ -75,10 +82,14 @@ def start_base(
             shutil.rmtree(scratch)
         decoder.load_state_dict(as_decoder(done.model, shared=True).state_dict())
         measured = [row for row in done.metrics if "pass_rate" in row]
+    exact = {name: values.clone() for name, values in tensors_of(decoder).items()}
     store_as_(decoder, settings.precision)
     rounded = measure(decoder, (0, 4))
     _check_solved(name, rounded)
     save_trained(decoder, checkpoint, output)
+    with atomic(output / DISCARDED / WEIGHTS) as temporary:
+        lost = {name: (exact[name] - values).bfloat16() for name, values in tensors_of(decoder).items()}
+        save_file(lost, temporary)
     write_json(
         output / "base.json",
         {

@@ -9,6 +9,7 @@ import hashlib
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -86,7 +87,9 @@ def train_with_trl(train: Any, settings: RunSettings, base: Path, scratch: Path,
     return Trained(done.model, metrics, done.updates, done.snapshots, {}, kernels_in_use("cpu"))
 
 
-def train_by_method(settings: RunSettings, base: Path, scratch: Path, device: Device) -> Trained:
+def train_by_method(
+    settings: RunSettings, base: Path, scratch: Path, device: Device, teacher: Path | None = None
+) -> Trained:
     """Train by the run's method; what the others import is none of this run's business."""
     match settings.method:
         case "rl":
@@ -95,7 +98,7 @@ def train_by_method(settings: RunSettings, base: Path, scratch: Path, device: De
         case "sft":
             from rlscape.training.sft import train_sft
 
-            return train_with_trl(train_sft, settings, base, scratch, device)
+            return train_with_trl(partial(train_sft, teacher=teacher), settings, base, scratch, device)
         case "dpo" | "simpo":
             from rlscape.training.preference import train_preference
 
@@ -104,13 +107,22 @@ def train_by_method(settings: RunSettings, base: Path, scratch: Path, device: De
             assert_never(settings.method)
 
 
-def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output: Path, device: Device = "cpu") -> None:
+def train(
+    settings: RunSettings,
+    base: Path,
+    claims: Path,
+    scratch: Path,
+    output: Path,
+    device: Device = "cpu",
+    teacher: Path | None = None,
+) -> None:
     """Write the run's directory.
 
     Args:
         base: directory of the model that the run starts from.
         claims: the claims file, whose hash is recorded.
         scratch: directory for resumable checkpoints, and for snapshots until the run is done.
+        teacher: directory of the model that samples what SFT trains on, if it is another one.
     """
     # Read before the run: what the criteria and the code were when it started.
     origin = {
@@ -118,7 +130,7 @@ def train(settings: RunSettings, base: Path, claims: Path, scratch: Path, output
         "provenance": provenance(),
     }
     started = time.monotonic()
-    trained = train_by_method(settings, base, scratch, device)
+    trained = train_by_method(settings, base, scratch, device, teacher)
     save_trained(trained.model, base, output / "model")
     write_rows(output / "updates.parquet", trained.updates)
     write_rows(output / "metrics.parquet", trained.metrics)

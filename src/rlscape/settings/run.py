@@ -1,5 +1,7 @@
 """Everything that determines one run."""
 
+from pydantic import Field
+
 from rlscape.schema import Settings
 from rlscape.settings.base_model import AnyBase
 from rlscape.settings.measurement import GeometrySettings
@@ -30,6 +32,8 @@ class RunSettings(Settings):
     base: AnyBase
     start: str | None = None
     """The run whose model is trained on."""
+    teacher: str | None = Field(None, exclude_if=lambda teacher: teacher is None)
+    """The run whose model samples what SFT trains on."""
     intervention: str | None = None
     tasks: Tasks
     """Where the problems come from; of metrics, the columns of the first one have no prefix."""

@@ -94,8 +94,8 @@ class SFTSettings(Traces):
     """Supervised fine-tuning on correct traces of the training problems."""
 
     data: Literal["reference", "self", "likeliest"] = "reference"
-    """Reference traces, or correct completions that the model sampled itself before training: as many as there are
-    reference traces, or of every problem the one that it finds likeliest."""
+    """Reference traces, or correct completions that the model sampled itself before training, or its teacher did: as
+    many as there are reference traces, or of every problem the one that the sampler finds likeliest."""
     samples_per_prompt: int = Field(16, ge=1)
     """Completions sampled for each training problem, unless traces are the reference's."""
     noise: float = Field(0.0, ge=0)

@@ -9,6 +9,7 @@ Its settings ask what RL's geometry comes from (Paper: no such runs. Here: contr
 - ``data: self`` trains on correct completions that the model sampled itself before training, as many as there are
   reference traces: the targets of rejection sampling, with all else as in SFT;
 - ``data: likeliest`` trains on one of these per problem, the one of least divergence from the model;
+- a teacher samples them in place of the model: that of RL says what RL's data do without RL's loss;
 - ``noise`` multiplies each sequence's loss by 1 + noise z with z standard normal, drawn anew at every step: weights
   as noisy as advantages, of mean one, on the same targets.
 """
@@ -108,7 +109,14 @@ class _Trainer(Counted, SFTTrainer):
         return -((1 + self.noise * draws) * log_probs).sum() / num_items_in_batch
 
 
-def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluate, device: Device = "cpu") -> TrlRun:
+def train_sft(
+    settings: RunSettings,
+    base: Path,
+    output: Path,
+    evaluate: Evaluate,
+    device: Device = "cpu",
+    teacher: Path | None = None,
+) -> TrlRun:
     """Fine-tune a model; the same settings give the same weights, bit for bit.
 
     Args:
@@ -117,30 +125,32 @@ def train_sft(settings: RunSettings, base: Path, output: Path, evaluate: Evaluat
         output: directory for the trainer's own files and the snapshots; no checkpoints are written.
         evaluate: gives the pass rates of a row of metrics.
         device: where the model is trained.
+        teacher: directory of the model that samples, if it is not the one that is trained.
 
     Raises:
-        CheckpointError: the data are the base's own samples, and none is correct.
+        CheckpointError: the data are samples, and none is correct.
     """
     sft = settings.sft
     if sft is None:
         raise ValueError(f"run {settings.run} has no SFT settings: its method is {settings.method}")
     speech = speech_of(settings.base, base)
     problems = training_problems(make_task_sets(settings.tasks, speech), settings.part)
-    groups: list[Group] = []  # sampled from the base
+    sampler = teacher or base
+    groups: list[Group] = []  # sampled
     match sft.data:
         case "reference":
             traces = reference_traces(problems)
         case "self":
-            groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt, speech)
+            groups = own_samples(settings, load_decoder(sampler), problems, sft.samples_per_prompt, speech)
             traces = own_traces(problems, groups)
         case "likeliest":
-            groups = own_samples(settings, load_decoder(base), problems, sft.samples_per_prompt, speech)
+            groups = own_samples(settings, load_decoder(sampler), problems, sft.samples_per_prompt, speech)
             traces = likeliest_traces(problems, groups)
         case _:
             assert_never(sft.data)
     if not traces:
         raise CheckpointError(
-            f"{base}: no sample is correct; `data: {sft.data}` needs a base that solves some problems"
+            f"{sampler}: no sample is correct; `data: {sft.data}` needs a model that solves some problems"
         )
     return train_on_traces(settings, traces, base, speech, output, evaluate, device, tokens_of(groups))
 

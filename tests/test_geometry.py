@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from rlscape.geometry import masks, spectra
 from rlscape.geometry.discarded import cosine_to_discarded
 from rlscape.geometry.measure import load_mask, measure_matrix, measure_update
+from rlscape.geometry.operators import measure_operators
 from rlscape.geometry.sparsity import (
     HALF_ULP,
     UpdateTotals,
@@ -251,8 +252,6 @@ def test_command_writes_every_table(run, pair, tmp_path):
     run(*pair, tmp_path / "out")
     matrices = pd.read_parquet(tmp_path / "out/matrices.parquet").set_index("tensor")
     assert matrices.kind.to_dict() == {
-        "lm_head.weight": "head",
-        "model.embed_tokens.weight": "embed",
         "model.layers.0.self_attn.q_proj.weight": "q",
         "model.layers.10.mlp.down_proj.weight": "down",
     }
@@ -297,6 +296,20 @@ def test_measuring_twice_gives_the_same_bits(run, pair, tmp_path):
     first = pd.read_parquet(tmp_path / "first/matrices.parquet")
     assert (other.overlap_principal == first.overlap_principal).all()
     assert (other.overlap_principal_isotropic != first.overlap_principal_isotropic).any()
+
+
+def test_blocks_are_measured_evenly_and_counted_all(tmp_path):
+    """Seven blocks, of which three: the first, the middle and the last."""
+    shapes = {f"model.layers.{layer}.self_attn.q_proj.weight": (8, 6) for layer in range(7)}
+    for directory, step in (("base", 0.0), ("tuned", 1e-3)):
+        (tmp_path / directory).mkdir()
+        moved = {name: snapped(*shape, seed=1) + step for name, shape in shapes.items()}
+        save_file(moved, tmp_path / directory / "model.safetensors")
+    pair = tmp_path / "base", tmp_path / "tuned"
+    some, every = (measure_update(*pair, SETTINGS.changed(blocks=blocks), generator()) for blocks in (3, None))
+    assert some.matrices["layer"].tolist() == [0, 3, 6] and some.summary == every.summary
+    assert every.matrices["layer"].tolist() == list(range(7))
+    assert len(measure_operators(*pair, SETTINGS.changed(blocks=3)).mantissa["layer"].unique()) == 3
 
 
 def test_shards_are_read_as_one_model(pair, tmp_path):

@@ -5,6 +5,11 @@ from torch import Tensor
 
 
 def haar_orthogonal(size: int, generator: torch.Generator) -> Tensor:
-    """A uniformly random orthogonal ``[size, size]`` matrix (QR of a Gaussian one, signs fixed)."""
-    q, r = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64, generator=generator))
+    """A uniformly random orthogonal ``[size, size]`` matrix."""
+    return haar_frame(size, size, generator)
+
+
+def haar_frame(size: int, columns: int, generator: torch.Generator) -> Tensor:
+    """The first columns of such a matrix, ``[size, columns]`` (QR of a Gaussian one, signs fixed)."""
+    q, r = torch.linalg.qr(torch.randn(size, columns, dtype=torch.float64, generator=generator))
     return q * r.diagonal().sign()

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rlscape.errors import CheckpointError
 from rlscape.files import read_json
+from rlscape.models.tensor_names import MODULES, identify
 from rlscape.models.weight_files import HEAD
 
 
@@ -38,6 +41,33 @@ def _read(file: Path, tensor: str) -> Tensor:
     if not values.isfinite().all():
         raise CheckpointError(f"{file}: {tensor} is not finite; the run that wrote it diverged")
     return values
+
+
+def measured_matrices(directory: Path, blocks: int | None = None) -> dict[str, dict[str, Any]]:
+    """Name of every weight matrix inside the blocks -> :func:`rlscape.models.tensor_names.identify`, by sorted name.
+
+    Args:
+        blocks: only of so many, evenly spaced from the first to the last; None: of all.
+
+    Raises:
+        CheckpointError: a file is missing or truncated, or no matrix inside a block has a known name.
+    """
+    found = {name: identify(name) for name in sorted(_tensor_files(directory))}
+    found = {name: identity for name, identity in found.items() if in_block(identity)}
+    if not found:
+        raise CheckpointError(
+            f"{directory}: no matrix inside a block is called {', '.join(MODULES.values())}; expected a causal "
+            "language model"
+        )
+    layers = sorted({identity["layer"] for identity in found.values()})
+    if blocks is not None and blocks < len(layers):
+        layers = [layers[place] for place in np.linspace(0, len(layers) - 1, blocks).round().astype(int)]
+    return {name: identity for name, identity in found.items() if identity["layer"] in layers}
+
+
+def in_block(identity: dict[str, Any]) -> bool:
+    """Whether a tensor is a weight matrix inside a block."""
+    return identity["kind"] is not None and identity["layer"] is not None
 
 
 def stream_weights(directory: Path) -> Iterator[tuple[str, Tensor]]:

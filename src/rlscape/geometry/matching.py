@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from torch import Tensor
 
+from rlscape.geometry.checkpoints import in_block
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.profiles import describe
 from rlscape.geometry.sparsity import UpdateTotals
@@ -31,8 +32,7 @@ TOLERANCE = 1e-3
 
 def is_linear(tensor: str) -> bool:
     """Whether a tensor is a weight matrix inside the blocks, by its name."""
-    identity = identify(tensor)
-    return identity["kind"] is not None and identity["layer"] is not None
+    return in_block(identify(tensor))
 
 
 def scaled(base: State, tuned: State, scale: float) -> dict[str, Tensor]:

@@ -12,12 +12,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
-from rlscape.geometry.checkpoints import stream_pair
+from rlscape.geometry.checkpoints import in_block, measured_matrices, stream_pair
 from rlscape.geometry.one_density import half_mask, mask_at_density
 from rlscape.geometry.sparsity import UpdateTotals, update_mask
-from rlscape.models.tensor_names import MODULES, identify
+from rlscape.models.tensor_names import identify
 from rlscape.settings.measurement import GeometrySettings
 
 log = logging.getLogger(__name__)
@@ -219,33 +218,30 @@ class UpdateMeasurement(NamedTuple):
 def measure_update(
     base: Path, tuned: Path, settings: GeometrySettings, generator: torch.Generator
 ) -> UpdateMeasurement:
-    """Measure every weight matrix of a checkpoint directory against its base, streaming tensor by tensor.
+    """Measure the weight matrices inside the blocks of a checkpoint against its base, streaming tensor by tensor.
 
-    Norms, biases and tensors of unknown modules enter the summary only.
+    All other tensors enter the summary only.
 
     Raises:
-        CheckpointError: no matrix of a known kind, or see :func:`rlscape.geometry.checkpoints.stream_pair`.
+        CheckpointError: see :func:`rlscape.geometry.checkpoints.measured_matrices` and ``stream_pair`` there.
     """
     rows, spectrum_frames, packed = [], [], {}
     totals = {"all": UpdateTotals(), "linear": UpdateTotals()}
+    measured = measured_matrices(base, settings.blocks)
     for tensor, before, after in stream_pair(base, tuned):
-        identity = identify(tensor)
         total = UpdateTotals.of(before, after)
         totals["all"] += total
-        if before.ndim != 2 or identity["kind"] is None:
-            continue
-        if identity["layer"] is not None:
+        identity = identify(tensor)
+        if in_block(identity):
             totals["linear"] += total
+        if tensor not in measured:
+            continue
         matrix = TunedMatrix(BaseMatrix(before.double(), settings), after.double())
         rows.append(identity | _row(matrix, generator))
         spectrum_frames.append(_spectrum(matrix).assign(**identity))
         packed[f"{tensor}/shape"] = np.array(before.shape)
         for name, mask in {"update": matrix.changed, "principal": matrix.base.masks["principal"]}.items():
             packed[f"{tensor}/{name}"] = np.packbits(mask.numpy())
-    if not rows:
-        raise CheckpointError(
-            f"{base}: no matrix is called {', '.join(MODULES.values())}; expected a causal language model"
-        )
     if off := totals["all"].off_lattice:
         log.warning(
             "%s: %d of %d base weights are not bf16 values; rounding then has no dead zone, so the sparsity "

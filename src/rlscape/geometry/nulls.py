@@ -21,7 +21,7 @@ from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
 from rlscape.geometry.sparsity import BF16_BITS, to_bf16
-from rlscape.random_matrices import haar_orthogonal
+from rlscape.random_matrices import haar_frame, haar_orthogonal
 
 CONFIDENCE = 0.95
 
@@ -41,9 +41,16 @@ def isotropic_update(update: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def spectrum_matched_update(update: Tensor, generator: torch.Generator) -> Tensor:
-    """``Q dW P`` with Haar-random Q ``[m, m]`` and P ``[n, n]``."""
+    """``Q dW P`` with Haar-random Q ``[m, m]`` and P ``[n, n]``.
+
+    Of the longer side's rotation only what meets the update is drawn: with ``dW = B R``, B's columns orthonormal,
+    ``Q B`` is a random frame like any other.
+    """
     m, n = update.shape
-    return haar_orthogonal(m, generator) @ update @ haar_orthogonal(n, generator)
+    if m < n:
+        return spectrum_matched_update(update.T, generator).T
+    core = torch.linalg.qr(update).R
+    return haar_frame(m, n, generator) @ core @ haar_orthogonal(n, generator)
 
 
 def shuffled_update(update: Tensor, generator: torch.Generator) -> Tensor:

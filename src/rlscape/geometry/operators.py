@@ -14,12 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
-from rlscape.geometry.checkpoints import stream_pair
+from rlscape.geometry.checkpoints import measured_matrices, stream_pair
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.sparsity import BF16_BITS, UpdateTotals, isotropic_density
-from rlscape.models.tensor_names import identify
 from rlscape.settings.measurement import GeometrySettings
 
 RANK_FRACTIONS = (1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -130,21 +128,18 @@ class OperatorMeasurement(NamedTuple):
 
 
 def measure_operators(base: Path, tuned: Path, settings: GeometrySettings) -> OperatorMeasurement:
-    """Measure every weight matrix inside the blocks, streaming tensor by tensor.
+    """Measure the weight matrices inside the blocks, streaming tensor by tensor.
 
     Raises:
-        CheckpointError: no matrix of a known kind inside a block, or see
-            :func:`rlscape.geometry.checkpoints.stream_pair`.
+        CheckpointError: see :func:`rlscape.geometry.checkpoints.measured_matrices` and ``stream_pair`` there.
     """
     operators, mantissa = [], []
+    measured = measured_matrices(base, settings.blocks)
     for tensor, before, after in stream_pair(base, tuned):
-        identity = identify(tensor)
-        if before.ndim != 2 or identity["kind"] is None or identity["layer"] is None:
+        if tensor not in measured:
             continue
-        identity |= {"m": before.shape[0], "n": before.shape[1]}
+        identity = measured[tensor] | {"m": before.shape[0], "n": before.shape[1]}
         matrix = TunedMatrix(BaseMatrix(before.double(), settings), after.double())
         operators.append(vary_operators(matrix).assign(**identity))
         mantissa += [identity | read_with_bits(matrix.base.weights, matrix.update, bits) for bits in MANTISSA_BITS]
-    if not operators:
-        raise CheckpointError(f"{base}: no matrix inside a block has a known name; expected a causal language model")
     return OperatorMeasurement(pd.concat(operators, ignore_index=True), pd.DataFrame(mantissa))

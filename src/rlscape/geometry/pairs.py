@@ -23,7 +23,7 @@ from torch import Tensor
 from rlscape.errors import CheckpointError
 from rlscape.files import read_json
 from rlscape.geometry import masks, nulls
-from rlscape.geometry.checkpoints import stream_pair
+from rlscape.geometry.checkpoints import measured_matrices, stream_pair
 from rlscape.geometry.one_density import half_mask
 from rlscape.geometry.profiles import AXES
 from rlscape.geometry.sparsity import scale_to_density, update_mask
@@ -108,9 +108,9 @@ def _stream(run: ComparedRun, settings: GeometrySettings, generator: torch.Gener
     """The matrices inside the blocks, by sorted name."""
     gauge = _gauge(run.base) if run.original else None
     originals = stream_pair(run.original or run.base, run.base)
+    measured = measured_matrices(run.base, settings.blocks)
     for (name, before, after), (_, original, _) in zip(stream_pair(run.base, run.model), originals, strict=True):
-        identity = identify(name)
-        if before.ndim != 2 or identity["kind"] is None or identity["layer"] is None:
+        if name not in measured:
             continue
         views = {"stored": View.of(before, after, settings, generator)}
         if gauge is not None:

@@ -13,12 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rlscape.errors import CheckpointError
 from rlscape.geometry import masks, nulls, spectra
+from rlscape.geometry.checkpoints import measured_matrices
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.snapshots import stream_history
 from rlscape.geometry.sparsity import UpdateTotals
-from rlscape.models.tensor_names import identify
 from rlscape.settings.measurement import GeometrySettings
 
 PROFILED_KINDS = ("q", "o")
@@ -105,17 +104,18 @@ def matrix_profiles(first: TunedMatrix, tuned: TunedMatrix) -> pd.DataFrame:
 
 
 def measure_over_time(base: Path, snapshots: Path, settings: GeometrySettings) -> History:
-    """Measure every weight matrix inside the blocks at every snapshot of a run, streaming tensor by tensor.
+    """Measure the weight matrices inside the blocks at every snapshot of a run, streaming tensor by tensor.
 
     Raises:
-        CheckpointError: no matrix of a known kind inside a block, or see
+        CheckpointError: see :func:`rlscape.geometry.checkpoints.measured_matrices` and
             :func:`rlscape.geometry.snapshots.stream_history`.
     """
     rows, profiles = [], []
+    measured = measured_matrices(base, settings.blocks)
     for history in stream_history(base, snapshots):
-        identity = identify(history.tensor)
-        if history.base.ndim != 2 or identity["kind"] is None or identity["layer"] is None:
+        if history.tensor not in measured:
             continue
+        identity = measured[history.tensor]
         start = BaseMatrix(history.base.double(), settings)
         sizes = {"m": start.weights.shape[0], "n": start.weights.shape[1], "k": start.rank}
         tuned = {step: TunedMatrix(start, after.double()) for step, after in history.after.items()}
@@ -124,8 +124,6 @@ def measure_over_time(base: Path, snapshots: Path, settings: GeometrySettings) -
             rows.append({"step": step} | identity | sizes | describe(matrix))
             if identity["kind"] in PROFILED_KINDS:
                 profiles.append(matrix_profiles(first, matrix).assign(step=step, **identity))
-    if not rows:
-        raise CheckpointError(f"{base}: no matrix inside a block has a known name; expected a causal language model")
     order = ["step", "tensor", "layer", "kind", "axis", "index"]
     return History(
         pd.DataFrame(rows).sort_values(["step", "tensor"], ignore_index=True),

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rlscape.catalogue import ARMS, FIGURES, runs_of, seeds_of
+from rlscape.catalogue import ARMS, FIGURES, arms_of, figure_of, runs_of, seeds_of
 from rlscape.figures.off_principals import control_learning_rate, control_origin, fig13, mask_panels, table1
 from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.figures.style import write_figure
@@ -20,7 +20,9 @@ MODULES = {
 }
 LAYERS, SIZE = 2, 20
 BEFORE, AFTER = 0.25, 0.5
-ARMS_HERE = sorted({arm for figure in FIGURES if figure.stem in MODULES for arm in figure.arms})
+FIGURES_HERE = [figure for figure in FIGURES if figure.stem in MODULES and figure.paper == "off_principals"]
+SHOWN = {arm for figure in FIGURES_HERE for arm in (*figure.arms, *figure.optional)}
+ARMS_HERE = sorted(arm for arm in SHOWN if not ARMS[arm].extra)
 SCALE = 6e-5
 """RMS of the update at RL's own learning rate, of weights of 0.03: x = 0.7."""
 
@@ -80,7 +82,7 @@ def test_table1_has_the_papers_pairs_and_every_arm_with_what_it_starts_from(conf
     frame = table1.assemble(config)
     assert (frame["source"] == "paper").sum() == len(TABLE_1) == 15
     ours = frame[(frame["source"] == "ours") & (frame["part"] == "linear")].set_index("tuned")
-    shown = next(figure for figure in FIGURES if figure.target == table1.TARGET).arms
+    shown = arms_of(config, figure_of(table1.TARGET))
     assert list(ours.index) == [ARMS[arm].label for arm in shown]
     for arm, base, method in (
         ("rlvr", "deep", "DAPO"),
@@ -142,7 +144,7 @@ def statistics(config):
 
 
 def test_every_quantity_of_every_arm_is_shown(statistics, config):
-    shown = next(figure for figure in FIGURES if figure.target == control_origin.TARGET).arms
+    shown = arms_of(config, figure_of(control_origin.TARGET))
     assert set(statistics.index) == {(arm, quantity) for arm in shown for quantity in control_origin.QUANTITIES}
     assert np.isfinite(statistics["value"]).all()
 

@@ -85,11 +85,16 @@ PAPERS = {
     "off_principals": "The Path Not Taken",
 }
 FIGURE_MODULES = [f"figures.{figure.paper}.{figure.stem}" for figure in SCALE_FIGURES]
-# A notebook reads the figures of a paper; a scale without all of them does not run it.
+# A notebook reads the figures of a paper, but those of extra arms; a scale without all of them does not run it.
 NOTEBOOKS = sorted(
     file.stem
     for file in Path(workflow.basedir, "notebooks").glob("*.ipynb")
-    if {figure.target for figure in FIGURES if figure.paper == NOTEBOOK_PAPERS.get(file.stem, figure.paper)}
+    if {
+        figure.target
+        for figure in FIGURES
+        if figure.paper == NOTEBOOK_PAPERS.get(file.stem, figure.paper)
+        and not any(ARMS[arm].extra for arm in figure.arms)
+    }
     <= set(CONFIG.targets)
 )
 

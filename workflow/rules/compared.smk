@@ -7,6 +7,8 @@ def sets_of_group(group):
     # Data differ between the arms of the footprint; those of other groups differ between seeds, too.
     if group == "footprint":
         return [[run_name(arm, seed) for arm in arms] for seed in seeds_of(CONFIG, *arms)]
+    if group == "shared":  # every arm with itself and with every other, at two seeds of each
+        return [[run for arm in arms for run in runs_of(CONFIG, [arm])[:2]]]
     return [runs_of(CONFIG, arms)]
 
 

@@ -11,7 +11,15 @@ from rlscape.settings.training import AdapterSettings, MaskName, Method, Optimiz
 from rlscape.tasks.registry import TaskName
 
 Measurement = Literal[
-    "over_time", "landscape", "curvature", "pairs_footprint", "pairs_intervened", "matching", "operators", "ratios"
+    "over_time",
+    "landscape",
+    "curvature",
+    "pairs_footprint",
+    "pairs_intervened",
+    "pairs_shared",
+    "matching",
+    "operators",
+    "ratios",
 ]
 """What is measured beyond the geometry of single runs; the rules are in ``workflow/rules/measure.smk``."""
 

@@ -187,12 +187,14 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
     "matching": ("rlvr", "sft", "sft_lr_thirtieth"),
     "pairs_footprint": (*FOOTPRINT, "rlvr", "sft"),
     "pairs_intervened": ("rlvr", "rlvr_intervened"),
+    "pairs_shared": ("rlvr", "sft_lr_thirtieth", "rlvr_noise"),
     "ratios": ("baseline", "fp32_head"),  # of P1
 }
 """Arms whose runs a measurement compares; none: it is of single runs."""
 _CURVED_TOO = (*_SIZES, "size_1_sft", "rlvr_second_base", "agent_calculator", "llama_full", "mistral_full")
 MEASURED_TOO = {
     "pairs_intervened": ("rlvr_sgd", "rlvr_intervened_sgd"),
+    "pairs_shared": ("rlvr_random_rewards", "sft_taught", "rlvr_sgd"),
     # The base with a tenth of the pretraining is an early stage of that of ``rlvr``, no other one.
     "curvature": _CURVED_TOO,
 }
@@ -224,20 +226,26 @@ FIGURES: tuple[Figure, ...] = (
     _figure("fig18", "dpo", "simpo"),
     _figure(
         "table1",
-        *("rlvr", "sft", *FOOTPRINT, "rlvr_long", "sft_then_rl", "sft_then_long_rl"),
-        *(*AGENTS, "dpo", "simpo", "llama_full", "mistral_full"),
+        *("rlvr", "sft"),
+        optional=(
+            *(*FOOTPRINT, "rlvr_long", "sft_then_rl", "sft_then_long_rl"),
+            *(*AGENTS, "dpo", "simpo", "llama_full", "mistral_full"),
+            *("rlvr_dithered", "sft_dithered", "rlvr_second_task", "sft_second_task"),
+        ),
     ),
     _figure("table2", *FOOTPRINT, measurements=("pairs_footprint",)),
     _figure("table3", *AGENTS, "dpo", "simpo"),
     _figure("table4", *_MASKED, optional=_MASKED_EXTRA, downstream=True),
     _figure("table5", *_MASKED, optional=_MASKED_EXTRA, downstream=True),
-    _figure("control_learning_rate", "rlvr", *_RATES, "sft", *_SFT_RATES),
+    _figure("control_learning_rate", "rlvr", "sft", optional=(*_RATES, *_SFT_RATES)),
     _figure("control_matching", "rlvr", "sft", "sft_lr_thirtieth", measurements=("matching",), divergence=True),
     _figure(
         "control_origin",
-        *("rlvr", "sft", "sft_self", "sft_noisy", "sft_random_base", "rlvr_brief_base", "rlvr_second_base"),
-        *("rlvr_sgd", "dpo", "simpo"),
+        *("rlvr", "sft"),
         optional=(
+            "sft_lr_thirtieth",
+            *("sft_self", "sft_noisy", "sft_random_base", "rlvr_brief_base", "rlvr_second_base"),
+            *("rlvr_sgd", "dpo", "simpo"),
             "sft_taught",
             "sft_likeliest",
             "rlvr_random_rewards",
@@ -246,6 +254,7 @@ FIGURES: tuple[Figure, ...] = (
             "rlvr_adam_beta",
             "rlvr_bf16_weights",
             "rlvr_fp32",
+            *("rlvr_dithered", "sft_dithered", "rlvr_second_task", "sft_second_task"),
         ),
     ),
     _figure("control_nulls", "rlvr", "sft"),
@@ -258,6 +267,12 @@ FIGURES: tuple[Figure, ...] = (
         *("rlvr", "rlvr_intervened"),
         optional=("rlvr_intervened_sgd",),
         measurements=("pairs_intervened",),
+    ),
+    _figure(
+        "control_shared",
+        *("rlvr", "sft_lr_thirtieth", "rlvr_noise"),
+        optional=("rlvr_random_rewards", "sft_taught", "rlvr_sgd"),
+        measurements=("pairs_shared",),
     ),
     _figure("control_curvature", "rlvr", "sft", optional=_CURVED_TOO, measurements=("curvature",)),
     _figure("control_model_size", "rlvr", *_SIZES, measurements=("over_time",)),

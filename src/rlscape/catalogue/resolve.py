@@ -30,8 +30,8 @@ CHOICE_REFERENCE = "scalerl"
 JUDGED_BY_RISE: tuple[Quantity, ...] = ("collapsed", "promises")
 """Quantities that need such a margin."""
 
-SHOWN = {arm for figure in FIGURES for arm in (*figure.arms, *figure.optional)}
-"""Arms that some figure shows."""
+NEEDED = {arm for figure in FIGURES for arm in figure.arms}
+"""Arms without which some figure cannot be made."""
 DOWNSTREAM = {arm for figure in FIGURES if figure.downstream for arm in (*figure.arms, *figure.optional)}
 """Arms that are evaluated downstream; on the others it would be a third to a half of an evaluation's time."""
 DIVERGENCE = {arm for figure in FIGURES if figure.divergence for arm in (*figure.arms, *figure.optional)}
@@ -68,7 +68,7 @@ def with_catalogue(config: Config, source: str) -> Config:
         usual |= dict.fromkeys(PILOTED, piloted)
     counts = usual | given
     # An arm that nobody asked for by name, and no figure needs, does not run where its base is not.
-    for arm in ARMS.keys() - given.keys() - SHOWN:
+    for arm in ARMS.keys() - given.keys() - NEEDED:
         if base_of(config, arm) not in config.bases:
             counts[arm] = 0
     if config.targets is None:

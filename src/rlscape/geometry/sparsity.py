@@ -112,7 +112,7 @@ class UpdateTotals:
     def summary(self) -> dict[str, float]:
         """Shares and ratios, without units; NaN where nothing can be divided by.
 
-        x = s / (c sigma_w), s and sigma_w the RMS of update and W0, is ``relative_norm / c``.
+        x = s / (c sigma_w), s and sigma_w the RMS of update (``update_rms``) and W0, is ``relative_norm / c``.
         """
         x = self.relative_norm / HALF_ULP
         sparsity = _ratio(self.unchanged, self.parameters)
@@ -124,6 +124,7 @@ class UpdateTotals:
             "x": x,
             "isotropic_sparsity": 1 - isotropic_density(x),
             "relative_norm": self.relative_norm,
+            "update_rms": math.sqrt(_ratio(self.update_energy, self.parameters)),
         }
 
 

@@ -10,7 +10,7 @@ from rlscape.paths import parse_run_name, results_dir
 from rlscape.results.files import read_table
 from rlscape.settings.scale import Config
 
-Group = Literal["footprint", "intervened"]
+Group = Literal["footprint", "intervened", "shared"]
 
 
 def pairs(config: Config, group: Group) -> pd.DataFrame:

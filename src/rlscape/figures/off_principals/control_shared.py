@@ -1,0 +1,123 @@
+"""Control: is the footprint RL's own? Masks of RL, SFT and of updates with nothing to learn, pair by pair.
+
+Paper: runs of RL change the same weights; neither SFT nor an update without learning stands beside them. Here: two
+seeds of each, from one base. A mask of bf16 depends on the update's size, so the fifth of the entries that moved
+furthest is compared too, at equal density, beside a permutation within magnitude bins and independent rotations of
+both updates. Two more questions about the same runs: how far AdamW took them for their rate and steps, and whether
+they give back what rounding took from the base.
+"""
+
+from itertools import combinations_with_replacement
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from rlscape.catalogue import ARMS, arms_of, figure_of
+from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, new_figure
+from rlscape.figures.weights import learning_rates
+from rlscape.results import curves, origin, pairs, weights
+from rlscape.settings.scale import Config
+
+TARGET = "off_principals_control_shared"
+MEASURES = {
+    "phi": "a: masks in bf16",
+    "phi_less_binned": "b: less permuted in magnitude bins",
+    "phi_top": "c: fifth that moved furthest",
+    "phi_top_less_binned": "d: less permuted in magnitude bins",
+}
+OF_RUNS = {
+    "step_share": "e: norm / (rate $\\sqrt{T N}$)",
+    "cosine_to_discarded": "f: cosine with what rounding took",
+}
+SPREAD = 0.3
+"""Height over which an arm's seeds are spread."""
+
+
+def assemble(config: Config) -> pd.DataFrame:
+    """Rows of kind pair (arm_a, arm_b, measure, value, lowest and highest pair) and of kind run (arm, seed, measure).
+
+    Of a pair of arms, runs of different seeds count, each as the mean over its matrices.
+    """
+    arms = arms_of(config, figure_of(TARGET))
+    measured = pairs.among(pairs.pairs(config, "shared"), arms)
+    for name in ("phi", "phi_top"):
+        measured[f"{name}_less_binned"] = measured[name] - measured[f"{name}_binned"]
+    frames = []
+    for arm_a, arm_b in combinations_with_replacement(arms, 2):
+        by_pair = pairs.against(measured, arm_a, arm_b).groupby(["run_a", "run_b"])[list(MEASURES)].mean()
+        if by_pair.empty:  # one seed has no repeat
+            continue
+        found = by_pair.agg(["mean", "min", "max"]).T.rename(columns={"mean": "value", "min": "low", "max": "high"})
+        found = found.rename_axis("measure").reset_index()
+        frames.append(found.assign(kind="pair", arm_a=arm_a, arm_b=arm_b, pairs=len(by_pair)))
+    runs = of_runs(config, arms).melt(["arm", "seed"], list(OF_RUNS), var_name="measure")
+    return pd.concat([*frames, runs.assign(kind="run")], ignore_index=True).assign(scale=config.scale)
+
+
+def of_runs(config: Config, arms: tuple[str, ...]) -> pd.DataFrame:
+    """A row per run: arm, seed and :data:`OF_RUNS`.
+
+    After T steps that each move every entry by the learning rate, in directions that have nothing to do with each
+    other, the norm of N entries is rate sqrt(T N).
+    """
+    summaries = weights.geometry_summaries(config, arms)
+    frame = summaries[summaries["part"] == origin.PART].set_index("run")
+    steps = curves.metrics(config, arms).groupby("run")["step"].max()
+    reach = learning_rates(frame, config) * np.sqrt(steps.reindex(frame.index))
+    lost = frame["cosine_to_discarded"] if "cosine_to_discarded" in frame else np.nan  # of a base from scratch, nothing
+    return frame.assign(step_share=frame["update_rms"] / reach, cosine_to_discarded=lost).reset_index()
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """Above: a matrix of arms per measure. Below: a dot per run."""
+    runs = frame[frame["kind"] == "run"]
+    arms = list(runs["arm"].unique())
+    figure = new_figure(13, 0.55 * len(arms) + 4.2)
+    above, below = figure.subfigures(2, 1, height_ratios=(1.5, 1), squeeze=False).flat
+    for index, (ax, (measure, title)) in enumerate(zip(above.subplots(1, 4), MEASURES.items(), strict=True)):
+        _draw_pairs(ax, frame[frame["measure"] == measure], arms)
+        ax.set_title(title, loc="left", fontsize=9)
+        labels = [ARMS[arm].label for arm in arms]
+        ax.set_yticks(range(len(arms)), labels if index == 0 else [""] * len(arms), fontsize=8)
+        ax.set_xticks(range(len(arms)), labels, fontsize=8, rotation=40, ha="right")
+    row = below.subplots(1, len(OF_RUNS), sharey=True)
+    for ax, (measure, title) in zip(row, OF_RUNS.items(), strict=True):
+        _draw_runs(ax, runs[runs["measure"] == measure], arms)
+        ax.set_title(title, loc="left", fontsize=9)
+    row[0].axvline(1, color=GREY, linewidth=0.8)
+    row[1].axvline(0, color=GREY, linewidth=0.8)
+    row[0].set_yticks(range(len(arms)), [ARMS[arm].label for arm in arms], fontsize=8)
+    row[0].invert_yaxis()
+    add_note(
+        figure,
+        f"scale: {frame['scale'].iloc[0]}",
+        describe_seeds(runs.groupby("arm")["seed"].nunique()),
+        r"a–d: $\phi$ of masks, mean over matrices and pairs of different seeds; 0: independent",
+        "grey: steps in unrelated directions, no relation",
+        "paper: no such control",
+    )
+    return figure
+
+
+def _draw_pairs(ax: Axes, frame: pd.DataFrame, arms: list[str]) -> None:
+    values = np.full((len(arms), len(arms)), np.nan)
+    for row in frame.itertuples():
+        first, second = sorted((arms.index(row.arm_a), arms.index(row.arm_b)), reverse=True)
+        values[first, second] = row.value
+    ax.imshow(values, cmap="viridis", vmin=0, vmax=1)
+    for (first, second), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            colour = "black" if value > 0.5 else "white"
+            ax.text(second, first, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+
+
+def _draw_runs(ax: Axes, frame: pd.DataFrame, arms: list[str]) -> None:
+    for place, arm in enumerate(arms):
+        rows = frame[frame["arm"] == arm].sort_values("seed")
+        colour, marker = ARM_STYLES[arm]
+        heights = place + SPREAD * (rows["seed"].rank() / (len(rows) + 1) - 0.5)
+        ax.plot(rows["value"], heights, color=colour, marker=marker, markersize=5, linestyle="")
+    ax.xaxis.set_major_locator(MaxNLocator(5))

@@ -71,10 +71,10 @@ def test_bisection_finds_a_scale_on_either_side_of_one():
 def test_each_matching_takes_the_model_that_it_names(pair):
     base, update = pair
     states = {size: louder(base, update, size) for size in (1, 2, 8)}
-    rl = Point("rlvr", 10, states[1], pass_rate=0.5)
-    sft = Point("sft", 10, states[8], pass_rate=0.9)
-    slow = Point("sft_lr_thirtieth", 10, states[2], pass_rate=0.6)
-    early = Point("sft", 1, louder(base, update, 1.1), pass_rate=0.3)
+    rl = Point("rlvr", 10, lambda: states[1], pass_rate=0.5)
+    sft = Point("sft", 10, lambda: states[8], pass_rate=0.9)
+    slow = Point("sft_lr_thirtieth", 10, lambda: states[2], pass_rate=0.6)
+    early = Point("sft", 1, lambda: louder(base, update, 1.1), pass_rate=0.3)
     snapshots = [slow, early, sft]
     found = match(base, rl, sft, slow, snapshots, lambda state: matching.update_norm(base, state) ** 2)
     assert list(found) == ["as_run", "rate", "norm", "norm_snapshot", "kl", "accuracy"]

@@ -1,6 +1,6 @@
 """Two checkpoints of one model, read side by side, one tensor at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,17 @@ def measured_matrices(directory: Path, blocks: int | None = None) -> dict[str, d
     Raises:
         CheckpointError: a file is missing or truncated, or no matrix inside a block has a known name.
     """
-    found = {name: identify(name) for name in sorted(_tensor_files(directory))}
+    if found := measured_among(_tensor_files(directory), blocks):
+        return found
+    raise CheckpointError(
+        f"{directory}: no matrix in a block is called {', '.join(MODULES.values())}; expected a causal language model"
+    )
+
+
+def measured_among(names: Iterable[str], blocks: int | None = None) -> dict[str, dict[str, Any]]:
+    """:func:`measured_matrices` of a model with tensors of these names."""
+    found = {name: identify(name) for name in sorted(names)}
     found = {name: identity for name, identity in found.items() if in_block(identity)}
-    if not found:
-        raise CheckpointError(
-            f"{directory}: no matrix inside a block is called {', '.join(MODULES.values())}; expected a causal "
-            "language model"
-        )
     layers = sorted({identity["layer"] for identity in found.values()})
     if blocks is not None and blocks < len(layers):
         layers = [layers[place] for place in np.linspace(0, len(layers) - 1, blocks).round().astype(int)]

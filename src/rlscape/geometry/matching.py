@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from torch import Tensor
 
-from rlscape.geometry.checkpoints import in_block
+from rlscape.geometry.checkpoints import in_block, measured_among
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.profiles import describe
 from rlscape.geometry.sparsity import UpdateTotals
@@ -65,18 +65,17 @@ def scale_reaching(measure: Callable[[float], float], target: float) -> float:
 
 
 class Baseline:
-    """The matrices inside the blocks of one base, whose decompositions every comparison shares."""
+    """The measured matrices inside the blocks of one base, whose decompositions every comparison shares."""
 
     def __init__(self, state: State, settings: GeometrySettings) -> None:
-        self.matrices = {
-            name: BaseMatrix(weights.double(), settings) for name, weights in state.items() if is_linear(name)
-        }
+        measured = measured_among(state, settings.blocks)
+        self.matrices = {name: BaseMatrix(state[name].double(), settings) for name in measured}
 
     def compare(self, tuned: State) -> dict[str, float]:
-        """Statistics of one model, over all matrices inside the blocks.
+        """Statistics of one model, over these matrices.
 
-        ``sparsity, x, relative_norm``: of all entries together. ``nss, largest_angle`` (degrees, the larger side),
-        ``efficiency``: means over the matrices. ``energy_<side>_over_chance``: mean ratio.
+        ``sparsity, x, relative_norm``: of all their entries together. ``nss, largest_angle`` (degrees, the larger
+        side), ``efficiency``: means over the matrices. ``energy_<side>_over_chance``: mean ratio.
         ``overlap_<mask>_less_chance`` and ``..._less_binned``: means weighted by the matrices' changed entries.
         ``energy_enrichment_<mask>``: mean. What divides by an update of zero is NaN.
         """

@@ -11,6 +11,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,24 +40,33 @@ class Point:
 
     arm: str
     step: int
-    state: dict[str, Tensor]
+    read: Callable[[], dict[str, Tensor]]
+    """Reads its tensors, of which large models have too many to keep those of every point."""
     scale: float = 1.0
     pass_rate: float = float("nan")
     """NaN where nobody has measured it."""
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Its tensors by name, read or made anew."""
+        return self.read()
 
 
 def final_point(base: Path, run: Path) -> Point:
     """The final model of a run."""
     last = _pass_rates(run).iloc[[-1]]
-    state = {name: after for name, _, after in stream_pair(base, run / "model")}
-    return Point(parse_run_name(run.name)[0], int(last.index[0]), state, pass_rate=float(last.iloc[0]))
+
+    def read() -> dict[str, Tensor]:
+        return {name: after for name, _, after in stream_pair(base, run / "model")}
+
+    return Point(parse_run_name(run.name)[0], int(last.index[0]), read, pass_rate=float(last.iloc[0]))
 
 
 def snapshot_points(base: Path, run: Path) -> list[Point]:
     """Every snapshot of a run."""
     directory, arm, rates = run / "snapshots", parse_run_name(run.name)[0], _pass_rates(run)
     return [
-        Point(arm, step, read_snapshot(base, directory, step), pass_rate=float(rates[step]))
+        Point(arm, step, partial(read_snapshot, base, directory, step), pass_rate=float(rates[step]))
         for step in snapshot_steps(directory)
     ]
 
@@ -78,17 +88,18 @@ def match(
     """
 
     def along(scale: float) -> Point:
-        return Point(sft.arm, sft.step, scaled(base, sft.state, scale), scale)
+        return Point(sft.arm, sft.step, lambda: scaled(base, last, scale), scale)
 
+    last = sft.state
     norm = update_norm(base, rl.state)
     by_norm = {index: update_norm(base, point.state) for index, point in enumerate(snapshots)}
     by_rate = {index: point.pass_rate for index, point in enumerate(snapshots)}
     return {
         "as_run": sft,
         "rate": slow_sft,
-        "norm": along(norm / update_norm(base, sft.state)),
+        "norm": along(norm / update_norm(base, last)),
         "norm_snapshot": snapshots[nearest(by_norm, norm)],
-        "kl": along(scale_reaching(lambda scale: kl(scaled(base, sft.state, scale)), kl(rl.state))),
+        "kl": along(scale_reaching(lambda scale: kl(scaled(base, last, scale)), kl(rl.state))),
         "accuracy": snapshots[nearest(by_rate, rl.pass_rate)],
     }
 
@@ -127,8 +138,9 @@ def measure_matching(
                 log.warning("%s: SFT does not get there at any scale of its update; no row", matching)
                 continue
             identity = {"matching": matching, "method": method, "arm": point.arm, "seed": settings.seed}
-            place = {"step": point.step, "scale": point.scale, "pass_rate": point.pass_rate, "kl": kl(point.state)}
-            rows.append(identity | place | baseline.compare(point.state))
+            state = point.state
+            place = {"step": point.step, "scale": point.scale, "pass_rate": point.pass_rate, "kl": kl(state)}
+            rows.append(identity | place | baseline.compare(state))
             log.info("%s: %s at step %d, scale %.3g", matching, point.arm, point.step, point.scale)
     write_parquet(output, pd.DataFrame(rows))
 

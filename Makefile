@@ -8,7 +8,7 @@ UV := .uv/bin/uv
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env all figure test test-more test-units test-pipeline lint bench power pilots models pretrained gallery verdicts redraw report lock clean
+.PHONY: help env all figure test test-more test-units test-pipeline lint bench power pilots pretrained-pilots models pretrained gallery verdicts redraw report lock clean
 # Recipes find the environment's own python, snakemake and pytest first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -56,6 +56,10 @@ power: $(READY) ## What the criteria can decide at a scale, by simulation, recor
 pilots: $(READY) ## Choose rates and controls on pilot seeds, recorded for git (about 2.5 core-hours)
 	snakemake pilots scalerl_control_learning_rate --cores $(CORES) --configfile config/pilots.yaml
 	python -m rlscape.pipeline.gallery pilots --config config/pilots.yaml
+
+pretrained-pilots: models ## Choose a pretrained model's tasks on pilot seeds, recorded for git (about 2 core-hours)
+	snakemake pilots --cores $(CORES) --configfile config/pretrained_pilots.yaml
+	python -m rlscape.pipeline.gallery pilots --config config/pretrained_pilots.yaml
 
 models: models/smollm2-135m/model.safetensors ## Fetch SmolLM2-135M, 98 MB, for config/pretrained.yaml; no network afterwards
 

@@ -216,7 +216,7 @@ def test_a_damaged_table_of_pilots_is_named(content: str, message: str, tmp_path
 
 def test_pilots_are_recorded_with_their_picture_and_origin(tmp_path: Path) -> None:
     config = config_of(tmp_path, "collapse_grpo", "collapse_scalerl", "rate_gspo")
-    config = config.changed(targets=("scalerl_control_learning_rate",))
+    config = config.changed(scale="pilots", targets=("scalerl_control_learning_rate",))
     write_scalerl_results(config, {"grpo_stress_x8": FALLS, "gspo_x4_lr": HIGH})
     choose_pilots(config, results_dir(config) / "pilots.csv")
     plot_figure("pilots", config, figures_dir(config) / "pilots")

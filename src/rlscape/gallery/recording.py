@@ -89,7 +89,7 @@ def record(config: Config, paper: Paper, register: Register, gallery: Path) -> N
 
 
 def record_pilots(config: Config, gallery: Path) -> None:
-    """Replace what the gallery has of pilots; every scale's verdicts show it from then on.
+    """Replace what the gallery has of a scale of pilots; every verdict shows what ``config/pilots.yaml`` chose.
 
     Raises:
         UserError: it is no scale of pilots, or a figure or a result is missing; nothing has been changed then.
@@ -98,7 +98,7 @@ def record_pilots(config: Config, gallery: Path) -> None:
         raise ConfigError(f"{config.scale}: seeds.pilots: needs a number of seeds; config/pilots.yaml has one")
     pictures = [*_files(figures_dir(config) / PILOTS), *_pictures(config, figures_of(config))]
     summary = describe_runs(config, get_args(Paper))
-    with _replaced(gallery / PILOTS) as new:
+    with _replaced(gallery / config.scale) as new:
         _copy(pictures, new)
         write_json(new / RUN, summary)
 

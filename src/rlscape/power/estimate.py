@@ -1,5 +1,6 @@
 """Draws from the worlds of a claim, judged by its evaluator."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,8 @@ from rlscape.power import scalerl
 from rlscape.power.off_principals import simulators as off_principals
 from rlscape.power.worlds import Simulation, Simulator
 from rlscape.results.files import Source, read_from
+
+logger = logging.getLogger(__name__)
 
 SIMULATORS: dict[str, Simulator] = scalerl.SIMULATORS | off_principals.SIMULATORS
 """Claim -> its worlds."""
@@ -69,6 +72,8 @@ def _verdicts(
         with read_from(results(draw)):
             outcome = evaluate_claim(simulation.claim, simulation.conventions, simulation.config)
         counts[""][outcome.verdict] += 1
+        if draw % BATCH == BATCH - 1:
+            logger.info("%s %s: %d draws, %s", simulation.claim.id, world, draw + 1, dict(counts[""]))
         for number, part in enumerate(outcome.parts, start=1):
             counts.setdefault(str(number), Counter())[part.verdict] += 1
     return counts

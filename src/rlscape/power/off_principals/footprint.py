@@ -166,8 +166,8 @@ def striped(simulation: Simulation, truth: Mapping[str, Striped]) -> Maker:
 
 
 def _standard(values: np.ndarray) -> np.ndarray:
-    """With mean 0 and variance 1."""
-    return (values - values.mean()) / values.std()
+    """With mean 0 and the variance 1 that a sample of so many has in expectation, as those of nulls have."""
+    return (values - values.mean()) / values.std(ddof=1)
 
 
 # O10

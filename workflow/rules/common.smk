@@ -333,6 +333,11 @@ def memory_of_run(wildcards):
     return memory_of_models(resolve_run(CONFIG, wildcards.run).base_name)
 
 
+def memory_of_measurement(wildcards):
+    """What a job takes that compares models, in MiB; of checkpoints as much as training the largest of them."""
+    return max(memory_of_models(base) for base in CONFIG.bases)
+
+
 def run_settings(wildcards):
     return resolve_run(CONFIG, wildcards.run).model_dump_json()
 

@@ -17,7 +17,7 @@ rule measure_geometry:
         "<benchmarks>/measure_geometry/{run}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of_measurement,
         runtime="30m",
     params:
         code=code("pipeline.measure_geometry"),
@@ -48,7 +48,7 @@ rule measure_over_time:
         "<benchmarks>/measure_over_time/{run}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of_measurement,
         runtime="30m",
     params:
         code=code("pipeline.measure_over_time"),
@@ -75,7 +75,7 @@ rule measure_operators:
         "<benchmarks>/measure_operators/{run}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of_measurement,
         runtime="30m",
     params:
         code=code("pipeline.measure_operators"),
@@ -104,7 +104,7 @@ rule measure_matching:
         "<benchmarks>/measure_matching/s{seed}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of_measurement,
         runtime="30m",
     params:
         code=lambda wildcards: code("pipeline.measure_matching", tasks=tasks_of("rlvr")),
@@ -134,7 +134,7 @@ rule measure_pairs:
         "<benchmarks>/measure_pairs/{group}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of_measurement,
         runtime="30m",
     params:
         code=code("pipeline.measure_pairs"),
@@ -161,7 +161,7 @@ rule measure_landscape:
         "<benchmarks>/measure_landscape.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of_measurement,
         runtime="30m",
     params:
         code=lambda wildcards: code("pipeline.measure_landscape", tasks=tasks_of("rlvr")),
@@ -189,7 +189,7 @@ rule measure_curvature:
         "<benchmarks>/measure_curvature/{base}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of_measurement,
         runtime="1h",
     params:
         code=code_of_curvature,
@@ -215,7 +215,7 @@ rule measure_ratios:
         "<benchmarks>/measure_ratios/{arm}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of_measurement,
         runtime="30m",
     params:
         code=lambda wildcards: code("pipeline.measure_ratios", tasks=tasks_of(wildcards.arm)),

@@ -193,7 +193,7 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
 """Arms whose runs a measurement compares; none: it is of single runs."""
 _CURVED_TOO = (*_SIZES, "size_1_sft", "rlvr_second_base", "agent_calculator", "llama_full", "mistral_full")
 MEASURED_TOO = {
-    "pairs_intervened": ("rlvr_sgd", "rlvr_intervened_sgd"),
+    "pairs_intervened": ("rlvr_permuted", "rlvr_sgd", "rlvr_intervened_sgd"),
     "pairs_shared": ("rlvr_random_rewards", "sft_taught", "rlvr_sgd"),
     # The base with a tenth of the pretraining is an early stage of that of ``rlvr``, no other one.
     "curvature": _CURVED_TOO,
@@ -265,7 +265,7 @@ FIGURES: tuple[Figure, ...] = (
     _figure(
         "control_gauge",
         *("rlvr", "rlvr_intervened"),
-        optional=("rlvr_intervened_sgd",),
+        optional=("rlvr_permuted", "rlvr_intervened_sgd"),
         measurements=("pairs_intervened",),
     ),
     _figure(

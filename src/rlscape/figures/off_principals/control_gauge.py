@@ -16,7 +16,11 @@ from rlscape.figures.style import BLUE, GREEN, GREY, INK, PURPLE, RED, add_note,
 from rlscape.results import pairs
 from rlscape.settings.scale import Config
 
-OPTIMIZERS = {"AdamW": ("rlvr", "rlvr_intervened"), "SGD": ("rlvr_sgd", "rlvr_intervened_sgd")}
+OPTIMIZERS = {
+    "AdamW": ("rlvr", "rlvr_intervened"),
+    "AdamW, no rotation": ("rlvr", "rlvr_permuted"),
+    "SGD": ("rlvr_sgd", "rlvr_intervened_sgd"),
+}
 """Optimiser -> the arm on the base, and that on the changed base."""
 COMPARISONS: dict[str, tuple[str, str, str]] = {
     # label, colour, marker
@@ -33,7 +37,8 @@ KINDS = ("q", "k", "v", "o")
 def assemble(config: Config) -> pd.DataFrame:
     """A row per optimiser, changed layer, kind, comparison, seed and measure: value and the binned null's mean.
 
-    Values are means over the reference's seeds. Runs under SGD are there where the scale has them.
+    Values are means over the reference's seeds. Runs under SGD, and from a base of which nothing is rotated,
+    are there where the scale has them.
     """
     measured = pairs.pairs(config, "intervened")
     measured = measured[measured["kind"].isin(KINDS)]

@@ -194,7 +194,7 @@ def test_targets_bring_the_arms_that_their_measurements_compare_and_those_option
         scale_of({"others": 1, "extras": extras}, ["off_principals_control_gauge"]).seeds for extras in (0, 1)
     )
     assert gauge.items() <= without.items() and "rlvr_intervened_sgd" not in without
-    assert with_extra == without | {"rlvr_intervened_sgd": 1}
+    assert with_extra == without | {"rlvr_permuted": 1, "rlvr_intervened_sgd": 1}
 
 
 def test_a_target_whose_arm_has_no_seeds_is_named() -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from rlscape.catalogue import ARMS
 from rlscape.claims.register import Claim, Conventions
 from rlscape.results.files import read_recorded_csv
 from rlscape.settings.scale import Config
@@ -33,7 +34,8 @@ def design_of_claim(claim: Claim, conventions: Conventions, config: Config) -> s
     shared = conventions.model_dump_json(exclude={"min_power", "max_error"})
     # A setting that is off is none, so that new ones leave the designs without them as they are.
     design = config.model_dump_json(include={"tasks", "bases", claim.paper, "fit", "geometry"}, exclude_none=True)
-    arms = {*claim.arms, conventions.reference_arm} if claim.arms else config.seeds
+    of_paper = [arm for arm in config.seeds if ARMS[arm].paper == claim.paper]
+    arms = {*claim.arms, conventions.reference_arm} if claim.arms else of_paper
     seeds = json.dumps({arm: config.seeds.get(arm, 0) for arm in sorted(arms)})
     return hashlib.sha256("\n".join([criterion, shared, design, seeds]).encode()).hexdigest()[:16]
 

@@ -56,7 +56,7 @@ DAPO_CLIPS = {"dapo_clip_002": 0.02, "dapo_clip_005": 0.05, "dapo_clip_010": 0.1
 CISPO_CAPS = {"cispo_cap_0_5": 0.5, "cispo_cap_1": 1.0, "cispo_cap_1_1": 1.1, "cispo_cap_2": 2.0}
 ADAPTER_STRESS = (200.0, 500.0, 1000.0)
 SFT_BASES = {"dense_sft": "dense", "moe_sft": "moe"}
-TASKS_IN_WORDS = ("sums", "differences")
+TASKS_IN_WORDS = ("sums", "long_sums")
 """In the order in which a pretrained model's scale prefers them: short completions are cheap."""
 
 ARMS: dict[str, Arm] = {

@@ -105,7 +105,7 @@ def test_masks_are_those_of_the_measured_overlap(config):
         assert value["sparsity"] == pytest.approx(1 - update.mean())
     overlaps = frame[frame["quantity"] == "overlap"].set_index("arm")["value"]
     nulls = frame[frame["quantity"] == "isotropic"].set_index("arm")["value"]
-    assert overlaps["agent_search"] < nulls["agent_search"] - 0.05, "planted: only small weights change"
+    assert overlaps["agent_search"] < nulls["agent_search"] - 0.02, "planted: only small weights change"
     assert overlaps["agent_planning"] == pytest.approx(nulls["agent_planning"], abs=0.12)
     (legend,) = fig07.draw(frame).legends
     assert [text.get_text() for text in legend.get_texts()] == ["changed in bf16 (left), principal (right)", "not"]

@@ -189,9 +189,9 @@ CHOICES: tuple[Choice, ...] = (
     _stable(name="minimax_equal_k_and_batch", candidates=("minimax_equal_batch",), against=("scalerl",)),
     _stable(name="moe_ceiling", candidates=("rate_moe_sft",), against=("rate_dense_sft",)),
     # All tasks on which runs that start between 0.1 and 0.4 gain 0.2; the first two become the testbed. Tried before
-    # and left: products (0.16 after a start of twelve steps, and as much after 32 updates), words spelt backwards
-    # (0.004 after ten), chains of sums (0.01 after fourteen), and sums from a start of seven steps (0.10), whose pass
-    # rate went up and down by 0.1.
+    # and left: products (0.16 after a start of twelve steps, and as much after 32 updates of a bf16 generator), sums
+    # and differences (0.10 after ten), words spelt backwards (0.004 after ten) and chains of sums (0.01 after
+    # fourteen).
     _choose(
         name="tasks_in_words",
         candidates=tuple(f"words_{task}" for task in TASKS_IN_WORDS),

@@ -282,13 +282,13 @@ def write_geometry_results(config: Config, layers: int = 3, size: int = 32) -> N
         write_geometry(config, run, base, tuned)
 
 
-def write_geometry(config: Config, run: str, base: dict, tuned: dict) -> None:
+def write_geometry(config: Config, run: str, base: dict, tuned: dict, null_draws: int = 2) -> None:
     """What ``rlscape.pipeline.measure_geometry`` writes for one pair of checkpoints."""
     directory = results_dir(config) / "geometry" / run
     for name, tensors in {"base": base, "tuned": tuned}.items():
         (directory / name).mkdir(parents=True, exist_ok=True)
         save_file(tensors, directory / name / "model.safetensors")
-    settings = GeometrySettings(rank_fraction=0.25, null_draws=2)
+    settings = GeometrySettings(rank_fraction=0.25, null_draws=null_draws)
     measured = measure_update(directory / "base", directory / "tuned", settings, torch.Generator().manual_seed(0))
     write_parquet(directory / "matrices.parquet", measured.matrices)
     write_parquet(directory / "spectra.parquet", measured.spectra)

@@ -43,7 +43,8 @@ def write_results(config):
         update = {name: scale * torch.randn(weights.shape, generator=generator) for name, weights in base.items()}
         if arm == "agent_search":
             update = {name: delta * (base[name].abs() < base[name].abs().median()) for name, delta in update.items()}
-        write_geometry(config, run, base, {name: weights + update[name] for name, weights in base.items()})
+        tuned = {name: weights + update[name] for name, weights in base.items()}
+        write_geometry(config, run, base, tuned, null_draws=20)
         metrics = pd.DataFrame({"run": run, "step": [0, 3, 6], "pass_rate": [BEFORE, 0.4, AFTER]})
         write_parquet(results_dir(config) / "runs" / run / "metrics.parquet", metrics)
 
@@ -105,7 +106,7 @@ def test_masks_are_those_of_the_measured_overlap(config):
         assert value["sparsity"] == pytest.approx(1 - update.mean())
     overlaps = frame[frame["quantity"] == "overlap"].set_index("arm")["value"]
     nulls = frame[frame["quantity"] == "isotropic"].set_index("arm")["value"]
-    assert overlaps["agent_search"] < nulls["agent_search"] - 0.02, "planted: only small weights change"
+    assert overlaps["agent_search"] < nulls["agent_search"] - 0.05, "planted: only small weights change"
     assert overlaps["agent_planning"] == pytest.approx(nulls["agent_planning"], abs=0.12)
     (legend,) = fig07.draw(frame).legends
     assert [text.get_text() for text in legend.get_texts()] == ["changed in bf16 (left), principal (right)", "not"]

@@ -206,15 +206,15 @@ def test_isotropic_noise_alone_avoids_the_principal_mask_and_its_nulls_say_so():
     base = low_rank_base()
     x = 0.5
     noise = gaussian(96, 64, seed=7)
-    row = measure_matrix(base, base + x * HALF_ULP * base.norm() / noise.norm() * noise, SETTINGS, generator())
+    settings = SETTINGS.changed(null_draws=20)  # six ranges, each of which is to hold
+    row = measure_matrix(base, base + x * HALF_ULP * base.norm() / noise.norm() * noise, settings, generator())
     assert row["density"] == pytest.approx(isotropic_density(x), abs=0.03)
     assert row["overlap_principal"] < 0.9 * row["overlap_principal_chance"]
     assert row["overlap_low"] > 1.3 * row["overlap_low_chance"]
     assert row["overlap_principal_not_low"] < 0.5 * row["overlap_principal_not_low_chance"]
     for null in ("isotropic", "spectrum"):
         for statistic in ("overlap_principal", "overlap_low", "overlap_principal_not_low"):
-            width = row[f"{statistic}_{null}_high"] - row[f"{statistic}_{null}_low"]  # four standard deviations
-            assert row[statistic] == pytest.approx(row[f"{statistic}_{null}"], abs=width)
+            assert row[f"{statistic}_{null}_low"] < row[statistic] < row[f"{statistic}_{null}_high"]
     for statistic in ("overlap_principal", "energy_enrichment_principal"):
         assert row[f"{statistic}_binned_low"] < row[statistic] < row[f"{statistic}_binned_high"]
     assert row["energy_enrichment_principal"] == pytest.approx(1, abs=0.05)

@@ -112,7 +112,7 @@ def _check_arm(config: Config, arm: str, source: str) -> None:
     spec, base = ARMS[arm], base_of(config, arm)
     if base not in config.bases:
         raise ConfigError(f"{source}: bases.{base}: missing; the arm {arm} starts from it")
-    for other, needed in {spec.start: "starts from", spec.teacher: "learns from"}.items():
+    for other, needed in ((spec.start, "starts from"), (spec.teacher, "learns from")):
         if other and config.seeds.get(other, 0) < config.seeds[arm]:
             raise ConfigError(f"{source}: seeds.{other}: needs as many seeds as {arm}, which {needed} its runs")
     needs = STUDY_SETTINGS[spec.method]

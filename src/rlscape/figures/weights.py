@@ -54,6 +54,15 @@ def learning_rates(frame: pd.DataFrame, config: Config) -> pd.Series:
     return frame["arm"].map(rates)
 
 
+SPREAD = 0.3
+"""Height over which the seeds of an arm are spread."""
+
+
+def seed_heights(rows: pd.DataFrame, place: float) -> pd.Series:
+    """Heights of an arm's dots, one per seed, about its line in a panel that has a line per arm."""
+    return place + SPREAD * (rows["seed"].rank() / (len(rows) + 1) - 0.5)
+
+
 def describe_learning_rates(frame: pd.DataFrame) -> str:
     """For a figure's note, e.g. ``learning rates as run: SFT 3e-04, RLVR (DAPO) 1e-05``; a common one once."""
     rates = frame.drop_duplicates("arm").set_index("arm")["learning_rate"]

@@ -61,16 +61,16 @@ def measured_matrices(directory: Path, blocks: int | None = None) -> dict[str, d
 
 def measured_among(names: Iterable[str], blocks: int | None = None) -> dict[str, dict[str, Any]]:
     """:func:`measured_matrices` of a model with tensors of these names."""
-    found = {name: identify(name) for name in sorted(names)}
-    found = {name: identity for name, identity in found.items() if in_block(identity)}
+    found = {name: identify(name) for name in sorted(names) if is_linear(name)}
     layers = sorted({identity["layer"] for identity in found.values()})
     if blocks is not None and blocks < len(layers):
         layers = [layers[place] for place in np.linspace(0, len(layers) - 1, blocks).round().astype(int)]
     return {name: identity for name, identity in found.items() if identity["layer"] in layers}
 
 
-def in_block(identity: dict[str, Any]) -> bool:
-    """Whether a tensor is a weight matrix inside a block."""
+def is_linear(tensor: str) -> bool:
+    """Whether a tensor is a weight matrix inside the blocks, by its name."""
+    identity = identify(tensor)
     return identity["kind"] is not None and identity["layer"] is not None
 
 

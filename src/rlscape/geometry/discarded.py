@@ -7,8 +7,7 @@ before it is trained on, so that an update could be nothing but a repair.
 import math
 from pathlib import Path
 
-from rlscape.geometry.checkpoints import in_block, stream_pair, stream_weights
-from rlscape.models.tensor_names import identify
+from rlscape.geometry.checkpoints import is_linear, stream_pair, stream_weights
 
 
 def cosine_to_discarded(base: Path, tuned: Path, discarded: Path) -> float:
@@ -27,7 +26,7 @@ def cosine_to_discarded(base: Path, tuned: Path, discarded: Path) -> float:
     lost_tensors = stream_weights(discarded)
     for (name, before, after), (lost_name, lost) in zip(stream_pair(base, tuned), lost_tensors, strict=True):
         assert name == lost_name, f"{discarded}: {lost_name} in place of {name}"
-        if not in_block(identify(name)):
+        if not is_linear(name):
             continue
         update, lost = after.double() - before.double(), lost.double()
         product += float((update * lost).sum())

@@ -13,11 +13,10 @@ import pandas as pd
 from scipy.optimize import brentq
 from torch import Tensor
 
-from rlscape.geometry.checkpoints import in_block, measured_among
+from rlscape.geometry.checkpoints import is_linear, measured_among
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.geometry.profiles import describe
 from rlscape.geometry.sparsity import UpdateTotals
-from rlscape.models.tensor_names import identify
 from rlscape.settings.measurement import GeometrySettings
 
 State = Mapping[str, Tensor]
@@ -28,11 +27,6 @@ LARGEST_SCALE = 64.0
 """Beyond this multiple of an update no match is sought."""
 TOLERANCE = 1e-3
 """Relative, of a scale found by bisection."""
-
-
-def is_linear(tensor: str) -> bool:
-    """Whether a tensor is a weight matrix inside the blocks, by its name."""
-    return in_block(identify(tensor))
 
 
 def scaled(base: State, tuned: State, scale: float) -> dict[str, Tensor]:

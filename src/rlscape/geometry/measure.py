@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from rlscape.geometry import masks, nulls, spectra
-from rlscape.geometry.checkpoints import in_block, measured_matrices, stream_pair
+from rlscape.geometry.checkpoints import is_linear, measured_matrices, stream_pair
 from rlscape.geometry.one_density import half_mask, mask_at_density
 from rlscape.geometry.sparsity import UpdateTotals, update_mask
-from rlscape.models.tensor_names import identify
 from rlscape.settings.measurement import GeometrySettings
 
 log = logging.getLogger(__name__)
@@ -231,14 +230,13 @@ def measure_update(
     for tensor, before, after in stream_pair(base, tuned):
         total = UpdateTotals.of(before, after)
         totals["all"] += total
-        identity = identify(tensor)
-        if in_block(identity):
+        if is_linear(tensor):
             totals["linear"] += total
         if tensor not in measured:
             continue
         matrix = TunedMatrix(BaseMatrix(before.double(), settings), after.double())
-        rows.append(identity | _row(matrix, generator))
-        spectrum_frames.append(_spectrum(matrix).assign(**identity))
+        rows.append(measured[tensor] | _row(matrix, generator))
+        spectrum_frames.append(_spectrum(matrix).assign(**measured[tensor]))
         packed[f"{tensor}/shape"] = np.array(before.shape)
         for name, mask in {"update": matrix.changed, "principal": matrix.base.masks["principal"]}.items():
             packed[f"{tensor}/{name}"] = np.packbits(mask.numpy())

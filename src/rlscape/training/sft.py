@@ -137,14 +137,14 @@ def train_sft(
     problems = training_problems(make_task_sets(settings.tasks, speech), settings.part)
     sampler = teacher or base
     groups: list[Group] = []  # sampled
+    if sft.data != "reference":
+        groups = own_samples(settings, load_decoder(sampler), problems, sft.samples_per_prompt, speech)
     match sft.data:
         case "reference":
             traces = reference_traces(problems)
         case "self":
-            groups = own_samples(settings, load_decoder(sampler), problems, sft.samples_per_prompt, speech)
             traces = own_traces(problems, groups)
         case "likeliest":
-            groups = own_samples(settings, load_decoder(sampler), problems, sft.samples_per_prompt, speech)
             traces = likeliest_traces(problems, groups)
         case _:
             assert_never(sft.data)

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from rlscape.catalogue import ARMS, arms_of, figure_of
 from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, new_figure
-from rlscape.figures.weights import learning_rates
+from rlscape.figures.weights import learning_rates, seed_heights
 from rlscape.results import origin
 from rlscape.settings.scale import Config
 
@@ -33,8 +33,6 @@ QUANTITIES = {
 }
 LOGARITHMIC = {"x", "nss", "angle"}
 COLUMNS = 4
-SPREAD = 0.3
-"""Height over which an arm's seeds are spread."""
 
 
 def assemble(config: Config) -> pd.DataFrame:
@@ -76,8 +74,8 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def _draw_quantity(ax: Axes, frame: pd.DataFrame, arms: list[str]) -> None:
     for place, arm in enumerate(arms):
-        rows = frame[frame["arm"] == arm].sort_values("seed")
+        rows = frame[frame["arm"] == arm]
         colour, marker = ARM_STYLES[arm]
-        heights = place + SPREAD * (rows["seed"].rank() / (len(rows) + 1) - 0.5)
+        heights = seed_heights(rows, place)
         ax.plot(rows["null"], heights, color=GREY, marker="|", markersize=10, linestyle="")
         ax.plot(rows["value"], heights, color=colour, marker=marker, markersize=4.5, linestyle="")

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rlscape.catalogue import ARMS, arms_of, figure_of
 from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, new_figure
-from rlscape.figures.weights import learning_rates
+from rlscape.figures.weights import learning_rates, seed_heights
 from rlscape.results import curves, origin, pairs, weights
 from rlscape.settings.scale import Config
 
@@ -32,8 +32,6 @@ OF_RUNS = {
     "step_share": "e: norm / (rate $\\sqrt{T N}$)",
     "cosine_to_discarded": "f: cosine with what rounding took",
 }
-SPREAD = 0.3
-"""Height over which an arm's seeds are spread."""
 
 
 def assemble(config: Config) -> pd.DataFrame:
@@ -116,8 +114,8 @@ def _draw_pairs(ax: Axes, frame: pd.DataFrame, arms: list[str]) -> None:
 
 def _draw_runs(ax: Axes, frame: pd.DataFrame, arms: list[str]) -> None:
     for place, arm in enumerate(arms):
-        rows = frame[frame["arm"] == arm].sort_values("seed")
+        rows = frame[frame["arm"] == arm]
         colour, marker = ARM_STYLES[arm]
-        heights = place + SPREAD * (rows["seed"].rank() / (len(rows) + 1) - 0.5)
+        heights = seed_heights(rows, place)
         ax.plot(rows["value"], heights, color=colour, marker=marker, markersize=5, linestyle="")
     ax.xaxis.set_major_locator(MaxNLocator(5))

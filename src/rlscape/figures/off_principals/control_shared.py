@@ -29,8 +29,9 @@ MEASURES = {
     "phi_top_less_binned": "d: less permuted in magnitude bins",
 }
 OF_RUNS = {
-    "step_share": "e: norm / (rate $\\sqrt{T N}$)",
-    "cosine_to_discarded": "f: cosine with what rounding took",
+    # column: title, value of steps in unrelated directions and of an update that restores nothing
+    "step_share": ("e: norm / (rate $\\sqrt{T N}$)", 1.0),
+    "cosine_to_discarded": ("f: cosine with what rounding took", 0.0),
 }
 
 
@@ -70,7 +71,7 @@ def of_runs(config: Config, arms: tuple[str, ...]) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Above: a matrix of arms per measure. Below: a dot per run."""
+    """Above: a matrix of arms per measure. Below: a dot per run, of what is known of some."""
     runs = frame[frame["kind"] == "run"]
     arms = list(runs["arm"].unique())
     figure = new_figure(13, 0.55 * len(arms) + 4.2)
@@ -81,12 +82,13 @@ def draw(frame: pd.DataFrame) -> Figure:
         labels = [ARMS[arm].label for arm in arms]
         ax.set_yticks(range(len(arms)), labels if index == 0 else [""] * len(arms), fontsize=8)
         ax.set_xticks(range(len(arms)), labels, fontsize=8, rotation=40, ha="right")
-    row = below.subplots(1, len(OF_RUNS), sharey=True)
-    for ax, (measure, title) in zip(row, OF_RUNS.items(), strict=True):
+    known = [measure for measure in OF_RUNS if runs.loc[runs["measure"] == measure, "value"].notna().any()]
+    row = below.subplots(1, len(known), sharey=True, squeeze=False)[0]
+    for ax, measure in zip(row, known, strict=True):
+        title, unrelated = OF_RUNS[measure]
         _draw_runs(ax, runs[runs["measure"] == measure], arms)
+        ax.axvline(unrelated, color=GREY, linewidth=0.8)
         ax.set_title(title, loc="left", fontsize=9)
-    row[0].axvline(1, color=GREY, linewidth=0.8)
-    row[1].axvline(0, color=GREY, linewidth=0.8)
     row[0].set_yticks(range(len(arms)), [ARMS[arm].label for arm in arms], fontsize=8)
     row[0].invert_yaxis()
     add_note(
@@ -105,7 +107,7 @@ def _draw_pairs(ax: Axes, frame: pd.DataFrame, arms: list[str]) -> None:
     for row in frame.itertuples():
         first, second = sorted((arms.index(row.arm_a), arms.index(row.arm_b)), reverse=True)
         values[first, second] = row.value
-    ax.imshow(values, cmap="viridis", vmin=0, vmax=1)
+    ax.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
     for (first, second), value in np.ndenumerate(values):
         if not np.isnan(value):
             colour = "black" if value > 0.5 else "white"

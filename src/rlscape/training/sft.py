@@ -136,15 +136,19 @@ def train_sft(
     speech = speech_of(settings.base, base)
     problems = training_problems(make_task_sets(settings.tasks, speech), settings.part)
     sampler = teacher or base
-    groups: list[Group] = []  # sampled
-    if sft.data != "reference":
-        groups = own_samples(settings, load_decoder(sampler), problems, sft.samples_per_prompt, speech)
+
+    def sampled() -> list[Group]:
+        return own_samples(settings, load_decoder(sampler), problems, sft.samples_per_prompt, speech)
+
+    groups: list[Group] = []
     match sft.data:
         case "reference":
             traces = reference_traces(problems)
         case "self":
+            groups = sampled()
             traces = own_traces(problems, groups)
         case "likeliest":
+            groups = sampled()
             traces = likeliest_traces(problems, groups)
         case _:
             assert_never(sft.data)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rlscape.models.build import as_decoder, build_model
+from rlscape.rl.packing import Packing
 from rlscape.settings.base_model import ModelSettings
 from rlscape.training.packed import compute_packed
 
@@ -16,6 +17,13 @@ MIXTURE = {"architecture": "qwen3_moe", "experts": 4, "experts_per_token": 2}
 LENGTHS = torch.tensor([5, 2, 11, 8, 11, 3])
 IDS = torch.randint(1, SETTINGS.vocab_size, (len(LENGTHS), 11), generator=torch.Generator().manual_seed(0))
 MASK = (torch.arange(11) < LENGTHS[:, None]).long()
+
+
+def beginning_alike(tokens):
+    """The same sequences, but that the first so many tokens of all are those of the first."""
+    ids = IDS.clone()
+    ids[:, :tokens] = ids[0, :tokens].clone()
+    return ids
 
 
 @pytest.fixture(params=[*({"architecture": name} for name in ("qwen3", "llama", "mistral")), MIXTURE], ids=str)
@@ -33,10 +41,13 @@ def log_probs(model, ids=IDS, mask=MASK):
     return logits.gather(-1, ids[:, 1:, None])[..., 0][mask[:, 1:].bool()]
 
 
-def test_log_probabilities_and_gradients_are_those_of_the_stock_model(models):
+@pytest.mark.parametrize("alike", [0, 1, 4], ids="{} tokens alike".format)
+def test_log_probabilities_and_gradients_are_those_of_the_stock_model(models, alike):
+    lengths = LENGTHS.clamp_min(alike + 1)
+    mask = (torch.arange(11) < lengths[:, None]).long()
     results = []
     for model in models:
-        values = log_probs(model)
+        values = log_probs(model, beginning_alike(alike), mask)
         values.cos().sum().backward()  # every token's gradient is another
         results.append((values, {name: parameter.grad for name, parameter in model.named_parameters()}))
     (expected, stock), (found, packed) = results
@@ -58,6 +69,17 @@ def test_padding_is_not_computed(models):
     assert torch.equal(log_probs(packed), log_probs(packed, other))
     wider = torch.nn.functional.pad(IDS, (0, 7)), torch.nn.functional.pad(MASK, (0, 7))
     assert torch.equal(log_probs(packed), log_probs(packed, *wider))
+
+
+def test_what_all_sequences_begin_with_is_computed_once(models, monkeypatch):
+    _, packed = models
+    rows = []
+    monkeypatch.setattr("rlscape.training.packed.Packing", lambda *parts: rows.append(Packing(*parts)) or rows[-1])
+    for alike in (0, 4):
+        lengths = LENGTHS.clamp_min(5)
+        log_probs(packed, beginning_alike(alike), (torch.arange(11) < lengths[:, None]).long())
+    apart, together = (len(batch.ids) for batch in rows)
+    assert apart - together == 4 * (len(LENGTHS) - 1)
 
 
 def test_without_a_mask_nothing_is_padding(models):

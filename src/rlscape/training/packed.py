@@ -2,6 +2,7 @@
 
 ``trl`` pads the sequences of a batch to the longest, and a stock backbone computes the padding too. Here the engine's
 forward pass takes the backbone's place, as in RL; trainer, loss, head and optimiser are ``trl``'s and the model's own.
+What all sequences of a batch begin with, such as a chat template's system message, is computed once.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -28,19 +29,29 @@ def packed_hidden_states(decoder: Decoder, ids: Tensor, mask: Tensor) -> Tensor:
         mask: (B, L) bool, false for padding; every sequence has two tokens or more.
     """
     order = mask.sum(1).argsort(stable=True)
-    predicting = (mask[:, :-1] & mask[:, 1:])[order]
-    sequences = [row[real] for row, real in zip(ids[order], mask[order], strict=True)]
+    ids_of, mask_of = ids[order], mask[order]
+    sequences = [row[real] for row, real in zip(ids_of, mask_of, strict=True)]
+    alike = _common_prefix(ids_of, mask_of)
+    shared = max(1, alike)
     with ids.device:
-        # All but the first token is the completion of a prompt, which is the first.
+        # The rest of each sequence is the completion of a prompt: what all begin with, or else its own first token.
         batch = Packing(
-            [sequence[:1].tolist() for sequence in sequences],
-            [sequence[1:] for sequence in sequences],
-            torch.arange(len(sequences)),
+            [sequence[:shared].tolist() for sequence in (sequences[:1] if alike else sequences)],
+            [sequence[shared:] for sequence in sequences],
+            torch.arange(len(sequences)) * (not alike),
         )
-        places = torch.arange(ids.numel()).view(ids.shape)[order, :-1][predicting]
+        places = torch.arange(ids.numel()).view(ids.shape)[order, shared - 1 : -1][mask_of[:, shared:]]
     hidden = decoder.weights().hidden_states(batch.ids, batch.positions, batch.attend)
     padded = hidden.new_zeros(ids.numel(), hidden.shape[-1])
-    return padded.index_copy(0, places, hidden.index_select(0, batch.sources)).view(*ids.shape, -1)
+    own = padded.index_copy(0, places, hidden.index_select(0, batch.sources)).view(*ids.shape, -1)
+    return torch.cat((hidden[: shared - 1].expand(len(ids), -1, -1), own[:, shared - 1 :]), 1)
+
+
+def _common_prefix(ids: Tensor, mask: Tensor) -> int:
+    """How many tokens all sequences begin with, no sequence's last among them."""
+    shortest = int(mask.sum(1).min())
+    same = (ids[:, : shortest - 1] == ids[0, : shortest - 1]).all(0)
+    return int(same.long().cumprod(0).sum())
 
 
 def compute_packed(model: "PreTrainedModel") -> None:

@@ -189,6 +189,24 @@ def test_what_a_row_computes_does_not_depend_on_its_batch(compiled):
             assert torch.equal(alone.decode(ids[row : row + 1], torch.zeros(1, dtype=torch.long))[0], hidden[row])
 
 
+@pytest.mark.parametrize("alike", [0, 1, 16, 37, 40])
+def test_what_all_contexts_begin_with_is_copied_and_changes_nothing(compiled, monkeypatch, alike):
+    """One context is nothing but that beginning when all 40 tokens are alike."""
+    contexts = [[2 + i % 20 for i in range(alike)] + [3 + row] * (40 - alike + row) for row in range(4)]
+    computed = []
+    forward = CompiledDecoding._forward
+    monkeypatch.setattr(CompiledDecoding, "_forward", lambda *x: computed.append(len(x[1])) or forward(*x))
+    with torch.no_grad():
+        weights = decoder().weights()
+        together, alone = (CompiledDecoding(weights, 5, 60) for _ in range(2))
+        together.prefill(contexts, 1)
+        for row, context in enumerate(contexts, start=1):
+            alone.prefill([context], row)
+        assert torch.equal(together.cache, alone.cache)
+    pages = alike // compiled.panel() * compiled.panel()
+    assert sum(computed[:-4]) == sum(map(len, contexts)) - 3 * pages
+
+
 def test_a_model_that_has_diverged_says_so(compiled):
     for precision in ("fp32", "bf16"):
         model = decoder()

@@ -7,6 +7,7 @@ order of sums, each into a cache of its own layout.
 import ctypes
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
+from os.path import commonprefix
 from typing import Any, Protocol
 
 import torch
@@ -163,10 +164,22 @@ class CompiledDecoding:
         self.hidden_size = config.hidden_size
 
     def prefill(self, contexts: Sequence[Sequence[int]], first_row: int) -> None:
-        lengths = torch.tensor([len(context) for context in contexts])
+        # What all begin with, such as a system message, is computed for the first and copied, in whole pages.
+        shared = len(commonprefix([list(context) for context in contexts])) // self.panel * self.panel
+        if len(contexts) == 1 or not shared:
+            self._write(contexts, first_row, 0)
+            return
+        self._write(contexts[:1], first_row, 0)
+        others = torch.arange(first_row + 1, first_row + len(contexts))
+        self.move(torch.full_like(others, first_row), others, shared)
+        self._write(contexts[1:], first_row + 1, shared)
+
+    def _write(self, contexts: Sequence[Sequence[int]], first_row: int, start: int) -> None:
+        """A row for each of some contexts, from position ``start`` on."""
+        lengths = torch.tensor([len(context) - start for context in contexts])
         rows = torch.arange(first_row, first_row + len(contexts)).repeat_interleave(lengths)
-        positions = torch.cat([torch.arange(len(context)) for context in contexts])
-        self._forward(torch.tensor([token for context in contexts for token in context]), positions, rows)
+        positions = torch.cat([torch.arange(start, len(context)) for context in contexts])
+        self._forward(torch.tensor([token for context in contexts for token in context[start:]]), positions, rows)
 
     def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
         return self._forward(ids, positions, torch.arange(len(ids)))

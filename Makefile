@@ -8,7 +8,7 @@ UV := .uv/bin/uv
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env all figure test test-more test-units test-pipeline lint bench power pilots pretrained-pilots models pretrained gallery verdicts redraw report lock clean
+.PHONY: help env all figure test test-more test-units test-pipeline lint bench power pilots pretrained-pilots models pretrained gallery restore verdicts redraw report lock clean
 # Recipes find the environment's own python, snakemake and pytest first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -74,6 +74,10 @@ pretrained: models ## Every run and figure on a pretrained language model; resum
 gallery: $(READY) ## Record one finished paper of a scale for git: make gallery PAPER=scalerl
 	@test -n "$(PAPER)" || { echo "Say which paper: make gallery PAPER=scalerl, or off_principals"; exit 2; }
 	python -m rlscape.pipeline.gallery record --config $(CONFIG) --paper $(PAPER)
+
+restore: $(READY) ## Put a scale's recorded results back, so that more seeds or arms can be added: make restore CONFIG=...
+	snakemake starts --cores $(CORES) --configfile $(CONFIG)
+	python -m rlscape.pipeline.gallery restore --config $(CONFIG)
 
 verdicts: $(READY) ## Judge every recorded scale again, by the claims as they now are
 	python -m rlscape.pipeline.gallery verdicts

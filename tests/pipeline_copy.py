@@ -33,8 +33,12 @@ class Copy:
 
     def snakemake(self, *arguments: str, scale: str = "smoke") -> subprocess.CompletedProcess[str]:
         configfile = [] if scale == "default" else ["--configfile", f"config/{scale}.yaml"]
+        return self.python("snakemake", *arguments, *configfile)
+
+    def python(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a module of the copy."""
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments, *configfile],
+            [sys.executable, "-m", module, *arguments],
             cwd=self.root,
             env=os.environ | {"PYTHONPATH": str(self.root / "src")},
             stdout=subprocess.PIPE,

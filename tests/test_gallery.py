@@ -12,13 +12,14 @@ from typing import get_args
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import ARMS, figure_of, figures_of, first_run, runs_of, with_catalogue
+from rlscape.catalogue import ARMS, figure_of, figures_of, first_run, resolve_run, runs_of, with_catalogue
 from rlscape.claims import BESIDE, EVALUATORS, lacking_at, load_register
 from rlscape.claims.register import Register
-from rlscape.errors import ConfigError, ResultError
+from rlscape.errors import ConfigError, ResultError, UserError
 from rlscape.files import read_json, write_json
 from rlscape.gallery.recording import SUFFIXES, record
 from rlscape.gallery.replay import judge, redraw
+from rlscape.gallery.restoring import restore
 from rlscape.gallery.tables import write_tables
 from rlscape.imports import source_files
 from rlscape.paths import figures_dir, results_dir, run_name
@@ -64,6 +65,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Config:
             "kernels": "compiled",
             "claims_sha256": "abc",
             "wall_seconds": 900.0,
+            "settings": resolve_run(config, run).model_dump(mode="json"),
         }
         write_json(file, (read_json(file) if file.exists() else {}) | values)
     for figure in figures_of(config):
@@ -223,6 +225,42 @@ def test_a_paper_of_which_the_scale_has_no_figure_is_refused(
     with pytest.raises(ConfigError, match="no figure of scalerl; add targets"):
         record(finished.changed(targets=("off_principals_fig5",)), "scalerl", register, tmp_path / "gallery")
     assert not (tmp_path / "gallery").exists()
+
+
+# Back where the pipeline has its results
+
+
+def test_restored_results_are_those_that_were_recorded(finished: Config, gallery: Path, tmp_path: Path) -> None:
+    elsewhere = finished.changed(results=tmp_path / "results")
+    kept = results_dir(elsewhere) / "runs" / LAST / "metrics.parquet"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("of a run that has finished here")
+    lines = restore(elsewhere, gallery)
+    assert [line.partition(":")[0] for line in lines] == [str(gallery / "smoke" / paper) for paper in get_args(Paper)]
+    restored = contents(results_dir(elsewhere))
+    assert restored.pop(f"runs/{LAST}/metrics.parquet") == b"of a run that has finished here"
+    for name, content in restored.items():
+        assert content == (results_dir(finished) / name).read_bytes()
+    assert {f"runs/{run}/run.json" for run in runs_of(finished, finished.seeds)} <= set(restored)
+    # Snakemake runs again what is older than what it is made of.
+    assert len({(results_dir(elsewhere) / name).stat().st_mtime_ns for name in restored}) == len(lines)
+
+
+def test_runs_of_other_settings_are_not_restored(finished: Config, gallery: Path, tmp_path: Path) -> None:
+    elsewhere = finished.changed(results=tmp_path / "results", seeds=finished.seeds | {"rlvr": SEEDS + 3})
+    faster = elsewhere.off_principals.rl.changed(learning_rate=0.5)
+    changes = {
+        "rlvr-s3 was recorded with other settings of rl": {
+            "off_principals": elsewhere.off_principals.changed(rl=faster)
+        },
+        "recorded with other settings of geometry": {"geometry": elsewhere.geometry.changed(null_draws=7)},
+        "no tables.zip of this scale; make gallery": {"scale": "another"},
+    }
+    for message, change in changes.items():
+        with pytest.raises(UserError, match=message):
+            restore(elsewhere.changed(**change), gallery)
+    assert not (results_dir(elsewhere) / "geometry").exists()
+    assert restore(elsewhere, gallery)
 
 
 # Again from the tables

@@ -5,13 +5,16 @@ would do. Every test leaves the copy as it found it.
 """
 
 import csv
+import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from rlscape.catalogue import ARMS, FIGURES, load_scale, runs_of, tasks_of
 from rlscape.catalogue.arms import Arm
 from rlscape.machine import memory_mb
+from rlscape.settings.scale import Paper
 from tests.pipeline_copy import Copy
 
 FITS = {"fit_curve", "summarise_fits"}
@@ -126,6 +129,25 @@ def test_one_more_seed_trains_one_more_run(copy: Copy) -> None:
         jobs = copy.would_run("all")
     assert jobs["train_rl"] == jobs["fit_curve"] == 1
     assert not {"pretrain_base", "evaluate_base", *TRL, "measure_geometry"} & set(jobs)
+
+
+def test_restored_results_train_only_what_the_scale_has_gained(copy: Copy, repository: Path, tmp_path: Path) -> None:
+    def gallery(place: Copy, *arguments: str) -> None:
+        done = place.python("rlscape.pipeline.gallery", "--gallery", str(tmp_path / "gallery"), *arguments)
+        assert done.returncode == 0, done.stdout
+
+    for paper in get_args(Paper):
+        gallery(copy, "record", "--config", "config/smoke.yaml", "--paper", paper)
+    fresh = Copy.of(repository, tmp_path / "fresh")
+    (fresh.root / "results" / "smoke").mkdir(parents=True)
+    assert set(fresh.would_run("starts")) == {"pretrain_base", "intervene_base"}
+    shutil.copytree(copy.root / "results" / "smoke" / "bases", fresh.root / "results" / "smoke" / "bases")
+    gallery(fresh, "restore", "--config", "config/smoke.yaml")
+    assert not fresh.would_run("all").keys() - FITS - PLOTS
+    with fresh.edited("config/smoke.yaml", "others: 1", "others: 1\n  gspo_5: 2\n  dpo: 2"):
+        jobs = fresh.would_run("all")
+    assert jobs["train_rl"] == jobs["train_with_trl"] == jobs["measure_geometry"] == jobs["fit_curve"] == 1
+    assert set(jobs) <= {"train_rl", "train_with_trl", "measure_geometry"} | FITS | PLOTS
 
 
 def test_changing_one_arm_trains_its_runs_only(copy: Copy) -> None:

@@ -135,6 +135,17 @@ def start_of_run(wildcards, run=None):
     return model_files(f"<results>/{start_of(CONFIG, run or wildcards.run)}")
 
 
+def starts_of_scale(wildcards):
+    """The models that runs start from and that no run trains."""
+    starts = {start_of(CONFIG, run) for run in runs_of(CONFIG, CONFIG.seeds)}
+    return [
+        file
+        for start in sorted(starts)
+        if start.startswith("bases/")
+        for file in model_files(f"<results>/{start}")
+    ]
+
+
 def teacher_of_run(wildcards):
     """The model that samples what a run trains on, if it is not the run's own."""
     teacher = resolve_run(CONFIG, wildcards.run).teacher
@@ -160,7 +171,7 @@ def base_evaluation_of_run(wildcards):
 
 def results_of_arms(arms):
     """What is known about all runs of some arms: their curves, and their fits or their geometry."""
-    geometry = ("matrices.parquet", "spectra.parquet", "masks.npz", "summary.json")
+    geometry = ("matrices.parquet", "spectra.parquet", "summary.json")
     files = []
     for run in runs_of(CONFIG, arms):
         arm, _ = parse_run_name(run)
@@ -209,6 +220,9 @@ def results_of_measurements(measurements, arms):
     for measurement in measurements:
         if measurement == "ratios":
             files += [f"<results>/ratios/{arm}.parquet" for arm in measured_arms(CONFIG, measurement)]
+            continue
+        if measurement == "masks":
+            files += [f"<results>/geometry/{first_run(CONFIG, arm)}/masks.npz" for arm in arms]
             continue
         if measurement == "over_time":
             runs = runs_of(CONFIG, [arm for arm in arms if ARMS[arm].snapshots])

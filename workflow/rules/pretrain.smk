@@ -125,3 +125,8 @@ rule intervene_base:
     shell:
         "python -m rlscape.pipeline.intervene_base --base {params.base:q} --settings {params.settings:q}"
         " --output {params.directory:q} > {log:q} 2>&1"
+
+
+rule starts:
+    input:
+        starts_of_scale,

@@ -11,6 +11,7 @@ from rlscape.settings.training import AdapterSettings, MaskName, Method, Optimiz
 from rlscape.tasks.registry import TaskName
 
 Measurement = Literal[
+    "masks",
     "over_time",
     "landscape",
     "curvature",
@@ -121,7 +122,7 @@ class Figure(Settings):
     divergence: bool = False
     """Its arms are tracked by the KL divergence from their start."""
     measurements: tuple[Measurement, ...] = ()
-    """``over_time`` is measured on those of its arms that keep snapshots."""
+    """``over_time`` is measured on those of its arms that keep snapshots, ``masks`` on the first run of each."""
 
     @property
     def target(self) -> str:

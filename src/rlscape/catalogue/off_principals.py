@@ -180,6 +180,7 @@ _SIZES = tuple(f"size_{size}" for size in SIZES)
 
 
 MEASURED: dict[Measurement, tuple[str, ...]] = {
+    "masks": (),
     "over_time": (),
     "operators": (),
     "landscape": ("rlvr", "sft"),
@@ -206,19 +207,19 @@ def _figure(stem: str, *arms: str, **details: Any) -> Figure:
 
 
 FIGURES: tuple[Figure, ...] = (
-    _figure("fig01", "rlvr", "sft", measurements=("landscape",)),
-    _figure("fig02", *FOOTPRINT, measurements=("pairs_footprint",)),
+    _figure("fig01", "rlvr", "sft", measurements=("masks", "landscape")),
+    _figure("fig02", *FOOTPRINT, measurements=("masks", "pairs_footprint")),
     _figure("fig03", "rlvr_long", measurements=("over_time",)),
     _figure("fig04", "sft", "sft_then_rl"),
     _figure("fig05", "rlvr"),
     _figure("fig06", "rlvr", "rlvr_intervened", measurements=("pairs_intervened",)),
-    _figure("fig07", "agent_search", "agent_planning"),
+    _figure("fig07", "agent_search", "agent_planning", measurements=("masks",)),
     _figure("fig08", *AGENTS),
     _figure("fig09", *_MASKED, optional=_MASKED_EXTRA, downstream=True, divergence=True),
     _figure("fig10", *_ADAPTERS, downstream=True),
     _figure("fig11", *_LLAMA, downstream=True),
     _figure("fig12", *FOOTPRINT, measurements=("pairs_footprint",)),
-    _figure("fig13", "llama_full", "mistral_full"),
+    _figure("fig13", "llama_full", "mistral_full", measurements=("masks",)),
     _figure("fig14", "rlvr_long", measurements=("over_time",)),
     _figure("fig15", "rlvr", "rlvr_long", "sft", divergence=True),
     _figure("fig16", "sft", "sft_then_long_rl"),

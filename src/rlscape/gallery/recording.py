@@ -71,8 +71,8 @@ def record(config: Config, paper: Paper, register: Register, gallery: Path) -> N
     if not figures:
         raise ConfigError(f"{config.scale}: the scale has no figure of {paper}; add targets to its settings")
     pictures = _pictures(config, figures)
-    summary = describe_runs(config, [paper])
     with recorded_reads() as files:
+        summary = describe_runs(config, [paper])
         power = recorded_power(gallery / config.scale)
         evaluated = evaluate_register(of_paper(register, paper), config, power, recorded_pilots(gallery))
         for figure in figures:

@@ -1,4 +1,4 @@
-"""The gallery of recorded scales: what ``make gallery``, ``power``, ``pilots``, ``verdicts`` and ``redraw`` call."""
+"""The gallery of recorded scales: what ``make gallery``, ``restore``, ``verdicts``, ``power`` and ``pilots`` call."""
 
 import argparse
 from pathlib import Path
@@ -10,6 +10,7 @@ from rlscape.errors import fail_clearly
 from rlscape.gallery.claims import POWER, record_power
 from rlscape.gallery.recording import record, record_pilots
 from rlscape.gallery.replay import judge, redraw
+from rlscape.gallery.restoring import restore
 from rlscape.paths import results_dir
 from rlscape.pipeline.entry import collect_garbage
 from rlscape.settings.scale import Paper
@@ -28,6 +29,8 @@ def main() -> None:
     power.add_argument("--config", required=True, type=Path, help="the scale's YAML file")
     pilots = commands.add_parser("pilots", help="record what pilots chose")
     pilots.add_argument("--config", required=True, type=Path, help="the pilots' YAML file")
+    restoring = commands.add_parser("restore", help="put a scale's recorded results back where the pipeline has them")
+    restoring.add_argument("--config", required=True, type=Path, help="the scale's YAML file")
     commands.add_parser("verdicts", help="evaluate the register again on the recorded tables")
     commands.add_parser("redraw", help="draw the recorded figures again from the recorded tables")
     arguments = parser.parse_args()
@@ -42,7 +45,12 @@ def main() -> None:
     if arguments.command == "pilots":
         record_pilots(load_scale(arguments.config), gallery)
         return
-    lines = judge(load_register(arguments.claims), gallery) if arguments.command == "verdicts" else redraw(gallery)
+    if arguments.command == "restore":
+        lines = restore(load_scale(arguments.config), gallery)
+    elif arguments.command == "verdicts":
+        lines = judge(load_register(arguments.claims), gallery)
+    else:
+        lines = redraw(gallery)
     print("\n".join(lines))
 
 

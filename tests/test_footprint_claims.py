@@ -279,6 +279,15 @@ def test_overlap_follows_edits(config, planted, verdict, measure):
         assert found.effect == pytest.approx(0.2, abs=0.01)
 
 
+def test_where_no_changed_block_is_measured_nothing_can_be_said(config):
+    config = write_intervened(config)
+    file = results_dir(config) / "geometry/pairs_intervened.parquet"
+    table = pd.read_parquet(file)
+    write_parquet(file, table[~table["layer"].isin([1, 2])])
+    found = footprint.overlap_follows_edits(O10, CONVENTIONS, config)
+    assert found.verdict == "not testable at this scale" and "geometry.block_stride" in found.reason
+
+
 @pytest.mark.parametrize("undone", [0.2, 0.05])
 def test_what_remains_when_the_change_is_undone_is_reported(config, undone):
     config = write_intervened(config, undone=undone)

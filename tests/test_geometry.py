@@ -298,18 +298,17 @@ def test_measuring_twice_gives_the_same_bits(run, pair, tmp_path):
     assert (other.overlap_principal_isotropic != first.overlap_principal_isotropic).any()
 
 
-def test_blocks_are_measured_evenly_and_counted_all(tmp_path):
-    """Seven blocks, of which three: the first, the middle and the last."""
+def test_every_third_block_is_measured_and_every_one_counted(tmp_path):
     shapes = {f"model.layers.{layer}.self_attn.q_proj.weight": (8, 6) for layer in range(7)}
     for directory, step in (("base", 0.0), ("tuned", 1e-3)):
         (tmp_path / directory).mkdir()
         moved = {name: snapped(*shape, seed=1) + step for name, shape in shapes.items()}
         save_file(moved, tmp_path / directory / "model.safetensors")
     pair = tmp_path / "base", tmp_path / "tuned"
-    some, every = (measure_update(*pair, SETTINGS.changed(blocks=blocks), generator()) for blocks in (3, None))
+    some, every = (measure_update(*pair, SETTINGS.changed(block_stride=stride), generator()) for stride in (3, 1))
     assert some.matrices["layer"].tolist() == [0, 3, 6] and some.summary == every.summary
     assert every.matrices["layer"].tolist() == list(range(7))
-    assert len(measure_operators(*pair, SETTINGS.changed(blocks=3)).mantissa["layer"].unique()) == 3
+    assert len(measure_operators(*pair, SETTINGS.changed(block_stride=3)).mantissa["layer"].unique()) == 3
 
 
 def test_shards_are_read_as_one_model(pair, tmp_path):

@@ -58,8 +58,12 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-# Jobs run the Python that runs Snakemake, also when its environment is not activated.
-shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+# Jobs run the Python that runs Snakemake, also when its environment is not activated, and large tensors lie in large
+# pages where the C library is glibc (2.35 or newer).
+shell.prefix(
+    f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH"
+    " GLIBC_TUNABLES=${{GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}}; "
+)
 
 # What a job that runs a model takes of `--resources gpu=1`.
 GPUS = int(CONFIG.device == "cuda")

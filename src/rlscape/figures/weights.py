@@ -4,6 +4,7 @@ import pandas as pd
 
 from rlscape.catalogue import ARMS, first_run, resolve_run
 from rlscape.figures.style import BLUE, BROWN, GREEN, GREY, ORANGE, PINK, PURPLE, RED
+from rlscape.results.pairs import middle_layer
 from rlscape.results.weights import in_blocks
 from rlscape.settings.scale import Config
 
@@ -41,8 +42,8 @@ MASKS: dict[str, str] = {
 def shown_matrix(matrices: pd.DataFrame) -> str:
     """Name of the tensor in one-matrix panels: the middle layer's matrix of the shown kind."""
     blocks = in_blocks(matrices)
-    middle = (blocks["layer"].max() + 1) // 2
-    return blocks.loc[(blocks["layer"] == middle) & (blocks["kind"] == SHOWN_KIND), "tensor"].iloc[0]
+    of_kind = blocks["kind"] == SHOWN_KIND
+    return blocks.loc[of_kind & (blocks["layer"] == middle_layer(blocks)), "tensor"].iloc[0]
 
 
 def learning_rates(frame: pd.DataFrame, config: Config) -> pd.Series:

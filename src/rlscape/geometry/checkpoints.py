@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -43,29 +42,26 @@ def _read(file: Path, tensor: str) -> Tensor:
     return values
 
 
-def measured_matrices(directory: Path, blocks: int | None = None) -> dict[str, dict[str, Any]]:
+def measured_matrices(directory: Path, stride: int = 1) -> dict[str, dict[str, Any]]:
     """Name of every weight matrix inside the blocks -> :func:`rlscape.models.tensor_names.identify`, by sorted name.
 
     Args:
-        blocks: only of so many, evenly spaced from the first to the last; None: of all.
+        stride: only of every so many-th block, from the first on.
 
     Raises:
         CheckpointError: a file is missing or truncated, or no matrix inside a block has a known name.
     """
-    if found := measured_among(_tensor_files(directory), blocks):
+    if found := measured_among(_tensor_files(directory), stride):
         return found
     raise CheckpointError(
         f"{directory}: no matrix in a block is called {', '.join(MODULES.values())}; expected a causal language model"
     )
 
 
-def measured_among(names: Iterable[str], blocks: int | None = None) -> dict[str, dict[str, Any]]:
+def measured_among(names: Iterable[str], stride: int = 1) -> dict[str, dict[str, Any]]:
     """:func:`measured_matrices` of a model with tensors of these names."""
     found = {name: identify(name) for name in sorted(names) if is_linear(name)}
-    layers = sorted({identity["layer"] for identity in found.values()})
-    if blocks is not None and blocks < len(layers):
-        layers = [layers[place] for place in np.linspace(0, len(layers) - 1, blocks).round().astype(int)]
-    return {name: identity for name, identity in found.items() if identity["layer"] in layers}
+    return {name: identity for name, identity in found.items() if identity["layer"] % stride == 0}
 
 
 def is_linear(tensor: str) -> bool:

@@ -62,7 +62,7 @@ class Baseline:
     """The measured matrices inside the blocks of one base, whose decompositions every comparison shares."""
 
     def __init__(self, state: State, settings: GeometrySettings) -> None:
-        measured = measured_among(state, settings.blocks)
+        measured = measured_among(state, settings.block_stride)
         self.matrices = {name: BaseMatrix(state[name].double(), settings) for name in measured}
 
     def compare(self, tuned: State) -> dict[str, float]:

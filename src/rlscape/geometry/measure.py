@@ -226,7 +226,7 @@ def measure_update(
     """
     rows, spectrum_frames, packed = [], [], {}
     totals = {"all": UpdateTotals(), "linear": UpdateTotals()}
-    measured = measured_matrices(base, settings.blocks)
+    measured = measured_matrices(base, settings.block_stride)
     for tensor, before, after in stream_pair(base, tuned):
         total = UpdateTotals.of(before, after)
         totals["all"] += total

@@ -134,7 +134,7 @@ def measure_operators(base: Path, tuned: Path, settings: GeometrySettings) -> Op
         CheckpointError: see :func:`rlscape.geometry.checkpoints.measured_matrices` and ``stream_pair`` there.
     """
     operators, mantissa = [], []
-    measured = measured_matrices(base, settings.blocks)
+    measured = measured_matrices(base, settings.block_stride)
     for tensor, before, after in stream_pair(base, tuned):
         if tensor not in measured:
             continue

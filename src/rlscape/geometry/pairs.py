@@ -108,7 +108,7 @@ def _stream(run: ComparedRun, settings: GeometrySettings, generator: torch.Gener
     """The matrices inside the blocks, by sorted name."""
     gauge = _gauge(run.base) if run.original else None
     originals = stream_pair(run.original or run.base, run.base)
-    measured = measured_matrices(run.base, settings.blocks)
+    measured = measured_matrices(run.base, settings.block_stride)
     for (name, before, after), (_, original, _) in zip(stream_pair(run.base, run.model), originals, strict=True):
         if name not in measured:
             continue

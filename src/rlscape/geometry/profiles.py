@@ -111,7 +111,7 @@ def measure_over_time(base: Path, snapshots: Path, settings: GeometrySettings) -
             :func:`rlscape.geometry.snapshots.stream_history`.
     """
     rows, profiles = [], []
-    measured = measured_matrices(base, settings.blocks)
+    measured = measured_matrices(base, settings.block_stride)
     for history in stream_history(base, snapshots):
         if history.tensor not in measured:
             continue

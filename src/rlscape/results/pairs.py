@@ -40,8 +40,9 @@ def among(pairs: pd.DataFrame, arms: Collection[str]) -> pd.DataFrame:
 
 
 def middle_layer(frame: pd.DataFrame) -> int:
-    """Paper: block 13 of 28. Here: the middle one."""
-    return (int(frame["layer"].max()) + 1) // 2
+    """Paper: block 13 of 28. Here: the middle one of those that were measured."""
+    layers = np.unique(frame["layer"])
+    return int(layers[len(layers) // 2])
 
 
 def both_ways(pairs: pd.DataFrame) -> pd.DataFrame:

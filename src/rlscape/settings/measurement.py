@@ -52,9 +52,9 @@ class GeometrySettings(Settings):
     mask_density: float = Field(0.5, gt=0, lt=1)
     """alpha, the share of entries in the principal and in the low-magnitude mask."""
     null_draws: int = Field(ge=1)
-    blocks: int | None = Field(None, ge=1, exclude_if=lambda blocks: blocks is None)
-    """Of so many blocks, evenly spaced from the first to the last, the matrices are measured; None: of all. Sizes and
-    sparsity of a whole update count every block."""
+    block_stride: int = Field(1, ge=1, exclude_if=lambda stride: stride == 1)
+    """The matrices of every so many-th block are measured, from the first on; where a base is changed (Figure 6),
+    changed blocks should be among them. Sizes and sparsity of a whole update count every block."""
     stratum_bits: int = Field(2, ge=0, le=7)
     """Leading mantissa bits that weights of one stratum share, among which the binned nulls permute; 7: one bf16 value.
 

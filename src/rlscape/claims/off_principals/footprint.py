@@ -12,7 +12,7 @@ import pandas as pd
 
 from rlscape.catalogue import seeds_of
 from rlscape.claims.parts import Part, above, conclude, on_side, within
-from rlscape.claims.register import Claim, Conventions, Outcome, Side, span
+from rlscape.claims.register import NOT_TESTABLE, Claim, Conventions, Outcome, Side, outcome, span
 from rlscape.results import pairs
 from rlscape.scaling.arm_comparison import judge_by_share
 from rlscape.scaling.uncertainty import Interval, t_interval
@@ -103,6 +103,9 @@ def overlap_follows_edits(claim: Claim, conventions: Conventions, config: Config
     edits = pairs.against(stored, reference, changed).drop_duplicates("tensor").set_index("tensor")["edit"]
     edited, others = edits.index[edits != "none"], edits.index[edits == "none"]
     seeds = seeds_of(config, *claim.arms)
+    if edited.empty:
+        nothing = Interval(np.nan, np.nan, np.nan, 0)
+        return outcome(NOT_TESTABLE, "", nothing, "no changed block is among the measured ones (geometry.block_stride)")
 
     def excess(name: str, tensors: pd.Index, units: Collection[int]) -> float:
         return _mean(tables[name].reindex(columns=tensors).mean(axis=1), units, units)

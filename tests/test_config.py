@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from rlscape import catalogue
-from rlscape.catalogue import ARMS, FIGURES, figures_of, load_scale, resolve_run, runs_of, with_catalogue
+from rlscape.catalogue import ARMS, FIGURES, choices_of, figures_of, load_scale, resolve_run, runs_of, with_catalogue
 from rlscape.catalogue.grids import FOOTPRINT
+from rlscape.catalogue.pilots import TASKS_IN_WORDS
 from rlscape.catalogue.recipes import RECIPES
 from rlscape.errors import ConfigError
 from rlscape.paths import parse_run_name
@@ -184,6 +185,12 @@ def test_a_scale_with_targets_runs_only_what_these_show() -> None:
     assert [figure.target for figure in figures_of(config)] == ["scalerl_fig5"]
     assert scale_of({"others": 1, "moe": 3, "gspo": 2}, ["scalerl_fig5"]).seeds == figure_5 | {"gspo": 2}
     assert scale_of(figure_5, ["scalerl_fig5"]).seeds == figure_5
+
+
+def test_pilots_that_are_named_need_no_figure() -> None:
+    config = load_scale(REPOSITORY / "config" / "pretrained_pilots.yaml")
+    assert config.targets == () and config.seeds.keys() == {f"words_{task}" for task in TASKS_IN_WORDS}
+    assert [choice.name for choice in choices_of(config)] == ["tasks_in_words"]
 
 
 def test_targets_bring_the_arms_that_their_measurements_compare_and_those_optional_arms_that_have_seeds() -> None:

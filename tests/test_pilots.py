@@ -13,6 +13,7 @@ from rlscape.claims import load_register
 from rlscape.claims.controls import control_of, describe_choice, read_pilots
 from rlscape.claims.power import Power
 from rlscape.errors import ConfigError, ResultError
+from rlscape.figures import pilots
 from rlscape.files import read_json, write_json, write_parquet
 from rlscape.gallery.claims import recorded_pilots
 from rlscape.gallery.recording import record, record_pilots
@@ -184,6 +185,20 @@ def test_the_table_and_what_is_said(tmp_path: Path) -> None:
         choose_pilots(small_config(tmp_path), tmp_path / "nothing.csv")
 
 
+NAMES = ("collapse_grpo", "collapse_scalerl", "rate_gspo")
+
+
+@pytest.mark.parametrize("names", [("rate_gspo",), ("collapse_grpo", "collapse_scalerl"), NAMES])
+def test_the_picture_has_a_panel_for_rates_and_one_for_controls_where_there_are_some(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = config_of(tmp_path, *names)
+    write_scalerl_results(config, {"grpo_stress_x8": FALLS, "gspo_x4_lr": HIGH})
+    choose_pilots(config, results_dir(config) / "pilots.csv")
+    panels = {name.partition("_")[0] for name in names}
+    assert len(pilots.draw(pilots.assemble(config)).axes) == len(panels)
+
+
 def test_a_claim_shows_its_controls_or_how_often_a_planted_effect_is_found(tmp_path: Path) -> None:
     config = config_of(tmp_path, "collapse_grpo", "collapse_scalerl")
     write_scalerl_results(config, {"grpo_stress_x8": FALLS})
@@ -215,7 +230,7 @@ def test_a_damaged_table_of_pilots_is_named(content: str, message: str, tmp_path
 
 
 def test_pilots_are_recorded_with_their_picture_and_origin(tmp_path: Path) -> None:
-    config = config_of(tmp_path, "collapse_grpo", "collapse_scalerl", "rate_gspo")
+    config = config_of(tmp_path, *NAMES)
     config = config.changed(scale="pilots", targets=("scalerl_control_learning_rate",))
     write_scalerl_results(config, {"grpo_stress_x8": FALLS, "gspo_x4_lr": HIGH})
     choose_pilots(config, results_dir(config) / "pilots.csv")

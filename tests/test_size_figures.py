@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from rlscape.catalogue import curved_bases
+from rlscape.errors import ResultError
 from rlscape.figures.off_principals import control_curvature, control_model_size, fig01
 from rlscape.figures.off_principals.paper_values import TABLE_1
 from rlscape.results import loss, model_size
@@ -110,6 +111,31 @@ def test_power_law_and_signature_are_recovered(seeds: int, tmp_path: Path) -> No
     paper = frame[frame["kind"] == "paper"]
     assert len(paper) == sum(row.method != "SFT" for row in TABLE_1) and paper["parameters"].notna().all()
     note_of(control_model_size, config)
+
+
+def test_a_pretrained_model_stands_beside_the_widths_of_another_scale(config: Config, tmp_path: Path) -> None:
+    write_sizes(config, slope=-0.3)
+    recorded = tmp_path / "control_model_size.csv"
+    widths = control_model_size.assemble(config)
+    widths.to_csv(recorded, index=False)
+    own = config.changed(scale="pretrained", seeds={"rlvr": 1}, results=tmp_path / "own", recorded_sizes=recorded)
+    write_sizes(own, slope=-0.3, arms={"rlvr": 135e6})
+    frame = control_model_size.assemble(own)
+    runs = frame[frame["kind"] == "run"]
+    assert runs.groupby("scale")["arm"].unique().map(set).to_dict() == {
+        "pretrained": {"rlvr"},
+        "smoke": {"rlvr", *SIZE_ARMS},
+    }
+    pd.testing.assert_frame_equal(fits(frame), fits(widths), check_dtype=False)
+    note = control_model_size.draw(pd.read_csv(StringIO(frame.to_csv(index=False)))).texts[-1].get_text()
+    assert note.startswith("scale: pretrained and smoke")
+    recorded.unlink()
+    with pytest.raises(ResultError, match="control_model_size.csv: no table of recorded model sizes.*recorded_sizes"):
+        control_model_size.assemble(own)
+
+
+def fits(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.loc[frame["kind"] == "fit", ["gain", "parameters", "x", "slope"]].reset_index(drop=True)
 
 
 def test_interval_of_the_power_law_covers_noise() -> None:

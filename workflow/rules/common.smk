@@ -225,6 +225,9 @@ def results_of_measurements(measurements, arms):
         if measurement == "ratios":
             files += [f"<results>/ratios/{arm}.parquet" for arm in measured_arms(CONFIG, measurement)]
             continue
+        if measurement == "recorded_sizes":
+            files += [str(CONFIG.recorded_sizes)] if CONFIG.recorded_sizes else []
+            continue
         if measurement == "masks":
             files += [f"<results>/geometry/{first_run(CONFIG, arm)}/masks.npz" for arm in arms]
             continue

@@ -19,6 +19,7 @@ Measurement = Literal[
     "pairs_intervened",
     "pairs_shared",
     "matching",
+    "recorded_sizes",
     "operators",
     "ratios",
 ]

@@ -181,6 +181,7 @@ _SIZES = tuple(f"size_{size}" for size in SIZES)
 
 MEASURED: dict[Measurement, tuple[str, ...]] = {
     "masks": (),
+    "recorded_sizes": (),  # of another scale
     "over_time": (),
     "operators": (),
     "landscape": ("rlvr", "sft"),
@@ -276,6 +277,6 @@ FIGURES: tuple[Figure, ...] = (
         measurements=("pairs_shared",),
     ),
     _figure("control_curvature", "rlvr", "sft", optional=_CURVED_TOO, measurements=("curvature",)),
-    _figure("control_model_size", "rlvr", *_SIZES, measurements=("over_time",)),
+    _figure("control_model_size", "rlvr", optional=_SIZES, measurements=("over_time", "recorded_sizes")),
     _figure("control_adapters", *_ADAPTERS, optional=_ADAPTERS_EXTRA),
 )

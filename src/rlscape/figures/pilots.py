@@ -33,15 +33,19 @@ def assemble(config: Config) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Left: the rate that each family is given, against its usual one. Right: every candidate of the controls."""
+    """The rate that each family is given, against its usual one, and every candidate of the controls: what there is."""
     is_rate = frame["choice"].str.startswith(RATES)
-    rates, controls = frame[is_rate & frame["chosen"]], frame[~is_rate]
-    figure = new_figure(13, LINE * max(len(rates), len(controls) + controls["choice"].nunique()) + 1.6)
-    left, right = figure.subplots(1, 2)
-    _differences(left, rates, [_rate(row) for row in rates.to_dict("records")])
-    left.set_title("best rate of a family, less its usual one", loc="left", fontsize=9)
-    _differences(right, controls, [_control(row) for row in controls.to_dict("records")])
-    right.set_title("controls, less what stands beside them", loc="left", fontsize=9)
+    panels = {
+        "best rate of a family, less its usual one": (frame[is_rate & frame["chosen"]], _rate),
+        "controls, less what stands beside them": (frame[~is_rate], _control),
+    }
+    panels = {title: panel for title, panel in panels.items() if len(panel[0])}
+    lines = max(len(rows) + rows["choice"].nunique() for rows, _ in panels.values())
+    figure = new_figure(6.5 * len(panels), LINE * lines + 1.6)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (title, (rows, label)) in zip(axes, panels.items(), strict=True):
+        _differences(ax, rows, [label(row) for row in rows.to_dict("records")])
+        ax.set_title(title, loc="left", fontsize=9)
     add_note(
         figure,
         f"scale: {frame['scale'].iloc[0]}",

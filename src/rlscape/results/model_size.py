@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from rlscape.errors import ResultError
 from rlscape.results import bias, curves, weights
 from rlscape.settings.scale import Config
 
@@ -44,6 +45,25 @@ def at_gain(run: pd.DataFrame, gain: float) -> dict[str, float | bool]:
     share = (gain - gains[after - 1]) / (gains[after] - gains[after - 1])
     between = values.iloc[after - 1] + share * (values.iloc[after] - values.iloc[after - 1])
     return {"censored": False} | between.to_dict()
+
+
+def recorded_sizes(config: Config) -> pd.DataFrame:
+    """The runs that another scale recorded, as :func:`at_gains` and with that ``scale``; empty if none are to be shown.
+
+    Raises:
+        ResultError: the file is missing or no table of these.
+    """
+    if config.recorded_sizes is None:
+        return pd.DataFrame()
+    try:
+        frame = pd.read_csv(config.recorded_sizes)
+        columns = ["arm", "seed", "parameters", "gain", "censored", "step", *QUANTITIES, "scale"]
+        return frame.loc[frame["kind"] == "run", columns]
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultError(
+            f"{config.recorded_sizes}: no table of recorded model sizes ({error}); {config.scale}: recorded_sizes "
+            "names the control_model_size.csv of a scale in figures/gallery"
+        ) from None
 
 
 def at_gains(config: Config, arms: Sequence[str], gains: Iterable[float]) -> pd.DataFrame:

@@ -63,6 +63,10 @@ class Config(Settings):
     """The figures of the scale, such as ``scalerl_fig5``, which then runs their arms only; None: every figure whose
     arms it runs."""
 
+    recorded_sizes: Path | None = Field(None, exclude_if=lambda path: path is None)
+    """The table of ``off_principals_control_model_size`` as another scale recorded it, whose runs that figure shows
+    beside this scale's: a pretrained model beside widths trained from scratch."""
+
     @field_validator("seeds")
     @classmethod
     def _no_negative_seeds(cls, seeds: dict[str, int]) -> dict[str, int]:

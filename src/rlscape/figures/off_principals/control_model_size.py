@@ -1,8 +1,9 @@
 """Control: is sparsity a property of RL or of size? The update at matched gains against the number of parameters.
 
 Paper: models of 1.5 to 30 billion parameters, at gains it does not state. Here: four widths at one learning rate, and
-the deeper base of the other figures at its own; a power law of x in the number of parameters, carried to the paper's
-sizes beside the x that its Table 1 implies.
+the base of the other figures at its own; a power law of x in the number of parameters, carried to the paper's sizes
+beside the x that its Table 1 implies. A pretrained model stands beside the widths that another scale recorded; no law
+is fitted through it.
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ from rlscape.results import model_size
 from rlscape.settings.scale import Config
 
 FITTED = tuple(f"size_{size}" for size in SIZES)
-ARMS_SHOWN = (*FITTED, "rlvr")
+ARMS_SHOWN = (*FITTED, "rlvr")  # at some scales
 GAINS = {0.05: GREEN, 0.1: BLUE, 0.2: ORANGE}
 """Gain -> colour."""
 PAPER_PARAMETERS = {
@@ -45,7 +46,8 @@ CONFIDENCE = 0.95
 
 def assemble(config: Config) -> pd.DataFrame:
     """Rows of kind run (at a gain), fit (gain, parameters, x and its interval, slope) and paper (parameters, x)."""
-    runs = model_size.at_gains(config, ARMS_SHOWN, GAINS)
+    own = model_size.at_gains(config, [arm for arm in ARMS_SHOWN if arm in config.seeds], GAINS)
+    runs = pd.concat([own.assign(scale=config.scale), model_size.recorded_sizes(config)], ignore_index=True)
     fits = [
         fit_power_law(rows).assign(kind="fit", gain=gain)
         for gain, rows in runs[runs["arm"].isin(FITTED)].groupby("gain")
@@ -56,7 +58,7 @@ def assemble(config: Config) -> pd.DataFrame:
         for row in TABLE_1
         if row.method != "SFT"
     )
-    frames = [runs.assign(kind="run", scale=config.scale), *(fit for fit in fits if len(fit)), paper]
+    frames = [runs.assign(kind="run"), *(fit for fit in fits if len(fit)), paper]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -118,9 +120,9 @@ def draw(frame: pd.DataFrame) -> Figure:
     censored = runs[runs["censored"].astype(bool)].groupby("gain").size()
     add_note(
         figure,
-        f"scale: {runs['scale'].iloc[0]}",
-        describe_seeds(runs.groupby("arm")["seed"].nunique()),
-        f"circles: widths at one learning rate; diamond: {ARMS['rlvr'].label}, not fitted",
+        f"scale: {' and '.join(runs['scale'].unique())}",
+        describe_seeds(runs.groupby(["scale", "arm"])["seed"].nunique()),
+        f"circles: widths at one learning rate; diamonds: {ARMS['rlvr'].label}, each at its own, not fitted",
         "arrows: gain not reached" + "".join(f", {gain:g} by {count} (no fit)" for gain, count in censored.items()),
         "band: 95% of the line, which does not know whether the law goes on; paper: x from Table 1's sparsity",
     )

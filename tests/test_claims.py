@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rlscape.catalogue import ARMS, FIGURES, figure_of, first_run
-from rlscape.claims import EVALUATORS, evaluate_register, load_register
+from rlscape.claims import EVALUATORS, evaluate_register, lacking_at, load_register
 from rlscape.claims.register import Register
 from rlscape.errors import ConfigError, ResultError
 from rlscape.figures.scalerl.binding import LEAST_MISMATCH
@@ -95,6 +95,21 @@ def test_one_seed_decides_nothing(complete: tuple[Register, Config]) -> None:
     assert list(table["id"]) == [claim.id for claim in complete[0].claims]
     assert set(table["verdict"]) <= {OPEN, BLOCKED}
     assert table.loc[table["verdict"] == OPEN, "reason"].str.contains("one seed").all()
+
+
+def test_a_claim_needs_its_arms_what_is_measured_and_a_figure(tmp_path: Path) -> None:
+    register, config = load_register(CLAIMS), small_config(tmp_path, seeds=1)
+    claim = register.claim("O7")
+
+    def lacking(*targets: str) -> list[str]:
+        return lacking_at(config.changed(targets=targets), claim, register.conventions)
+
+    measured = ["off_principals_fig1", "off_principals_control_matching"]
+    assert lacking(*measured) == []
+    assert lacking(measured[0]) == measured[1:]
+    assert set(lacking("off_principals_fig5")) == set(claim.figures)
+    smaller = config.changed(seeds={arm: 1 for arm in config.seeds if arm != "sft"}, targets=tuple(measured))
+    assert lacking_at(smaller, claim, register.conventions) == ["sft"]
 
 
 def test_missing_result_is_one_clear_error(complete: tuple[Register, Config]) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 from pydantic import ValidationError
 
-from rlscape.catalogue import ARMS, CHOICES, FIGURES
+from rlscape.catalogue import ARMS, CHOICES, FIGURES, figure_of
 from rlscape.claims.controls import control_of
 from rlscape.claims.off_principals import adapters, bias, footprint, generality, masks, sparsity
 from rlscape.claims.power import Power, design_of_claim, lack_of_power, power_of
@@ -123,11 +123,16 @@ BESIDE = {"striped": ("off_principals_fig6",), "early_and_stable": ("off_princip
 
 
 def lacking_at(config: Config, claim: Claim, conventions: Conventions) -> list[str]:
-    """The figures and arms of a claim that a scale does not have; those of P1 are judged by the reference arm, too."""
+    """What a claim needs and a scale does not have: arms, and figures for which something is measured that it may read.
+
+    One figure at least must show it. Claims of P1 are judged by the reference arm, too.
+    """
     judges: dict[Paper, list[str]] = {"scalerl": [conventions.reference_arm], "off_principals": []}
     arms = {*claim.arms, *judges[claim.paper]}
     figures = (*claim.figures, *BESIDE.get(claim.evaluator, ()))
     lacking = [target for target in figures if target not in (config.targets or ())]
+    if set(claim.figures) - set(lacking):
+        lacking = [target for target in lacking if figure_of(target).measurements]
     return [*lacking, *sorted(arms - config.seeds.keys())]
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import f as f_distribution
+from scipy.stats import ttest_1samp
 
 from rlscape.catalogue import seeds_of
 from rlscape.paths import results_dir
@@ -110,8 +111,9 @@ scatter by a sixth to two thirds more; means of five, which lie below the middle
 than these, rise late or dip are misread, one that saturates at a rate of 20 by up to 40%; :func:`misread` finds them.
 """
 FURTHER, MISFIT, SHIFT = 5, 0.01, 0.03
-"""Runs are misread where a polynomial of the degree ``FURTHER`` fits their pass rates better, at this level of
-significance, and has them reach a level at steps that differ by at least this share on average."""
+"""Runs are misread where a polynomial of the degree ``FURTHER`` has them reach a level at steps that differ by at least
+the share ``SHIFT`` on average, and fits their pass rates better or differs in one direction from run to run, each at
+this level of significance."""
 GRID = 1001
 """Steps at which that polynomial is looked at."""
 
@@ -147,8 +149,10 @@ def _smooth(steps: np.ndarray, rates: np.ndarray, degree: int) -> Callable[[np.n
 def misread(runs: Iterable[tuple[pd.DataFrame, float]]) -> bool:
     """Whether the runs' pass rates follow other curves than :func:`step_at_pass_rate` takes them for.
 
-    An F test of a curve per run, of all runs together, as single ones have too few evaluations; what scatters beyond
-    the sampling of evaluations is scatter on either side. Runs of six evaluations or fewer say nothing.
+    An F test of a curve per run, of all runs together, as single ones have too few evaluations, and a t test of how far
+    the steps differ: a curve that saturates early is told by few of its evaluations, but in every run alike. What
+    scatters beyond the sampling of evaluations is scatter on either side. Where all runs have six evaluations or fewer
+    nothing is known of their curves, and they are taken to be misread.
 
     Args:
         runs: metrics of each, with the start, and the level that is read.
@@ -163,10 +167,13 @@ def misread(runs: Iterable[tuple[pd.DataFrame, float]]) -> bool:
         freedom += [len(steps) - 1 - degree for degree in degrees]
         near, far = (_first_at(steps, rates, degree, level).value for degree in degrees)
         shifts.append((far - near) / max(near, steps[steps > 0].min()))
-    if not shifts or abs(np.mean(shifts)) < SHIFT:
+    if not shifts:
+        return True
+    if abs(np.mean(shifts)) < SHIFT:
         return False
     explained, left = (squares[0] - squares[1]) / (freedom[0] - freedom[1]), squares[1] / freedom[1]
-    return bool(f_distribution.sf(explained / left, freedom[0] - freedom[1], freedom[1]) < MISFIT)
+    fits_better = f_distribution.sf(explained / left, freedom[0] - freedom[1], freedom[1]) < MISFIT
+    return bool(fits_better or (len(shifts) > 1 and ttest_1samp(shifts, 0).pvalue < MISFIT))
 
 
 def kl_at_pass_rate(metrics: pd.DataFrame, updates: pd.DataFrame, pass_rate: float) -> Reading:

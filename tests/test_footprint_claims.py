@@ -152,8 +152,11 @@ def test_a_mask_of_nearly_all_entries_has_little_phi_with_any():
 # --- O4
 
 
-def write_stripes(config, row=None, column=None, binned=0.0, spectrum=0.04):
-    """Stripe shares by kind; the other kinds have 0.15 along the claimed axis, 0.1 across."""
+def write_stripes(config, row=None, column=None, binned=0.0, spectrum=0.04, across=0.0):
+    """Stripe shares by kind; the other kinds have 0.15 along the claimed axis, 0.1 across.
+
+    Nulls are the same along both, but for what binned ones of Q, K and V have ``across`` more.
+    """
     jitter = noise(2)
     rows = []
     for run in runs_of(config, ["rlvr"]):
@@ -165,7 +168,8 @@ def write_stripes(config, row=None, column=None, binned=0.0, spectrum=0.04):
             for axis, value in along.items():
                 for suffix in ("", "_top"):
                     columns[f"{axis}_stripes{suffix}"] = value + jitter(0.003)
-                columns |= {f"{axis}_stripes_binned": binned, f"{axis}_stripes_spectrum": spectrum}
+                more = across if axis == "column" and matrix["kind"] != "o" else 0.0
+                columns |= {f"{axis}_stripes_binned": binned + more, f"{axis}_stripes_spectrum": spectrum}
             for view in ("stored", "undone"):  # the second is not looked at
                 bad = {name: 1.0 for name in columns} if view == "undone" else columns
                 rows.append({"run": run, "view": view, "edit": "none"} | matrix | bad)
@@ -183,6 +187,7 @@ def write_stripes(config, row=None, column=None, binned=0.0, spectrum=0.04):
         ({"spectrum": 0.15}, "not replicated", "q: row less spectrum-matched"),
         ({"binned": 0.2}, "not replicated", "q: row less binned"),
         ({"column": {"v": 0.1405}}, "inconclusive", "v: row less column"),
+        ({"across": -0.05}, "not replicated", "q: row less column"),  # no more than the sizes of rows make
     ],
 )
 def test_stripes(config, planted, verdict, measure):

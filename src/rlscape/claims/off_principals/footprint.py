@@ -73,21 +73,25 @@ def striped(claim: Claim, conventions: Conventions, config: Config) -> Outcome:
     for kind, side in claim.directions.items():
         matrices = measured[measured["kind"] == kind]
         along, across = AXES[side]
-        for name, other in {
-            across: f"{across}_stripes",
-            "binned": f"{along}_stripes_binned",
-            "spectrum-matched": f"{along}_stripes_spectrum",
+        share, null = matrices[f"{along}_stripes"], matrices[f"{along}_stripes_binned"]
+        # Rounding follows the sizes of the weights, whose rows and columns differ; what that makes is each axis's null.
+        of_other_axis = matrices[f"{across}_stripes"] - matrices[f"{across}_stripes_binned"]
+        for name, difference in {
+            across: share - null - of_other_axis,
+            "binned": share - null,
+            "spectrum-matched": share - matrices[f"{along}_stripes_spectrum"],
         }.items():
-            excess = _less(matrices, f"{along}_stripes", other)
+            excess = _by_seed(matrices, difference)
             parts.append(Part(f"{kind}: {along} less {name}", excess, on_side(excess, margin=negligible)))
-        fp32.append(f"{kind} {span(_less(matrices, f'{along}_stripes_top', f'{across}_stripes_top'))}")
+        in_fp32 = _by_seed(matrices, matrices[f"{along}_stripes_top"] - matrices[f"{across}_stripes_top"])
+        fp32.append(f"{kind} {span(in_fp32)}")
     note = f"shares of the entries' variance; in fp32, claimed less other axis: {', '.join(fp32)}"
     return conclude(parts, note)
 
 
-def _less(matrices: pd.DataFrame, first: str, second: str) -> Interval:
-    """Mean over matrices of a difference of two columns, over seeds."""
-    return t_interval((matrices[first] - matrices[second]).groupby(matrices["seed"]).mean())
+def _by_seed(matrices: pd.DataFrame, values: pd.Series) -> Interval:
+    """Of a value per matrix: its mean over matrices, over seeds."""
+    return t_interval(values.groupby(matrices["seed"]).mean())
 
 
 def overlap_follows_edits(claim: Claim, conventions: Conventions, config: Config) -> Outcome:

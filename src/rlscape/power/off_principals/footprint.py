@@ -143,7 +143,7 @@ def striped(simulation: Simulation, truth: Mapping[str, Striped]) -> Maker:
             for null, of_null in zip(("binned", "spectrum"), of_nulls, strict=True):
                 share = most - getattr(less, null) * negligible
                 drawn = mask(of_null, dict.fromkeys(shares, share), rng)
-                columns[f"{along}_stripes_{null}"] = stripe_share(drawn, along)
+                columns |= {f"{axis}_stripes_{null}": stripe_share(drawn, axis) for axis in shares}
             yield columns
 
     def make(rng: np.random.Generator) -> Tables:

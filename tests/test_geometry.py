@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from rlscape.files import write_json
 from rlscape.geometry import masks, spectra
 from rlscape.geometry.discarded import cosine_to_discarded
 from rlscape.geometry.measure import load_mask, measure_matrix, measure_update
@@ -319,6 +320,8 @@ def test_shards_are_read_as_one_model(pair, tmp_path):
     names = list(tensors)
     for shard, part in enumerate((names[:2], names[2:])):
         save_file({name: tensors[name] for name in part}, base / f"model-{shard}.safetensors")
+    places = {name: f"model-{shard}.safetensors" for shard, part in enumerate((names[:2], names[2:])) for name in part}
+    write_json(base / "model.safetensors.index.json", {"weight_map": places})
     pd.testing.assert_frame_equal(measure_update(base, tuned, SETTINGS, generator()).matrices, whole)
 
 
@@ -341,7 +344,7 @@ def _with(path, tensor, values):
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda tuned: (tuned / "model.safetensors").unlink(), "no *.safetensors in it"),
+        (lambda tuned: (tuned / "model.safetensors").unlink(), "model.safetensors: no such file"),
         (lambda tuned: tuned.rename(tuned.with_name("moved")), "no such directory"),
         (lambda tuned: _truncate(tuned / "model.safetensors"), "model.safetensors: truncated"),
         (lambda tuned: _without(tuned, "lm_head.weight"), "(lm_head.weight)"),

@@ -4,38 +4,24 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rlscape.errors import CheckpointError
 from rlscape.files import read_json
 from rlscape.models.tensor_names import MODULES, identify
-from rlscape.models.weight_files import HEAD
+from rlscape.models.weight_files import HEAD, opened, tensor_files
 
 
 def _tensor_files(directory: Path) -> dict[str, Path]:
-    """Tensor name -> the safetensors file that holds it (one file or several shards)."""
-    files = sorted(directory.glob("*.safetensors"))
-    if not files:
-        problem = "no *.safetensors in it" if directory.is_dir() else "no such directory"
-        raise CheckpointError(f"{directory}: {problem}; expected a model directory with model.safetensors")
-    names: dict[str, Path] = {}
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                names |= dict.fromkeys(tensors.keys(), file)
-        except SafetensorError as error:
-            raise CheckpointError(
-                f"{file}: truncated or not a safetensors file ({error}); delete it and make the model again"
-            ) from None
-    config = directory / "config.json"
+    """Tensor name -> the file that holds it; of a tied head and its embedding, the embedding."""
+    names, config = tensor_files(directory), directory / "config.json"
     if HEAD in names and config.exists() and read_json(config).get("tie_word_embeddings"):
-        del names[HEAD]  # the embedding once more
+        del names[HEAD]
     return names
 
 
 def _read(file: Path, tensor: str) -> Tensor:
-    with safe_open(file, framework="pt") as tensors:
+    with opened(file) as tensors:
         values: Tensor = tensors.get_tensor(tensor).float()
     if not values.isfinite().all():
         raise CheckpointError(f"{file}: {tensor} is not finite; the run that wrote it diverged")

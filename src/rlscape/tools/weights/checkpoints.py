@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlscape.errors import CheckpointError
+from rlscape.models.checkpoints import HUB_ID
 from rlscape.models.tensor_names import listed, unwrapped
 from rlscape.tools.weights.adapter_merge import REMEDY as MERGE_REMEDY
 from rlscape.tools.weights.adapter_merge import check_kind, merge_adapter
@@ -29,7 +30,6 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", ADAPTER_CONFIG)
 """What is downloaded: never pickles."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.distcp")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
 _ADAPTER_FACTOR = re.compile(r"\.(lora_[A-Za-z_]+|original_module|modules_to_save)(\.|$)")
 
@@ -75,7 +75,7 @@ def local_directory(
     """
     if (path := Path(source).expanduser()).is_dir():
         return path
-    if not _HUB_ID.fullmatch(source):
+    if not HUB_ID.fullmatch(source):
         raise CheckpointError(f"{source}: no such file or directory, and not a Hub id (org/name)")
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rlscape.models.build import as_decoder, build_model
+from rlscape.rl import rollout
 from rlscape.rl.decoding import CompiledDecoding, TorchDecoding
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
@@ -120,6 +121,25 @@ def test_sharing_a_row_of_the_cache_changes_no_token(interruption, monkeypatch):
     assert rows_together[0] == 2 and rows_apart[0] == 32
     assert all(shared <= each for shared, each in zip(rows_together, rows_apart, strict=True))
     assert sum(rows_together) < 0.9 * sum(rows_apart)
+
+
+def test_logits_of_a_few_rows_at_a_time_draw_the_same_tokens(monkeypatch):
+    model, largest = make_model(), []
+    runs = []
+    for rows in (100, 3, 1):
+        monkeypatch.setattr(rollout, "LOGITS", rows * len(model.lm_head.weight) + 1)
+        logits = rollout.head_logits
+        monkeypatch.setattr(rollout, "head_logits", lambda x, *rest, f=logits: largest.append(len(x)) or f(x, *rest))
+        generator = make_generator(model, Budget(10, 3, (3, 8)))
+        groups = generator.admit([0, 1, 2], 4)
+        finish(generator)
+        assert max(largest) == min(rows, 12)
+        largest.clear()
+        runs.append([completion for group in groups for completion in group.completions])
+    for whole, *others in zip(*runs, strict=True):
+        for other in others:
+            assert torch.equal(other.ids, whole.ids)
+            torch.testing.assert_close(other.log_probs, whole.log_probs)
 
 
 def test_a_swap_in_flight_mixes_versions_within_a_sequence_over_the_stale_cache():

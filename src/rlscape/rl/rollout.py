@@ -30,6 +30,9 @@ from rlscape.settings.training import RLSettings
 from rlscape.tasks.base import Problem
 from rlscape.tasks.speech import WORDS, Marks
 
+LOGITS = 2**22
+"""That a step may have in memory at once; a few tensors of them are."""
+
 
 @dataclass
 class Completion:
@@ -188,12 +191,7 @@ class Generator:
         next_ids[rows.cache_row] = rows.next_id
         positions[rows.cache_row] = rows.position
         hidden = self._decoding.decode(next_ids, positions)
-        log_probs = head_logits(hidden, self._head_weight, self.head, self.temperature).log_softmax(-1)
-        # A token is drawn where a uniform number falls among the cumulated probabilities; in fp32 the rarest would
-        # have none between the others.
-        cumulated = log_probs.double().exp_().cumsum_(-1).index_select(0, rows.cache_row)
-        drawn = torch.rand(self.active, 1, generator=self.random, dtype=torch.float64) * cumulated[:, -1:]
-        sampled = (cumulated[:, :-1] <= drawn).sum(-1)
+        sampled, log_probs = self._sample(hidden, rows.cache_row)
 
         interrupted = rows.thinking & (rows.length >= rows.interrupt_at)
         ids = torch.where(interrupted, self._phrase[rows.phrase_tokens.clamp(max=len(self._phrase) - 1)], sampled)
@@ -202,7 +200,7 @@ class Generator:
             injected = interrupted | self._inject_environment_tokens(rows, ids, interrupted)
         at = rows.length[:, None]
         rows.ids.scatter_(1, at, ids[:, None])
-        rows.log_probs.scatter_(1, at, log_probs[rows.cache_row, ids].masked_fill_(injected, 0.0)[:, None])
+        rows.log_probs.scatter_(1, at, log_probs.masked_fill_(injected, 0.0)[:, None])
         rows.versions.scatter_(1, at, self.version)
         rows.loss_mask.scatter_(1, at, ~injected[:, None])
         rows.length.add_(1)
@@ -218,6 +216,29 @@ class Generator:
         if finished or self._cache_rows < self.active:
             self._split_cache_rows()
         return finished
+
+    def _sample(self, hidden: Tensor, cache_row: Tensor) -> tuple[Tensor, Tensor]:
+        """A token (active,) for every sequence and its log-probability (active,), from the head's inputs by cache row.
+
+        Of a large vocabulary only some rows' logits are in memory at once.
+        """
+        uniform = torch.rand(self.active, 1, generator=self.random, dtype=torch.float64)
+        most = max(1, LOGITS // len(self._head_weight))
+        if len(hidden) <= most:
+            return self._sample_from(hidden, cache_row, uniform)
+        sampled, log_probs = torch.empty(self.active, dtype=torch.long), torch.empty(self.active)
+        for first, part in enumerate(hidden.split(most)):
+            own = (cache_row // most == first).nonzero()[:, 0]
+            sampled[own], log_probs[own] = self._sample_from(part, cache_row[own] - first * most, uniform[own])
+        return sampled, log_probs
+
+    def _sample_from(self, hidden: Tensor, row: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        log_probs = head_logits(hidden, self._head_weight, self.head, self.temperature).log_softmax(-1)
+        # A token is drawn where a uniform number falls among the cumulated probabilities; in fp32 the rarest would
+        # have none between the others.
+        cumulated = log_probs.double().exp_().cumsum_(-1).index_select(0, row)
+        sampled = (cumulated[:, :-1] <= uniform * cumulated[:, -1:]).sum(-1)
+        return sampled, log_probs[row, sampled]
 
     def _ends_thought(self, rows: Slots) -> Tensor:
         """(active,) bool: the latest tokens are those that end a thought."""

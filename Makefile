@@ -31,11 +31,14 @@ test-more: $(READY) ## Slow tests, and those that train once more without compil
 	HF_HUB_OFFLINE=1 pytest -m more
 	HF_HUB_OFFLINE=1 RLSCAPE_KERNELS=torch ATEN_CPU_CAPABILITY=default pytest -m "training and not more"
 
+# Tests that run Snakemake take a core of their own.
+PIPELINE_TESTS := tests/test_workflow.py tests/test_own_checkpoint.py
+
 test-units: $(READY)
-	HF_HUB_OFFLINE=1 pytest --ignore tests/test_workflow.py
+	HF_HUB_OFFLINE=1 pytest $(PIPELINE_TESTS:%=--ignore %)
 
 test-pipeline: $(READY)
-	HF_HUB_OFFLINE=1 pytest tests/test_workflow.py
+	HF_HUB_OFFLINE=1 pytest $(PIPELINE_TESTS)
 
 lint: $(READY)
 	ruff check .

@@ -46,7 +46,10 @@ def design_of(claim):
 
 
 def simulated_claims(wildcards):
-    """The files of the claims that have simulated worlds; they are imported only when power is asked for."""
+    """The files of the claims that the scale judges; simulated worlds are imported only when power is asked for."""
+    from rlscape.claims import lacking_at, load_register
     from rlscape.power.estimate import SIMULATORS
 
-    return expand("<results>/power/{claim}.csv", claim=SIMULATORS)
+    loaded = load_register(CLAIMS)
+    judged = {claim.id for claim in loaded.claims if not lacking_at(CONFIG, claim, loaded.conventions)}
+    return [f"<results>/power/{claim}.csv" for claim in SIMULATORS if claim in judged]

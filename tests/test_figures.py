@@ -377,6 +377,8 @@ def test_pooled_overlap_weighs_matrices_by_their_changed_entries(half: bool, at:
     assert pooled.loc[0, "binned_high"] - pooled.loc[0, "binned"] == pytest.approx(margin)
     assert np.isnan(pooled.loc[1, "value"])  # nothing changed
     assert list(pooled.index) == [0, 1]  # embeddings and heads stay out
+    reversed_rows = pooled_overlaps(matrices[::-1], "low", ["layer"], half=half)
+    assert list(reversed_rows["layer"]) == [0, 1]  # lines are drawn from layer to layer
 
 
 def test_command_line_writes_three_files(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

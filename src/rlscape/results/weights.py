@@ -35,8 +35,8 @@ def geometry_summaries(config: Config, arms: Iterable[str]) -> pd.DataFrame:
 
 
 def in_blocks(matrices: pd.DataFrame) -> pd.DataFrame:
-    """The rows inside transformer blocks (no embedding, no head), with an integer layer."""
-    return matrices[matrices["layer"].notna()].astype({"layer": int})
+    """The rows inside transformer blocks (no embedding, no head), by integer layer: names have 10 before 2."""
+    return matrices[matrices["layer"].notna()].astype({"layer": int}).sort_values("layer", kind="stable")
 
 
 def pooled_overlaps(matrices: pd.DataFrame, mask: str, by: list[str], *, half: bool = False) -> pd.DataFrame:

@@ -200,6 +200,15 @@ CHOICES: tuple[Choice, ...] = (
         prefer="all",
         against=("words_sums",),
     ),
+    # A pretrained model's usual rate of SFT: the highest end among those at which it learns.
+    _choose(
+        name="rate_sft",
+        candidates=("sft_lr_tenth", "sft_lr_third", "sft"),
+        quantity="learns",
+        window=(0.2, 1.0),
+        prefer="highest_end",
+        against=("sft",),
+    ),
     # No seed's forecast is granted and other than flat.
     _choose(
         name="forecast_of_random_rewards",

@@ -216,7 +216,13 @@ def test_a_claim_shows_its_controls_or_how_often_a_planted_effect_is_found(tmp_p
 
 def test_every_control_is_a_choice_and_every_choice_a_control_of_some_claim() -> None:
     named = {name for claim in load_register(CLAIMS).claims for name in claim.controls}
-    assert named == CHOICES.keys() - {"rate_dense_sft", "rate_moe_sft", "rate_small_batch", "rate_sft", "tasks_in_words"}
+    assert named == CHOICES.keys() - {
+        "rate_dense_sft",
+        "rate_moe_sft",
+        "rate_small_batch",
+        "rate_sft",
+        "tasks_in_words",
+    }
 
 
 @pytest.mark.parametrize(

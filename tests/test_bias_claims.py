@@ -115,7 +115,7 @@ def write_leash(
         kl = size * (rate / own) ** power * rng.uniform(0.95, 1.05, 20)
         updates = pd.DataFrame({"step": range(1, 21), "kl_step": kl, "clip_fraction": 0.01})
         write_curve(config, run, updates.assign(kl_from_start=np.linspace(0.05, 1, 20) * 1e-2), (0.3, 0.35, 0.4))
-    for run in runs_of(config, ["sft_lr_thirtieth"]):
+    for run in runs_of(config, ["sft_rl_rate"]):
         kl = np.linspace(0.05, 1, 20) * sft_kl / 0.5 * rng.uniform(0.99, 1.01)
         write_curve(
             config,
@@ -136,7 +136,7 @@ def write_curve(config: Config, run: str, updates: pd.DataFrame, pass_rates: tup
 def write_matching(config: Config, changes: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
     """Statistics of RL and SFT per matching; those not named are equal."""
     names = (*evaluators.AT_EQUAL_NORM, "kl")
-    for seed in seeds_of(config, "sft_lr_thirtieth"):
+    for seed in seeds_of(config, "sft_rl_rate"):
         rng = np.random.default_rng(seed)
         rows = []
         for matching in bias.MATCHINGS:

@@ -190,7 +190,7 @@ def test_a_scale_with_targets_runs_only_what_these_show() -> None:
 def test_pilots_that_are_named_need_no_figure() -> None:
     config = load_scale(REPOSITORY / "config" / "pretrained_pilots.yaml")
     assert config.targets == () and {f"words_{task}" for task in TASKS_IN_WORDS} < config.seeds.keys()
-    assert [choice.name for choice in choices_of(config)] == ["tasks_in_words", "rate_sft"]
+    assert [choice.name for choice in choices_of(config)] == ["tasks_in_words", "rate_words_sft"]
 
 
 def test_targets_bring_the_arms_that_their_measurements_compare_and_those_optional_arms_that_have_seeds() -> None:
@@ -312,7 +312,7 @@ def test_arms_are_evaluated_downstream_where_a_figure_says_so() -> None:
 
 def test_sft_is_evaluated_as_often_as_the_scale_says() -> None:
     config = load_scale(REPOSITORY / "config" / "config.yaml")
-    counts = [resolve_run(config, run).evaluation.evaluations for run in ("sft_lr_thirtieth-s0", "rlvr-s0")]
+    counts = [resolve_run(config, run).evaluation.evaluations for run in ("sft_rl_rate-s0", "rlvr-s0")]
     study = config.off_principals
     assert counts == [study.sft_evaluations, study.evaluation.evaluations] and counts[0] != counts[1]
 

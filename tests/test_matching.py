@@ -73,7 +73,7 @@ def test_each_matching_takes_the_model_that_it_names(pair):
     states = {size: louder(base, update, size) for size in (1, 2, 8)}
     rl = Point("rlvr", 10, lambda: states[1], pass_rate=0.5)
     sft = Point("sft", 10, lambda: states[8], pass_rate=0.9)
-    slow = Point("sft_lr_thirtieth", 10, lambda: states[2], pass_rate=0.6)
+    slow = Point("sft_rl_rate", 10, lambda: states[2], pass_rate=0.6)
     early = Point("sft", 1, lambda: louder(base, update, 1.1), pass_rate=0.3)
     snapshots = [slow, early, sft]
     found = match(base, rl, sft, slow, snapshots, lambda state: matching.update_norm(base, state) ** 2)
@@ -107,7 +107,7 @@ def test_matching_command(tmp_path, monkeypatch):
     save(base, tmp_path / "base/model.safetensors")
     write_json(tmp_path / "base/config.json", config)
     metrics = pd.DataFrame({"step": [0, 2, 4], "pass_rate": [0.3, 0.4, 0.5]})
-    for run, size in {"rlvr-s2": 1, "sft-s2": 8, "sft_lr_thirtieth-s2": 2}.items():
+    for run, size in {"rlvr-s2": 1, "sft-s2": 8, "sft_rl_rate-s2": 2}.items():
         save(louder(base, update, size), tmp_path / run / "model/model.safetensors")
         states = {step: louder(base, update, size * step / 4) for step in (2, 4)}
         save_snapshots(base, states, tmp_path / run / "snapshots")
@@ -118,7 +118,7 @@ def test_matching_command(tmp_path, monkeypatch):
         base=tmp_path / "base",
         rl=tmp_path / "rlvr-s2",
         sft=tmp_path / "sft-s2",
-        sft_at_rl_rate=tmp_path / "sft_lr_thirtieth-s2",
+        sft_at_rl_rate=tmp_path / "sft_rl_rate-s2",
         geometry=SETTINGS.model_dump_json(),
         settings=settings.changed(drift_prompts=4).model_dump_json(),
         output=tmp_path / "matching-s2.parquet",
@@ -129,11 +129,11 @@ def test_matching_command(tmp_path, monkeypatch):
     rl, sft = table.xs("rl", level="method"), table.xs("sft", level="method")
     assert sft["arm"].to_dict() == {
         "as_run": "sft",
-        "rate": "sft_lr_thirtieth",
+        "rate": "sft_rl_rate",
         "norm": "sft",
-        "norm_snapshot": "sft_lr_thirtieth",
+        "norm_snapshot": "sft_rl_rate",
         "kl": "sft",
-        "accuracy": "sft_lr_thirtieth",
+        "accuracy": "sft_rl_rate",
     }
     assert sft.loc[["norm", "kl"], "scale"].to_numpy() == pytest.approx(1 / 8, rel=0.01)
     assert sft.loc["kl", "kl"] == pytest.approx(rl.loc["kl", "kl"], rel=0.01)

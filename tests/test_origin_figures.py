@@ -123,7 +123,7 @@ def test_sparsity_follows_the_rate_and_the_isotropic_curve(config):
     assert (frame["sparsity"] - frame["isotropic_sparsity"]).abs().max() < 0.04
     assert frame["gain"].unique() == pytest.approx([AFTER - BEFORE])
     rates = frame.set_index("arm")["learning_rate"]
-    assert rates["sft_lr_thirtieth"] == pytest.approx(config.off_principals.sft.learning_rate / 30)
+    assert rates["sft_rl_rate"] == pytest.approx(config.off_principals.sft.learning_rate / 30)
     assert rates["rlvr_lr_x30"] == pytest.approx(30 * config.off_principals.rl.learning_rate)
     # Rounding alone moves the overlaps off chance, and the isotropic null with them.
     slow = frame[frame["arm"] == "rlvr_lr_quarter"].iloc[0]

@@ -220,7 +220,7 @@ def test_every_control_is_a_choice_and_every_choice_a_control_of_some_claim() ->
         "rate_dense_sft",
         "rate_moe_sft",
         "rate_small_batch",
-        "rate_sft",
+        "rate_words_sft",
         "tasks_in_words",
     }
 

@@ -365,7 +365,7 @@ def test_a_gallery_without_scatter_is_one_clear_error(gallery: Path) -> None:
     figure = gallery / "off_principals" / "control_learning_rate.csv"
     sizes = pd.read_csv(figure)
     sizes[sizes["seed"] == 0].to_csv(figure, index=False)
-    with pytest.raises(ResultError, match="one seed of rlvr, sft, sft_lr_thirtieth shows no scatter"):
+    with pytest.raises(ResultError, match="one seed of rlvr, sft, sft_rl_rate shows no scatter"):
         measure_weights(gallery)
     figure.unlink()
     with pytest.raises(ResultError, match="no such figure; `make gallery PAPER=off_principals` records it"):

@@ -15,7 +15,7 @@ from rlscape.settings.scale import Config
 from tests.pair_results import ARCHITECTURE, SETTINGS, WEIGHTS, draw, save_file
 from tests.synthetic import small_config, write_geometry
 
-ARMS = ("rlvr", "sft_lr_thirtieth", "rlvr_noise")
+ARMS = ("rlvr", "sft_rl_rate", "rlvr_noise")
 STEPS, STEP = 9, 3e-5
 
 
@@ -53,7 +53,7 @@ def test_a_shared_part_shows_and_noise_has_none(config: Config) -> None:
     frame = control_shared.assemble(config)
     pairs = frame[frame["kind"] == "pair"].set_index(["arm_a", "arm_b", "measure"])["value"]
     assert len(pairs) == 6 * len(control_shared.MEASURES)
-    for second in ("rlvr", "sft_lr_thirtieth"):
+    for second in ("rlvr", "sft_rl_rate"):
         assert pairs["rlvr", second, "phi_top"] > 0.3 < pairs["rlvr", second, "phi_top_less_binned"] + 0.1
         assert abs(pairs[second, "rlvr_noise", "phi_top"]) < 0.1
     assert abs(pairs["rlvr_noise", "rlvr_noise", "phi_top_less_binned"]) < 0.1

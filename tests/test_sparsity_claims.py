@@ -28,7 +28,7 @@ def claim(evaluator, arms, **thresholds):
     )
 
 
-O1 = claim("sparser_when_matched", ("rlvr", "sft", "sft_lr_thirtieth"), negligible=0.01)
+O1 = claim("sparser_when_matched", ("rlvr", "sft", "sft_rl_rate"), negligible=0.01)
 O2 = claim("rounding_effect", tuple(RATES), min_correlation=0.9, octaves=1.0, accuracy=0.01, exact_zeros=0.01)
 
 
@@ -72,7 +72,7 @@ def o1(tmp_path, matched=None, at_norm=0.3, at_rate=0.3, sizes_of_sft=(1, 4, 9, 
     """
     config = small_config(tmp_path, dict.fromkeys(O1.arms, seeds))
     sizes = {"rlvr": (0.7, isotropic(0.7) + excess), "sft": (15.0, isotropic(15.0))}
-    sizes["sft_lr_thirtieth"] = (0.6, isotropic(0.6) - 0.2)
+    sizes["sft_rl_rate"] = (0.6, isotropic(0.6) - 0.2)
 
     def summary(arm):
         x, sparse = sizes[arm]
@@ -91,10 +91,10 @@ def o1(tmp_path, matched=None, at_norm=0.3, at_rate=0.3, sizes_of_sft=(1, 4, 9, 
         rl, of_norm, of_rate = (0.7 - less + rng.normal(0, SPREAD) for less in (0.0, at_norm, at_rate))
         curves = {
             "rlvr": curve((0.5, 1, 1.5, 2), (0.35, 0.4, 0.45, 0.5), (0.9, 0.8, 0.75, rl)),
-            "sft_lr_thirtieth": curve(sizes_of_sft, (0.4, 0.4, 0.6, 0.8), (of_norm, of_norm, of_norm, 0.0)),
+            "sft_rl_rate": curve(sizes_of_sft, (0.4, 0.4, 0.6, 0.8), (of_norm, of_norm, of_norm, 0.0)),
         }
         # SFT has RL's size before it is half way, and RL's pass rate half way from there to three quarters.
-        curves["sft_lr_thirtieth"].loc[(STEPS >= 45) & (STEPS < 100), "sparsity"] = of_rate
+        curves["sft_rl_rate"].loc[(STEPS >= 45) & (STEPS < 100), "sparsity"] = of_rate
         for arm, metrics in curves.items():
             write_parquet(results_dir(config) / "runs" / f"{arm}-s{seed}" / "metrics.parquet", metrics)
     return sparsity.sparser_when_matched(O1, CONVENTIONS, config)
@@ -105,7 +105,7 @@ def test_sparser_as_trained_and_when_matched(tmp_path):
     assert outcome.verdict == REPLICATED and outcome.seeds == SEEDS
     assert outcome.effect == pytest.approx(0.6, abs=0.01)
     assert "sft 0.043 at x = 15, +0.00" in outcome.reason
-    assert "sft_lr_thirtieth 0.45" in outcome.reason and "at x = 0.6, -0.20" in outcome.reason
+    assert "sft_rl_rate 0.45" in outcome.reason and "at x = 0.6, -0.20" in outcome.reason
 
 
 @pytest.mark.parametrize("difference", [0.0, -0.1])

@@ -48,7 +48,7 @@ MODULES = (
 STEPS = (3, 6)
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2)
 LAYERS, SIZE = 3, 32
-SEEDS = {"rlvr": 2, "sft": 2, "sft_lr_thirtieth": 2}
+SEEDS = {"rlvr": 2, "sft": 2, "sft_rl_rate": 2}
 """Other arms have one seed."""
 BOUND_ARMS = next(figure.arms for figure in FIGURES if figure.target == control_bounds.TARGET)
 SIZES = {"rlvr": 1e-4, "sft": 2e-3}

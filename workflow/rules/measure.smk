@@ -95,7 +95,7 @@ rule measure_matching:
         base=lambda wildcards: start_of_run(wildcards, f"rlvr-s{wildcards.seed}"),
         rl=trained_files("rlvr-s{seed}"),
         sft=trained_files("sft-s{seed}", snapshots=True),
-        sft_at_rl_rate=trained_files("sft_lr_thirtieth-s{seed}", snapshots=True),
+        sft_at_rl_rate=trained_files("sft_rl_rate-s{seed}", snapshots=True),
     output:
         "<results>/geometry/matching-s{seed}.parquet",
     log:

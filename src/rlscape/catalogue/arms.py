@@ -36,6 +36,8 @@ class Arm(Settings):
     recipe: str | None = None
     changes: dict[str, Any] = {}
     """Fields replaced by this arm: of the recipe; without a recipe, of the scale's settings of the method."""
+    at_rl_rate: bool = False
+    """SFT at the learning rate of the study's RL."""
     scaled: dict[str, float] = {}
     """The scale's settings of the method (e.g. :class:`rlscape.settings.training.RLSettings`) that this arm
     multiplies."""

@@ -52,9 +52,9 @@ MASK_STEPS = (320, 500)
 ADAPTER_RATES = {"high": 100.0, "mid": 50.0, "low": 10.0}
 ADAPTER_RANKS = (1, 4, 8)
 
-# Controls: the learning rate. SFT's is 30 times RL's, so that a thirtieth of the one and 30 times the other are equal.
+# Controls: the learning rate. Of models from scratch SFT's is 30 times RL's; SFT at RL's is an arm of its own.
 RATES = {"quarter": 0.25, "half": 0.5, "double": 2.0, "x4": 4.0, "x10": 10.0, "x30": 30.0}
-SFT_RATES = {"thirtieth": 1 / 30, "tenth": 0.1, "third": 1 / 3}
+SFT_RATES = {"tenth": 0.1, "third": 1 / 3}
 
 SIZES = (1, 2, 3, 4)
 """Bases ``size_1`` and so on, in growing size; see each scale's file."""

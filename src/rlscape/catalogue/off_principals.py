@@ -111,11 +111,12 @@ for _kind in ("lora", "pissa"):
 for _kind in ("milora", "subspace"):
     ARMS[f"{_kind}_r8_mid"] = _adapter(_kind, ADAPTER_RANKS[-1], "mid", extra=True)
 
-# Controls: the learning rate. SFT's is 30 times RL's, so that a thirtieth of the one and 30 times the other are equal.
+# Controls: the learning rate.
 for _rate, _factor in RATES.items():
     ARMS[f"rlvr_lr_{_rate}"] = rl(f"RLVR, rate x {_factor:g}", "rlvr", scaled={"learning_rate": _factor})
 for _rate, _factor in SFT_RATES.items():
     ARMS[f"sft_lr_{_rate}"] = sft(f"SFT, rate / {1 / _factor:.0f}", scaled={"learning_rate": _factor}, snapshots=True)
+ARMS["sft_rl_rate"] = sft("SFT, RL's rate", at_rl_rate=True, snapshots=True)
 
 # Controls: what of it is RL? Other bases, other data for SFT.
 ARMS |= {
@@ -124,9 +125,7 @@ ARMS |= {
     "sft_random_base": sft("SFT, random base", base="deep_random"),
     "sft_self": sft("SFT on own correct samples", data="self"),
     "sft_noisy": sft("SFT, noisy weights", noise=1.0),
-    "sft_taught": sft(
-        "SFT on RL's correct samples", data="self", teacher="rlvr", scaled={"learning_rate": 1 / 30}, extra=True
-    ),
+    "sft_taught": sft("SFT on RL's correct samples", data="self", teacher="rlvr", at_rl_rate=True, extra=True),
     "sft_likeliest": sft("SFT on likeliest own samples", data="likeliest", extra=True),
     # epsilon 1e-8, torch's default, at which small gradients make smaller steps
     "rlvr_adam_epsilon": rl("RLVR, Adam epsilon 1e-8", "rlvr", settings={"adam_epsilon": 1e-8}, extra=True),
@@ -137,11 +136,9 @@ ARMS |= {
     "rlvr_noise": rl("noise through AdamW", "rlvr", optimizer="adamw_on_noise", extra=True),
     # Other bases of a pretrained model: without the grid of its quantisation, and for a second task.
     "rlvr_dithered": rl("RLVR, dithered base", "rlvr", base="dithered", extra=True),
-    "sft_dithered": sft("SFT, dithered base", base="dithered", scaled={"learning_rate": 1 / 30}, extra=True),
+    "sft_dithered": sft("SFT, dithered base", base="dithered", at_rl_rate=True, extra=True),
     "rlvr_second_task": rl("RLVR, second task", "rlvr", tasks=("code",), base="second_task", extra=True),
-    "sft_second_task": sft(
-        "SFT, second task", tasks=("code",), base="second_task", scaled={"learning_rate": 1 / 30}, extra=True
-    ),
+    "sft_second_task": sft("SFT, second task", tasks=("code",), base="second_task", at_rl_rate=True, extra=True),
     # Three ways to store: fp32 from a base on the bf16 grid (all others), bf16 at every update, fp32 and no grid.
     "rlvr_bf16_weights": rl("RLVR, weights stored in bf16", "rlvr", storage="bf16", extra=True),
     "rlvr_fp32": rl(
@@ -175,7 +172,7 @@ _ADAPTERS = tuple(
 _ADAPTERS_EXTRA = ("milora_r8_mid", "subspace_r8_mid", "lora_r8_mid_dropout", "pissa_r8_mid_dropout")
 _LLAMA = ("llama_full", *(f"llama_{kind}_{rate}" for kind in ("lora", "pissa") for rate in ADAPTER_RATES))
 _RATES = tuple(f"rlvr_lr_{rate}" for rate in RATES)
-_SFT_RATES = tuple(f"sft_lr_{rate}" for rate in SFT_RATES)
+_SFT_RATES = ("sft_rl_rate", *(f"sft_lr_{rate}" for rate in SFT_RATES))
 _SIZES = tuple(f"size_{size}" for size in SIZES)
 
 
@@ -186,10 +183,10 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
     "operators": (),
     "landscape": ("rlvr", "sft"),
     "curvature": ("rlvr", "sft"),
-    "matching": ("rlvr", "sft", "sft_lr_thirtieth"),
+    "matching": ("rlvr", "sft", "sft_rl_rate"),
     "pairs_footprint": (*FOOTPRINT, "rlvr", "sft"),
     "pairs_intervened": ("rlvr", "rlvr_intervened"),
-    "pairs_shared": ("rlvr", "sft_lr_thirtieth", "rlvr_noise"),
+    "pairs_shared": ("rlvr", "sft_rl_rate", "rlvr_noise"),
     "ratios": ("baseline", "fp32_head"),  # of P1
 }
 """Arms whose runs a measurement compares; none: it is of single runs."""
@@ -240,12 +237,12 @@ FIGURES: tuple[Figure, ...] = (
     _figure("table4", *_MASKED, optional=_MASKED_EXTRA, downstream=True),
     _figure("table5", *_MASKED, optional=_MASKED_EXTRA, downstream=True),
     _figure("control_learning_rate", "rlvr", "sft", optional=(*_RATES, *_SFT_RATES)),
-    _figure("control_matching", "rlvr", "sft", "sft_lr_thirtieth", measurements=("matching",), divergence=True),
+    _figure("control_matching", "rlvr", "sft", "sft_rl_rate", measurements=("matching",), divergence=True),
     _figure(
         "control_origin",
         *("rlvr", "sft"),
         optional=(
-            "sft_lr_thirtieth",
+            "sft_rl_rate",
             *("sft_self", "sft_noisy", "sft_random_base", "rlvr_brief_base", "rlvr_second_base"),
             *("rlvr_sgd", "dpo", "simpo"),
             "sft_taught",
@@ -272,7 +269,7 @@ FIGURES: tuple[Figure, ...] = (
     ),
     _figure(
         "control_shared",
-        *("rlvr", "sft_lr_thirtieth", "rlvr_noise"),
+        *("rlvr", "sft_rl_rate", "rlvr_noise"),
         optional=("rlvr_random_rewards", "sft_taught", "rlvr_sgd"),
         measurements=("pairs_shared",),
     ),

@@ -58,6 +58,7 @@ ADAPTER_STRESS = (200.0, 500.0, 1000.0)
 SFT_BASES = {"dense_sft": "dense", "moe_sft": "moe"}
 TASKS_IN_WORDS = ("sums", "long_sums")
 """In the order in which a pretrained model's scale prefers them: short completions are cheap."""
+WORDS_SFT_RATES = {"_tenth": 0.1, "_third": 1 / 3, "": 1.0}
 
 ARMS: dict[str, Arm] = {
     # Does collapse happen? Three times the steps at large rates, and nothing clipped.
@@ -108,6 +109,18 @@ ARMS: dict[str, Arm] = {
             f"RLVR, {task}", "rlvr", paper="off_principals", method="rl", tasks=(task,), base=f"words_{task}"
         )
         for task in TASKS_IN_WORDS
+    },
+    # And at which rate does it learn the first of them by SFT?
+    **{
+        f"words_sft{name}": arm(
+            f"SFT, {TASKS_IN_WORDS[0]}, rate x {factor:g}",
+            paper="off_principals",
+            method="sft",
+            tasks=TASKS_IN_WORDS[:1],
+            base=f"words_{TASKS_IN_WORDS[0]}",
+            scaled={"learning_rate": factor},
+        )
+        for name, factor in WORDS_SFT_RATES.items()
     },
     # Has the mixture of experts the higher ceiling where the signal is better than RL's?
     **{name: sft(f"SFT, {base}", base=base) for name, base in SFT_BASES.items()},
@@ -202,12 +215,12 @@ CHOICES: tuple[Choice, ...] = (
     ),
     # A pretrained model's usual rate of SFT: the highest end among those at which it learns.
     _choose(
-        name="rate_sft",
-        candidates=("sft_lr_tenth", "sft_lr_third", "sft"),
+        name="rate_words_sft",
+        candidates=tuple(f"words_sft{name}" for name in WORDS_SFT_RATES),
         quantity="learns",
         window=(0.2, 1.0),
         prefer="highest_end",
-        against=("sft",),
+        against=("words_sft",),
     ),
     # No seed's forecast is granted and other than flat.
     _choose(

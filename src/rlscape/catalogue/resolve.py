@@ -78,7 +78,7 @@ def with_catalogue(config: Config, source: str) -> Config:
         named = {_figure_named(target, source).target for target in config.targets}
         figures = [figure for figure in FIGURES if figure.target in named]
         needed = {arm for figure in figures for arm in needed_arms(figure)}
-        compared = PILOTED if piloted or not named else pilots.ARMS.keys() & given.keys()
+        compared = PILOTED if piloted else pilots.ARMS.keys() & given.keys()
         shown = needed.union(*(figure.optional for figure in figures), compared)
         seeds = {arm: counts[arm] for arm in ARMS if arm in needed or (arm in shown and counts[arm])}
         for arm, count in seeds.items():
@@ -311,7 +311,8 @@ def resolve_run(config: Config, run: str) -> RunSettings:
                 rl = _rl_settings(rl, name, recipe)
             case "sft":
                 assert study.sft is not None  # with_catalogue looks
-                values["sft"] = _scaled(study.sft, name).changed(**spec.changes)
+                rate = {"learning_rate": study.rl.learning_rate} if spec.at_rl_rate else {}
+                values["sft"] = _scaled(study.sft, name).changed(**spec.changes | rate)
             case "dpo" | "simpo":
                 assert study.preference is not None
                 values["preference"] = _scaled(study.preference, name).changed(**spec.changes)

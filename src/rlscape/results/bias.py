@@ -14,7 +14,7 @@ from rlscape.results.files import read_table, tables_of_runs
 from rlscape.settings.recipe import Recipe
 from rlscape.settings.scale import Config
 
-MATCHED_ARMS = ("rlvr", "sft", "sft_lr_thirtieth")
+MATCHED_ARMS = ("rlvr", "sft", "sft_rl_rate")
 """What the matchings compare; see :mod:`rlscape.pipeline.measure_matching`."""
 MATCHINGS: dict[str, str] = {
     "as_run": "as run",

@@ -26,7 +26,7 @@ from rlscape.settings.scale import Config
 FAMILIES: dict[str, tuple[str, ...]] = {
     # the arm at its own rate -> all its rates
     "rlvr": ("rlvr", *(f"rlvr_lr_{rate}" for rate in RATES)),
-    "sft": ("sft", *(f"sft_lr_{rate}" for rate in SFT_RATES)),
+    "sft": ("sft", "sft_rl_rate", *(f"sft_lr_{rate}" for rate in SFT_RATES)),
 }
 CLIPPED = "rlvr"
 """Where the clip of the bound comes from."""

@@ -39,7 +39,7 @@ def checkpoint(generator):
 def planted(arm, weights, generator):
     """Isotropic at the size of the arm's rate; but sft_self inside both subspaces, sft_noisy on principal entries."""
     spec = ARMS[arm]
-    scale = SCALE * spec.scaled.get("learning_rate", 1.0) * (30 if spec.method == "sft" else 1)
+    scale = SCALE * spec.scaled.get("learning_rate", 1.0) * (30 if spec.method == "sft" and not spec.at_rl_rate else 1)
     update = scale * torch.randn(weights.shape, generator=generator)
     base = svd(weights.double())
     rank = round(0.25 * min(weights.shape))
@@ -123,7 +123,7 @@ def test_sparsity_follows_the_rate_and_the_isotropic_curve(config):
     assert (frame["sparsity"] - frame["isotropic_sparsity"]).abs().max() < 0.04
     assert frame["gain"].unique() == pytest.approx([AFTER - BEFORE])
     rates = frame.set_index("arm")["learning_rate"]
-    assert rates["sft_rl_rate"] == pytest.approx(config.off_principals.sft.learning_rate / 30)
+    assert rates["sft_rl_rate"] == config.off_principals.rl.learning_rate
     assert rates["rlvr_lr_x30"] == pytest.approx(30 * config.off_principals.rl.learning_rate)
     # Rounding alone moves the overlaps off chance, and the isotropic null with them.
     slow = frame[frame["arm"] == "rlvr_lr_quarter"].iloc[0]

@@ -110,6 +110,13 @@ def test_a_claim_needs_its_arms_what_is_measured_and_a_figure(tmp_path: Path) ->
     assert set(lacking("off_principals_fig5")) == set(claim.figures)
     smaller = config.changed(seeds={arm: 1 for arm in config.seeds if arm != "sft"}, targets=tuple(measured))
     assert lacking_at(smaller, claim, register.conventions) == ["sft"]
+    # Divergences and longer problems are measured for some figures, too.
+    for name, shown, measured_for in (
+        ("O11", "off_principals_table4", "off_principals_fig9"),
+        ("S21", "scalerl_table1", "scalerl_fig10"),
+    ):
+        found = lacking_at(config.changed(targets=(shown,)), register.claim(name), register.conventions)
+        assert measured_for in found
 
 
 def test_missing_result_is_one_clear_error(complete: tuple[Register, Config]) -> None:

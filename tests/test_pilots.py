@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlscape.catalogue import ARMS, CHOICES, choices_of, runs_of
-from rlscape.catalogue.pilots import Choice
+from rlscape.catalogue import ARMS, CHOICES, choices_of, load_scale, runs_of
+from rlscape.catalogue.pilots import TASKS_IN_WORDS, Choice
 from rlscape.claims import load_register
 from rlscape.claims.controls import control_of, describe_choice, read_pilots
 from rlscape.claims.power import Power
@@ -23,7 +23,7 @@ from rlscape.pipeline.plot_figure import plot_figure
 from rlscape.results.pilots import choices, choose
 from rlscape.settings.scale import Config
 from tests.claim_verdicts import CLAIMS
-from tests.synthetic import Run, small_config, write_scalerl_results
+from tests.synthetic import ROOT, Run, small_config, write_scalerl_results
 from tests.test_adapter_figures import Restricted, write_runs
 
 pytestmark = pytest.mark.usefixtures("precise_evaluations")
@@ -223,6 +223,12 @@ def test_every_control_is_a_choice_and_every_choice_a_control_of_some_claim() ->
         "rate_words_sft",
         "tasks_in_words",
     }
+
+
+def test_pilots_that_are_named_need_no_figure() -> None:
+    config = load_scale(ROOT / "config" / "pretrained_pilots.yaml")
+    assert config.targets == () and {f"words_{task}" for task in TASKS_IN_WORDS} < config.seeds.keys()
+    assert [choice.name for choice in choices_of(config)] == ["tasks_in_words", "rate_words_sft"]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ from rlscape.errors import UserError
 from rlscape.imports import DATA_MODULES, source_files
 from rlscape.machine import memory_mb
 from rlscape.models.checkpoints import checkpoint_files, find_checkpoint, parameters_in
-from rlscape.paths import curve_name, figures_dir, parse_run_name, results_dir, run_name
+from rlscape.paths import figures_dir, parse_run_name, results_dir, run_name
+from rlscape.results import needed
 from rlscape.settings.base_model import BaseSettings, CheckpointSettings
 from rlscape.settings.reading import parse_config
 from rlscape.tasks.base import column_prefix
@@ -79,9 +80,8 @@ SCRATCH = [base for base, settings in CONFIG.bases.items() if isinstance(setting
 SCALE_FIGURES = figures_of(CONFIG)
 # The bases whose curvature is measured, where the scale has the figure.
 CURVED = curved_bases(CONFIG) if "off_principals_control_curvature" in CONFIG.targets else {}
-# The paper whose learning curves are fitted, and the one whose weights are measured.
+# Those whose learning curves are fitted.
 SCALERL_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].paper == "scalerl"]
-OFF_PRINCIPALS_ARMS = [arm for arm in CONFIG.seeds if ARMS[arm].paper == "off_principals"]
 
 NOTEBOOK_PAPERS = {"scaling": "scalerl", "geometry": "off_principals"}
 PAPERS = {
@@ -173,27 +173,6 @@ def base_evaluation_of_run(wildcards):
     return f"<results>/bases/{resolve_run(CONFIG, wildcards.run).base_name}/evaluation.json"
 
 
-def results_of_arms(arms):
-    """What is known about all runs of some arms: their curves, and their fits or their geometry."""
-    geometry = ("matrices.parquet", "spectra.parquet", "summary.json")
-    files = []
-    for run in runs_of(CONFIG, arms):
-        arm, _ = parse_run_name(run)
-        base = resolve_run(CONFIG, run).base_name
-        files += [
-            f"<results>/bases/{base}/evaluation.json",
-            f"<results>/runs/{run}/metrics.parquet",
-            f"<results>/runs/{run}/updates.parquet",
-            f"<results>/runs/{run}/run.json",
-        ]
-        if arm in SCALERL_ARMS:
-            curves = [curve_name(run, task, tasks_of(arm)[0]) for task in tasks_of(arm)]
-            files += [f"<results>/{kind}/{curve}.json" for kind in ("forecasts", "fits") for curve in curves]
-        if arm in OFF_PRINCIPALS_ARMS and not ARMS[arm].restricted:
-            files += [f"<results>/geometry/{run}/{name}" for name in geometry]
-    return list(dict.fromkeys(files))
-
-
 def task_of_curve(wildcards):
     """The task of a learning curve: the one in its name, or the run's first."""
     return wildcards.other[1:] or tasks_of(parse_run_name(wildcards.run)[0])[0]
@@ -214,39 +193,10 @@ def figure_at(wildcards):
 
 def results_of_figure(wildcards):
     figure = figure_at(wildcards)
-    arms = arms_of(CONFIG, figure)
-    return results_of_arms(arms) + results_of_measurements(figure.measurements, arms)
-
-
-def results_of_measurements(measurements, arms):
-    """The files of what is measured beyond single runs; per run, on some arms."""
-    files = []
-    for measurement in measurements:
-        if measurement == "ratios":
-            files += [f"<results>/ratios/{arm}.parquet" for arm in measured_arms(CONFIG, measurement)]
-            continue
-        if measurement == "recorded_sizes":
-            files += [str(CONFIG.recorded_sizes)] if CONFIG.recorded_sizes else []
-            continue
-        if measurement == "masks":
-            files += [f"<results>/geometry/{first_run(CONFIG, arm)}/masks.npz" for arm in arms]
-            continue
-        if measurement == "over_time":
-            runs = runs_of(CONFIG, [arm for arm in arms if ARMS[arm].snapshots])
-            names = [f"{run}/{name}" for run in runs for name in ("over_time", "profiles")]
-        elif measurement == "operators":
-            names = [f"{run}/{name}" for run in runs_of(CONFIG, arms) for name in ("operators", "mantissa")]
-        elif measurement == "matching":
-            seeds = seeds_of(CONFIG, *measured_arms(CONFIG, measurement))
-            names = [f"matching-s{seed}" for seed in seeds]
-        elif measurement == "curvature":
-            names = [f"curvature-{base}" for base in CURVED]
-        elif measurement.startswith("pairs_"):
-            names = [measurement, measurement.replace("pairs", "stripes")]
-        else:
-            names = [measurement]
-        files += [f"<results>/geometry/{name}.parquet" for name in names]
-    return files
+    shown = "recorded_sizes" in figure.measurements and CONFIG.recorded_sizes
+    return [f"<results>/{file}" for file in needed.of_figure(CONFIG, figure)] + (
+        [str(shown)] if shown else []
+    )
 
 
 def results_of_choices():
@@ -263,10 +213,7 @@ def results_of_choices():
 
 def results_of_scale():
     """All that figures, claims and notebooks may read."""
-    measured = [
-        results_of_measurements(figure.measurements, arms_of(CONFIG, figure)) for figure in SCALE_FIGURES
-    ]
-    return list(dict.fromkeys(sum(measured, results_of_arms(CONFIG.seeds))))
+    return [f"<results>/{file}" for file in needed.of_scale(CONFIG)]
 
 
 def code_of_training(wildcards):

@@ -12,6 +12,7 @@ from rlscape.tasks.registry import TaskName
 
 Measurement = Literal[
     "masks",
+    "spectra",
     "over_time",
     "landscape",
     "curvature",
@@ -83,6 +84,8 @@ class Arm(Settings):
                     raise ValueError(f"{', '.join(given + changed)}: for reinforcement learning only; leave out")
             case _:
                 assert_never(self.method)
+        if self.at_rl_rate and (self.method != "sft" or "learning_rate" in self.scaled | self.changes):
+            raise ValueError("at_rl_rate: for sft, which then has no other learning_rate; leave one out")
         if self.teacher and self.changes.get("data") not in ("self", "likeliest"):
             raise ValueError("teacher: samples nothing; for sft with data: self or likeliest")
         if self.mask and self.adapter:

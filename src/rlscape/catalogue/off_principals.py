@@ -178,6 +178,7 @@ _SIZES = tuple(f"size_{size}" for size in SIZES)
 
 MEASURED: dict[Measurement, tuple[str, ...]] = {
     "masks": (),
+    "spectra": (),
     "recorded_sizes": (),  # of another scale
     "over_time": (),
     "operators": (),
@@ -205,14 +206,14 @@ def _figure(stem: str, *arms: str, **details: Any) -> Figure:
 
 
 FIGURES: tuple[Figure, ...] = (
-    _figure("fig01", "rlvr", "sft", measurements=("masks", "landscape")),
+    _figure("fig01", "rlvr", "sft", measurements=("masks", "spectra", "landscape")),
     _figure("fig02", *FOOTPRINT, measurements=("masks", "pairs_footprint")),
     _figure("fig03", "rlvr_long", measurements=("over_time",)),
-    _figure("fig04", "sft", "sft_then_rl"),
+    _figure("fig04", "sft", "sft_then_rl", measurements=("spectra",)),
     _figure("fig05", "rlvr"),
     _figure("fig06", "rlvr", "rlvr_intervened", measurements=("pairs_intervened",)),
     _figure("fig07", "agent_search", "agent_planning", measurements=("masks",)),
-    _figure("fig08", *AGENTS),
+    _figure("fig08", *AGENTS, measurements=("spectra",)),
     _figure("fig09", *_MASKED, optional=_MASKED_EXTRA, downstream=True, divergence=True),
     _figure("fig10", *_ADAPTERS, downstream=True),
     _figure("fig11", *_LLAMA, downstream=True),
@@ -220,9 +221,9 @@ FIGURES: tuple[Figure, ...] = (
     _figure("fig13", "llama_full", "mistral_full", measurements=("masks",)),
     _figure("fig14", "rlvr_long", measurements=("over_time",)),
     _figure("fig15", "rlvr", "rlvr_long", "sft", divergence=True),
-    _figure("fig16", "sft", "sft_then_long_rl"),
-    _figure("fig17", "rlvr", "sft"),
-    _figure("fig18", "dpo", "simpo"),
+    _figure("fig16", "sft", "sft_then_long_rl", measurements=("spectra",)),
+    _figure("fig17", "rlvr", "sft", measurements=("spectra",)),
+    _figure("fig18", "dpo", "simpo", measurements=("spectra",)),
     _figure(
         "table1",
         *("rlvr", "sft"),

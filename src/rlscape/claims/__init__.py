@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from rlscape.catalogue import ARMS, CHOICES, FIGURES, figure_of
+from rlscape.catalogue.arms import Figure, Measurement
 from rlscape.claims.controls import control_of
 from rlscape.claims.off_principals import adapters, bias, footprint, generality, masks, sparsity
 from rlscape.claims.power import Power, design_of_claim, lack_of_power, power_of
@@ -122,6 +123,10 @@ BESIDE = {"striped": ("off_principals_fig6",), "early_and_stable": ("off_princip
 """Figures whose measurements an evaluator reads, beside those of its claim."""
 
 
+SHOWN: set[Measurement] = {"masks", "spectra", "landscape", "recorded_sizes"}
+"""What figures show and no evaluator reads."""
+
+
 def lacking_at(config: Config, claim: Claim, conventions: Conventions) -> list[str]:
     """What a claim needs and a scale does not have: arms, and figures for which something is measured that it may read.
 
@@ -132,8 +137,13 @@ def lacking_at(config: Config, claim: Claim, conventions: Conventions) -> list[s
     figures = (*claim.figures, *BESIDE.get(claim.evaluator, ()))
     lacking = [target for target in figures if target not in (config.targets or ())]
     if set(claim.figures) - set(lacking):
-        lacking = [target for target in lacking if figure_of(target).measurements]
+        lacking = [target for target in lacking if _is_measured_for(figure_of(target))]
     return [*lacking, *sorted(arms - config.seeds.keys())]
+
+
+def _is_measured_for(figure: Figure) -> bool:
+    """Whether a scale without the figure may lack something that evaluators read."""
+    return figure.divergence or figure.downstream or not set(figure.measurements) <= SHOWN
 
 
 def evaluate_claim(claim: Claim, conventions: Conventions, config: Config) -> Outcome:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from rlscape.catalogue import base_of, scratch_base
 from rlscape.figures.style import BLUE, GREY, INDIGO, SKY, add_note, describe_seeds, new_figure
 from rlscape.results import bias
+from rlscape.results.pairs import middle_layer
 from rlscape.settings.scale import Config
 
 ARM = "rlvr_long"
@@ -34,7 +35,7 @@ def assemble_profiles(config: Config, shown: Mapping[str, str]) -> pd.DataFrame:
     """
     profiles = bias.profiles(config, [ARM])
     stability = bias.rank_stability(profiles, dict(shown)).groupby(["seed", "kind"])[["share", "new"]].mean()
-    middle = (profiles["layer"].max() + 1) // 2
+    middle = middle_layer(profiles)
     last = int(profiles["step"].max())
     saved = sorted(profiles["step"].unique())
     steps = {min(saved, key=lambda step: abs(step - time * last)) for time in TIMES}

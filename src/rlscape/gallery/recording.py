@@ -28,6 +28,7 @@ from rlscape.gallery.claims import (
 )
 from rlscape.gallery.tables import write_tables
 from rlscape.paths import figures_dir, results_dir
+from rlscape.results import needed
 from rlscape.results.archive import RUN, TABLES
 from rlscape.results.curves import run_records
 from rlscape.results.files import recorded_reads, require
@@ -77,6 +78,9 @@ def record(config: Config, paper: Paper, register: Register, gallery: Path) -> N
         evaluated = evaluate_register(of_paper(register, paper), config, power, recorded_pilots(gallery))
         for figure in figures:
             find_target(figure.target).assemble(with_figure(config, figure))
+    # And what else the figures' rules ask for, so that a scale that has grown can go on from the record.
+    asked = {results_dir(config) / name for figure in figures for name in needed.of_figure(config, figure)}
+    files |= {file for file in asked if file.exists()}
     scale = gallery / config.scale
     recorded = read_claims(scale / CLAIMS) if (scale / CLAIMS).exists() else None
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -21,7 +20,8 @@ def restore(config: Config, gallery: Path) -> list[str]:
 
     Snakemake takes a result for finished that is no older than what it is made of and whose makers have not run again.
     Therefore all that runs start from is made first (`snakemake starts`). Models and snapshots are in no record: a
-    measurement that compares a new run with a restored one trains the latter again.
+    measurement that compares a new run with a restored one trains the latter again. A start that is made anew on
+    another kind of processor may differ in the last digits from the one that recorded runs had.
 
     Returns:
         A line per paper.
@@ -30,43 +30,44 @@ def restore(config: Config, gallery: Path) -> list[str]:
         ConfigError: a run was recorded with other settings.
         ResultError: nothing of the scale is recorded, or the record cannot be used.
     """
-    lines = []
-    for paper in get_args(Paper):
-        directory = gallery / config.scale / paper
-        if not (directory / TABLES).exists():
-            continue
-        with recorded_results(directory) as recorded:
-            runs = _checked(config, recorded, paper, directory)
-            restored = list(_copied(results_dir(recorded), results_dir(config)))
-        now = time.time()
-        for file in restored:
-            os.utime(file, (now, now))
-        lines.append(f"{directory}: {len(runs)} recorded runs, {len(restored)} files restored")
-    if not lines:
+    papers = [gallery / config.scale / paper for paper in get_args(Paper)]
+    papers = [directory for directory in papers if (directory / TABLES).exists()]
+    if not papers:
         raise ResultError(f"{gallery / config.scale}: no {TABLES} of this scale; make gallery PAPER=... records one")
+    runs = {directory: _checked(config, directory) for directory in papers}
+    lines, now = [], time.time()
+    for directory in papers:
+        with recorded_results(directory) as recorded:
+            count = _copy(results_dir(recorded), results_dir(config), now)
+        lines.append(f"{directory}: {len(runs[directory])} runs, {count} files restored")
     return lines
 
 
-def _checked(config: Config, recorded: Config, paper: Paper, directory: Path) -> list[str]:
-    """The recorded runs of a paper, whose settings are the scale's."""
-    of_paper = [arm for arm in recorded.seeds if ARMS[arm].paper == paper]
+def _checked(config: Config, directory: Path) -> list[str]:
+    """The recorded runs of a paper that the scale still has, with the settings that it has now."""
+    with recorded_results(directory) as recorded:
+        arms = [arm for arm in recorded.seeds if arm in config.seeds and ARMS[arm].paper == directory.name]
+        records = run_records(recorded, arms)
     for key in ("fit", "geometry"):
         if getattr(recorded, key) != getattr(config, key):
             raise ConfigError(f"{directory}: recorded with other settings of {key}; {AGAIN}")
-    records = run_records(recorded, of_paper)
+    for task in recorded.tasks.keys() & config.tasks.keys():
+        if recorded.tasks[task] != config.tasks[task]:
+            raise ConfigError(f"{directory}: recorded with other settings of tasks.{task}; {AGAIN}")
     for run, record in records.items():
-        now = resolve_run(config, run).model_dump(mode="json")
-        changed = [key for key in now if now[key] != record["settings"].get(key)]
+        now, then = resolve_run(config, run).model_dump(mode="json"), record["settings"]
+        changed = [key for key in {**now, **then} if now.get(key) != then.get(key)]
         if changed:
             raise ConfigError(f"{directory}: {run} was recorded with other settings of {', '.join(changed)}; {AGAIN}")
     return list(records)
 
 
-def _copied(source: Path, target: Path) -> Iterator[Path]:
-    """Every file below ``source`` that ``target`` lacks, once it is there."""
-    for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        place = target / file.relative_to(source)
-        if not place.exists():
-            with atomic(place) as temporary:
-                shutil.copyfile(file, temporary)
-            yield place
+def _copy(source: Path, target: Path, now: float) -> int:
+    """Copy every file below ``source`` that ``target`` lacks, all as of one time; returns how many."""
+    places = {file: target / file.relative_to(source) for file in sorted(source.rglob("*")) if file.is_file()}
+    lacking = {file: place for file, place in places.items() if not place.exists()}
+    for file, place in lacking.items():
+        with atomic(place) as temporary:
+            shutil.copyfile(file, temporary)
+            os.utime(temporary, (now, now))
+    return len(lacking)

@@ -19,7 +19,7 @@ from rlscape.results.bias import MATCHED_ARMS
 
 RL, SFT, SLOW = MATCHED_ARMS
 ALIKE = (RL, SLOW)
-"""Those of one learning rate. Pass rates of SFT at its own, thirty times that, scatter four times as much and are not
+"""Those of one learning rate. Pass rates of SFT at its own, a larger one, scatter four times as much and are not
 what worlds are made of."""
 NULLS = {"principal": ("binned", "spectrum"), "low": ("shuffled", "spectrum")}
 """Mask -> the baselines of its overlap that criteria ask to beat."""

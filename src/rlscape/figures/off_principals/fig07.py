@@ -45,7 +45,8 @@ def assemble(config: Config) -> pd.DataFrame:
     blocks = weights.in_blocks(weights.matrices(config, SHOWN))
     frames = []
     for arm, shown in SHOWN.items():
-        layer = int(shown.depth * (blocks.loc[blocks["arm"] == arm, "layer"].max() + 1))
+        layers = np.unique(blocks.loc[blocks["arm"] == arm, "layer"])
+        layer = layers[np.abs(layers - int(shown.depth * (layers.max() + 1))).argmin()]
         matrices = blocks[(blocks["arm"] == arm) & (blocks["layer"] == layer) & (blocks["kind"] == shown.kind)]
         quantities = {"overlap": "overlap_principal", "chance": "overlap_principal_chance", "sparsity": "sparsity"}
         quantities |= {null: f"overlap_principal_{null}" for null in NULL_STYLES}

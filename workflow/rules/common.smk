@@ -290,7 +290,7 @@ def memory_of_models(base):
     """What a job takes that trains or samples a model made from a base, in MiB; of a checkpoint, by its size."""
     if base in SCRATCH:
         return 2000
-    return 1700 + int(8.5 * 4 * parameters_in(CHECKPOINTS[base])) // 2**20
+    return 3600 + int(8.5 * 4 * parameters_in(CHECKPOINTS[base])) // 2**20
 
 
 def memory_of_base(wildcards):

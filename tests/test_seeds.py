@@ -46,10 +46,11 @@ def test_pilots_are_what_choices_name_and_run_where_they_are_asked_for() -> None
     values = edited_smoke("scalerl.sft", {"steps": 2, "learning_rate": 1e-3, "sequences_per_step": 4})
     values |= {"seeds": {"pilots": 2, "gspo": 3}, "targets": ["scalerl_fig3"]}
     config = with_catalogue(parse_config(values, "my.yaml"), "my.yaml")
-    in_words = {f"words_{task}" for task in pilots.TASKS_IN_WORDS}  # of bases that the scale has not
+    in_words = {arm for arm in pilots.ARMS if arm.startswith("words_")}  # of bases that the scale has not
     assert set(config.seeds) >= pilots.ARMS.keys() - in_words and config.seeds["gspo"] == 3
     assert {count for arm, count in config.seeds.items() if arm != "gspo"} == {2}
-    assert [choice.name for choice in choices_of(config)] == [name for name in CHOICES if name != "tasks_in_words"]
+    elsewhere = ("tasks_in_words", "rate_words_sft")
+    assert [choice.name for choice in choices_of(config)] == [name for name in CHOICES if name not in elsewhere]
     assert not CHOICES.keys() & ARMS.keys()
     named = scale_of({"others": 1, "grpo_stress_x4": 2})
     assert named.seeds.keys() & pilots.ARMS.keys() == {"grpo_stress_x4"} and not choices_of(named)

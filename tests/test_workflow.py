@@ -138,8 +138,8 @@ def test_restored_results_train_only_what_the_scale_has_gained(copy: Copy, repos
 
     for paper in get_args(Paper):
         gallery(copy, "record", "--config", "config/smoke.yaml", "--paper", paper)
+    (tmp_path / "fresh" / "results" / "smoke").mkdir(parents=True)
     fresh = Copy.of(repository, tmp_path / "fresh")
-    (fresh.root / "results" / "smoke").mkdir(parents=True)
     assert set(fresh.would_run("starts")) == {"pretrain_base", "intervene_base"}
     shutil.copytree(copy.root / "results" / "smoke" / "bases", fresh.root / "results" / "smoke" / "bases")
     gallery(fresh, "restore", "--config", "config/smoke.yaml")

@@ -159,6 +159,7 @@ _budgets = partial(
     window=(0.05, 0.3),
 )
 _binding = partial(_choose, quantity="clipped", window=(0.01, 0.2), prefer="all")
+_learning = partial(_choose, quantity="learns", window=(0.2, 1.0))
 _stable = partial(_choose, quantity="collapsed", window=(0.0, 0.0))
 
 
@@ -205,20 +206,16 @@ CHOICES: tuple[Choice, ...] = (
     # and left: products (0.16 after a start of twelve steps, and as much after 32 updates of a bf16 generator), sums
     # and differences (0.10 after ten), words spelt backwards (0.004 after ten) and chains of sums (0.01 after
     # fourteen).
-    _choose(
+    _learning(
         name="tasks_in_words",
         candidates=tuple(f"words_{task}" for task in TASKS_IN_WORDS),
-        quantity="learns",
-        window=(0.2, 1.0),
         prefer="all",
         against=("words_sums",),
     ),
     # A pretrained model's usual rate of SFT: the highest end among those at which it learns.
-    _choose(
+    _learning(
         name="rate_words_sft",
         candidates=tuple(f"words_sft{name}" for name in WORDS_SFT_RATES),
-        quantity="learns",
-        window=(0.2, 1.0),
         prefer="highest_end",
         against=("words_sft",),
     ),

@@ -75,8 +75,7 @@ def keep_freed_memory() -> None:
     """Large blocks that are freed are used again, where the C library is glibc.
 
     It would return each to the system and take the next one anew, page by page and zeroed: a tenth of the time in which
-    a model of 135M parameters is trained. Its own setting for large pages, in ``workflow/rules/common.smk``, saves as
-    much again.
+    a model of 135M parameters is trained. Its setting for large pages is in ``workflow/rules/common.smk``.
     """
     with suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt

@@ -207,9 +207,8 @@ def test_a_target_whose_arm_has_no_seeds_is_named() -> None:
 
 def test_a_scale_that_names_its_arms_makes_the_figures_whose_arms_all_run() -> None:
     seeds = {"baseline": 1, "gspo": 2, "cispo": 1, "fp32_head": 1, "scalerl": 1, "sft": 1, "sft_then_rl": 1}
-    config = scale_of(seeds)
-    assert config.seeds == seeds
-    made = {figure.target for figure in figures_of(config)}
+    assert scale_of(seeds).seeds == seeds
+    made = {figure.target for figure in figures_of(scale_of(seeds))}
     alone = (figure for figure in FIGURES if set(figure.measurements) <= {"spectra"})
     assert made == {figure.target for figure in alone if set(figure.arms) <= set(seeds)}
     assert {"scalerl_fig5", "off_principals_fig4"} < made and "scalerl_fig6" not in made

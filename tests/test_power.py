@@ -217,6 +217,10 @@ def test_the_digest_of_a_design_follows_criterion_and_scale_but_no_text(register
     assert design_of_claim(claim, conventions.changed(min_power=0.9), long_runs) == design
     assert design_of_claim(claim.changed(thresholds={"new": 1.0}), conventions, long_runs) != design
     assert design_of_claim(claim, conventions, long_runs.changed(seeds={"scalerl": 5})) != design
+    dense = long_runs.bases["dense"].changed(precision="fp32")
+    for base, same in (("dense", False), ("another", True)):
+        changed = long_runs.changed(bases=long_runs.bases | {base: dense})
+        assert (design_of_claim(claim, conventions, changed) == design) is same
     assert design_of_claim(claim, conventions, long_runs.changed(seeds=long_runs.seeds | {"minimax": 1})) == design
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from rlscape.catalogue import ARMS
+from rlscape.catalogue import ARMS, base_of
 from rlscape.claims.register import Claim, Conventions
 from rlscape.results.files import read_recorded_csv
 from rlscape.settings.scale import Config
@@ -32,10 +32,12 @@ def design_of_claim(claim: Claim, conventions: Conventions, config: Config) -> s
     """A digest of all by which a criterion and a scale decide what simulations of a claim give."""
     criterion = claim.model_dump_json(include={"evaluator", "arms", "directions", "thresholds"})
     shared = conventions.model_dump_json(exclude={"min_power", "max_error"})
-    # A setting that is off is none, so that new ones leave the designs without them as they are.
-    design = config.model_dump_json(include={"tasks", "bases", claim.paper, "fit", "geometry"}, exclude_none=True)
-    of_paper = [arm for arm in config.seeds if ARMS[arm].paper == claim.paper]
+    of_paper = {arm for arm in config.seeds if ARMS[arm].paper == claim.paper}
     arms = {*claim.arms, conventions.reference_arm} if claim.arms else of_paper
+    parts = {part: True for part in ("tasks", claim.paper, "fit", "geometry")}
+    included = parts | {"bases": {base_of(config, arm) for arm in arms}}
+    # A setting that is off is none, so that new ones leave the designs without them as they are.
+    design = config.model_dump_json(include=included, exclude_none=True)
     seeds = json.dumps({arm: config.seeds.get(arm, 0) for arm in sorted(arms)})
     return hashlib.sha256("\n".join([criterion, shared, design, seeds]).encode()).hexdigest()[:16]
 

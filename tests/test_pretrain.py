@@ -196,6 +196,18 @@ def test_run_is_bitwise_reproducible_and_on_the_bf16_grid(tmp_path):
     assert 0 < record["loss"] < np.log(64)
 
 
+def test_a_quantised_base_is_on_its_grid_before_it_is_rounded(tmp_path):
+    base = BaseSettings(
+        model=BASE.model.changed(hidden_size=32),
+        pretraining=SETTINGS.changed(steps=2),
+        quantisation="q4_1",
+        precision="fp32",
+    )
+    pretrain(base, TASKS, tmp_path)
+    blocks = load_model(tmp_path).lm_head.weight.view(-1, 32)
+    assert max(len(block.unique()) for block in blocks) <= 16
+
+
 def test_a_joint_base_is_made_of_both_tasks(tmp_path):
     base = BASE.changed(pretraining=JOINT)
     pretrain(base, TASKS, tmp_path)

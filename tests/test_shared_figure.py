@@ -45,7 +45,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
             write_json(place / "config.json", ARCHITECTURE)
         compared.append(ComparedRun(run=run, base=places["start"], model=places["model"]))
     measured = compare_runs(compared, SETTINGS, random)
-    write_parquet(root / "geometry" / "pairs_shared.parquet", measured.pairs)
+    for part, table in measured._asdict().items():
+        write_parquet(root / "geometry" / f"{part}_shared.parquet", table)
     return config
 
 

@@ -15,7 +15,7 @@ from rlscape.settings.training import EvaluationSettings, RLSettings
 from rlscape.tasks.registry import TASKS
 from rlscape.tasks.sets import make_task_sets
 from rlscape.tasks.speech import Chat
-from rlscape.training.start import BLOCK, dither_, grid_steps, start_problems
+from rlscape.training.start import start_problems
 from tests.chat_model import SUMS, make_chat_model
 
 RL = RLSettings(steps=2, learning_rate=1e-3, warmup_steps=0, thinking_tokens=10, answer_tokens=6)
@@ -78,27 +78,3 @@ def test_problems_of_a_start_are_in_no_set_of_the_task(checkpoint: Path) -> None
 def test_a_task_with_too_few_problems_for_a_start_is_named(checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match=r"tasks\.math: "):
         start_problems({"math": TASK}, START, Chat(checkpoint))
-
-
-def test_dithering_erases_the_grid_and_keeps_the_values_on_average(checkpoint: Path) -> None:
-    model = load_decoder(checkpoint)
-    random = torch.Generator().manual_seed(0)
-    steps = {}
-    for name, values in model.named_parameters():
-        if values.ndim == 2:
-            blocks = values.detach().normal_(generator=random).unflatten(1, (-1, BLOCK))
-            step = (blocks.amax(-1, keepdim=True) - blocks.amin(-1, keepdim=True)) / 15
-            values.data = ((blocks / step).round() * step).flatten(1)
-            steps[name] = step
-            measured = grid_steps(values.data.unflatten(1, (-1, BLOCK)))
-            assert torch.isclose(measured, step, rtol=1e-3).float().mean() > 0.9
-    quantised = {name: values.detach().clone() for name, values in model.named_parameters()}
-    dither_(model, random)
-    for name, values in model.named_parameters():
-        moved = values.detach() - quantised[name]
-        if values.ndim == 2:
-            in_steps = moved.unflatten(1, (-1, BLOCK)) / steps[name]
-            assert in_steps.abs().median() == pytest.approx(0.25, abs=0.03)
-            assert abs(in_steps.mean()) < 0.05
-        else:
-            assert not moved.any()

@@ -134,9 +134,11 @@ ARMS |= {
     # What of an update is the optimiser's? Nothing to learn: a coin for a verifier, and no gradient at all.
     "rlvr_random_rewards": rl("RLVR, random rewards", "rlvr", rewards="random", extra=True),
     "rlvr_noise": rl("noise through AdamW", "rlvr", optimizer="adamw_on_noise", extra=True),
-    # Other bases of a pretrained model: without the grid of its quantisation, and for a second task.
+    # What the grid of a quantised base does: a base from scratch put on one, and a pretrained one without its own.
+    "rlvr_quantised": rl("RLVR, quantised base", "rlvr", base="deep_quantised", extra=True),
     "rlvr_dithered": rl("RLVR, dithered base", "rlvr", base="dithered", extra=True),
     "sft_dithered": sft("SFT, dithered base", base="dithered", at_rl_rate=True, extra=True),
+    # A second task of a pretrained model.
     "rlvr_second_task": rl("RLVR, second task", "rlvr", tasks=("code",), base="second_task", extra=True),
     "sft_second_task": sft("SFT, second task", tasks=("code",), base="second_task", at_rl_rate=True, extra=True),
     # Three ways to store: fp32 from a base on the bf16 grid (all others), bf16 at every update, fp32 and no grid.
@@ -192,9 +194,10 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
 }
 """Arms whose runs a measurement compares; none: it is of single runs."""
 _CURVED_TOO = (*_SIZES, "size_1_sft", "rlvr_second_base", "agent_calculator", "llama_full", "mistral_full")
+_SHARED_TOO = ("rlvr_random_rewards", "sft_taught", "rlvr_sgd", "rlvr_quantised", "rlvr_dithered")
 MEASURED_TOO = {
     "pairs_intervened": ("rlvr_permuted", "rlvr_sgd", "rlvr_intervened_sgd"),
-    "pairs_shared": ("rlvr_random_rewards", "sft_taught", "rlvr_sgd"),
+    "pairs_shared": _SHARED_TOO,
     # The base with a tenth of the pretraining is an early stage of that of ``rlvr``, no other one.
     "curvature": _CURVED_TOO,
 }
@@ -254,7 +257,7 @@ FIGURES: tuple[Figure, ...] = (
             "rlvr_adam_beta",
             "rlvr_bf16_weights",
             "rlvr_fp32",
-            *("rlvr_dithered", "sft_dithered", "rlvr_second_task", "sft_second_task"),
+            *("rlvr_quantised", "rlvr_dithered", "sft_dithered", "rlvr_second_task", "sft_second_task"),
         ),
     ),
     _figure("control_nulls", "rlvr", "sft"),
@@ -271,7 +274,7 @@ FIGURES: tuple[Figure, ...] = (
     _figure(
         "control_shared",
         *("rlvr", "sft_rl_rate", "rlvr_noise"),
-        optional=("rlvr_random_rewards", "sft_taught", "rlvr_sgd"),
+        optional=_SHARED_TOO,
         measurements=("pairs_shared",),
     ),
     _figure("control_curvature", "rlvr", "sft", optional=_CURVED_TOO, measurements=("curvature",)),

@@ -15,6 +15,7 @@ from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import as_decoder, load_decoder, save_trained, store_as_
 from rlscape.models.checkpoints import speech_of
 from rlscape.models.decoder import Decoder
+from rlscape.models.quantisation import dither_
 from rlscape.models.weight_files import WEIGHTS, tensors_of
 from rlscape.pipeline.entry import on_device, run
 from rlscape.rl.evaluate import Evaluator, by_prefix
@@ -23,7 +24,7 @@ from rlscape.settings.precision import Device
 from rlscape.settings.training import EvaluationSettings, RLSettings
 from rlscape.tasks.registry import Tasks
 from rlscape.tasks.sets import make_task_sets
-from rlscape.training.start import dither_, train_start
+from rlscape.training.start import train_start
 
 DISCARDED = "discarded"
 """Below a base's directory: what rounding took from it, in bf16."""

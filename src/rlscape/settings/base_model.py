@@ -89,6 +89,8 @@ class BaseSettings(Settings):
 
     model: ModelSettings
     pretraining: PretrainSettings
+    quantisation: Literal["q4_1"] | None = None
+    """Of the values at the end of pretraining: q4_1 leaves each block of 32 a grid of 16 values, as GGUF's files do."""
     precision: Precision = "bf16"
     """Of the values at the end of pretraining, which are stored in fp32 either way; bf16: rounded to that grid."""
 

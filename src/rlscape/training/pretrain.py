@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from math import cos, pi
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from rlscape.files import provenance, write_json
 from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import as_decoder, build_model, save_model, store_as_
 from rlscape.models.decoder import Decoder
+from rlscape.models.quantisation import to_q4_1_
 from rlscape.rl.optimizer import AdamW
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
@@ -153,6 +155,13 @@ def pretrain(base: BaseSettings, tasks: Mapping[str, TaskSettings], output: str 
             bar.set_postfix(loss=f"{losses[-1]:.3f}")
             if bar.disable:
                 logger.info("%s: step %d/%d, loss %.4f", name, step + 1, settings.steps, losses[-1])
+    match base.quantisation:
+        case None:
+            pass
+        case "q4_1":
+            to_q4_1_(model)
+        case _:
+            assert_never(base.quantisation)
     store_as_(model, base.precision)
     output = Path(output)
     stock.load_state_dict(model.state_dict())

@@ -8,11 +8,7 @@ from collections.abc import Mapping
 from itertools import chain, zip_longest
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from rlscape.errors import ConfigError
-from rlscape.models.decoder import Decoder
 from rlscape.settings.base_model import CheckpointSettings, StartSettings
 from rlscape.settings.precision import Device
 from rlscape.settings.run import RunSettings
@@ -23,33 +19,8 @@ from rlscape.tasks.speech import Speech
 from rlscape.training.sft import reference_traces, train_on_traces
 from rlscape.training.trl_runs import Evaluate, TrlRun
 
-BLOCK = 32
-"""Values of a row that were quantised together."""
 ANOTHER_SEED = 1_000_003
 """Added to a task's own, so that problems of a start come from another stream."""
-
-
-@torch.no_grad()
-def dither_(model: Decoder, random: torch.Generator) -> None:
-    """Add to every value of a matrix noise that is uniform over one step of its block's grid, in place.
-
-    A step is the smallest difference between two values of a block; a block of equal values stays as it is. So is the
-    grid erased, with its stripes of equal values, and the expectation of every weight stays.
-    """
-    for parameter in model.parameters():
-        if parameter.ndim == 2 and parameter.shape[1] % BLOCK == 0:
-            blocks = parameter.unflatten(1, (-1, BLOCK))
-            noise = torch.rand(blocks.shape, generator=random, dtype=blocks.dtype, device=random.device) - 0.5
-            parameter.add_((noise.to(blocks.device) * grid_steps(blocks)).flatten(1))
-
-
-def grid_steps(blocks: Tensor) -> Tensor:
-    """Smallest difference (..., 1) between two values of a block (..., BLOCK), beyond rounding; 0 if all are equal."""
-    ordered = blocks.sort(-1).values
-    gaps = ordered.diff(dim=-1)
-    real = gaps > 1e-5 * (ordered[..., -1:] - ordered[..., :1])
-    smallest = torch.where(real, gaps, torch.inf).amin(-1, keepdim=True)
-    return torch.where(smallest.isinf(), 0.0, smallest)
 
 
 def start_problems(tasks: Mapping[str, TaskSettings], start: StartSettings, speech: Speech) -> list[Problem]:

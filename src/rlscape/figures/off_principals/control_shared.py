@@ -3,8 +3,9 @@
 Paper: runs of RL change the same weights; neither SFT nor an update without learning stands beside them. Here: two
 seeds of each, from one base. A mask of bf16 depends on the update's size, so the fifth of the entries that moved
 furthest is compared too, at equal density, beside a permutation within magnitude bins and independent rotations of
-both updates. Two more questions about the same runs: how far AdamW took them for their rate and steps, and whether
-they give back what rounding took from the base.
+both updates. More questions about the same runs: how far AdamW took them for their rate and steps, whether they give
+back what rounding took from the base, and how far they change whole rows or columns. A pair of runs from a base on a
+quantised grid and from one off it, and the stripes of either, say what the grid does.
 """
 
 from itertools import combinations_with_replacement
@@ -32,7 +33,11 @@ OF_RUNS = {
     # column: title, value of steps in unrelated directions and of an update that restores nothing
     "step_share": ("e: norm / (rate $\\sqrt{T N}$)", 1.0),
     "cosine_to_discarded": ("f: cosine with what rounding took", 0.0),
+    "row_stripes": ("g: row stripes of Q, K, V less rotated", 0.0),
+    "column_stripes": ("h: column stripes of O less rotated", 0.0),
 }
+STRIPED = {"row": ("q", "k", "v"), "column": ("o",)}
+"""Axis of stripes -> the kinds of matrices in which the paper sees them."""
 
 
 def assemble(config: Config) -> pd.DataFrame:
@@ -60,13 +65,19 @@ def of_runs(config: Config, arms: tuple[str, ...]) -> pd.DataFrame:
     """A row per run: arm, seed and :data:`OF_RUNS`.
 
     After T steps that each move every entry by the learning rate, in directions that have nothing to do with each
-    other, the norm of N entries is rate sqrt(T N).
+    other, the norm of N entries is rate sqrt(T N). Stripes are the share of the variance of half of the entries that
+    lies between lines, less that of a rotated update.
     """
     summaries = weights.geometry_summaries(config, arms)
     frame = summaries[summaries["part"] == origin.PART].set_index("run")
     steps = curves.metrics(config, arms).groupby("run")["step"].max()
     reach = learning_rates(frame, config) * np.sqrt(steps.reindex(frame.index))
     lost = frame["cosine_to_discarded"] if "cosine_to_discarded" in frame else np.nan  # of a base from scratch, nothing
+    striped = pairs.stripes(config, "shared").query("view == 'stored'")
+    for axis, kinds in STRIPED.items():
+        own = striped[striped["kind"].isin(kinds)].set_index("run")
+        beyond = own[f"{axis}_stripes"] - own[f"{axis}_stripes_spectrum"]
+        frame[f"{axis}_stripes"] = beyond.groupby(level="run").mean()
     return frame.assign(step_share=frame["update_rms"] / reach, cosine_to_discarded=lost).reset_index()
 
 

@@ -124,6 +124,15 @@ def test_evidence_has_the_testbed_of_the_default_scale() -> None:
     assert ARMS.keys() - {*catalogue.pilots.ARMS, *elsewhere} == evidence.seeds.keys()
 
 
+def test_controls_of_the_pretrained_scale_have_its_testbed_and_other_seeds() -> None:
+    names = ("pretrained", "pretrained_controls")
+    main, controls = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in names)
+    for part in ("tasks", "scalerl", "off_principals", "geometry"):
+        assert getattr(main, part) == getattr(controls, part), part
+    assert main.bases.items() <= controls.bases.items()
+    assert main.first_seed + max(main.seeds.values()) <= controls.first_seed
+
+
 def test_an_arm_that_no_figure_needs_runs_where_its_base_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARMS, "mine", ARMS["scalerl"].changed(base="elsewhere"))
     values = edited_smoke("scale", "smoke")

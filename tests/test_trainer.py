@@ -177,6 +177,7 @@ def gradient(settings, base, groups):
     trainer = make_trainer(settings, copy.deepcopy(base))
     rewards = torch.tensor([[2.0 * c.correct - 1 for c in group.completions] for group in groups])
     trainer.rl = trainer.rl.changed(max_gradient_norm=1e9)
+    trainer.optimizer.zero_grad = lambda: None
     trainer.update(groups, rewards)
     return torch.cat([parameter.grad.flatten() for parameter in trainer.model.parameters()])
 

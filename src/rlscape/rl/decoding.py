@@ -113,7 +113,8 @@ class CompiledDecoding:
 
     def load(self, weights: Weights) -> None:
         config: DecoderConfig = weights.config
-        tensors: list[Tensor] = []
+        self.tensors: list[Tensor] = []  # the earlier ones make room
+        tensors = self.tensors
 
         def address(x: Tensor | None) -> int | None:
             if x is None:
@@ -160,7 +161,7 @@ class CompiledDecoding:
             sine=address(sine),
             layer=layers,
         )
-        self.weights, self.tensors = addresses, tensors  # the first points to the second
+        self.weights = addresses  # into the tensors
         self.hidden_size = config.hidden_size
 
     def prefill(self, contexts: Sequence[Sequence[int]], first_row: int) -> None:

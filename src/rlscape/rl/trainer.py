@@ -166,7 +166,6 @@ class RLTrainer:
 
         Of tasks in words also ``lenient_pass_rate``, the share of samples with the right answer in whatever form.
         """
-        self.optimizer.zero_grad()
         row = self.evaluator.evaluate(
             self.model,
             seed=(self.settings.seed, 2, self.step),
@@ -218,7 +217,6 @@ class RLTrainer:
           either pool stood idle.
         """
         recipe = self.recipe
-        self.optimizer.zero_grad()  # before it samples: the memory of the gradients is the generator's
         groups = self.schedule.next_batch()
         completions = [completion for group in groups for completion in group.completions]
         correct = torch.tensor([[c.correct for c in group.completions] for group in groups])
@@ -282,7 +280,6 @@ class RLTrainer:
         # Completions without advantage are part of the average but have no gradient: no forward pass for them.
         with_gradient = [index for index, value in enumerate(values.tolist()) if value]
         clipped = log_ratio = tokens = 0.0
-        self.optimizer.zero_grad()
         for part in _micro_batches(with_gradient, group_ids.tolist(), completions, self.rl.micro_batch_tokens):
             batch_groups, prompt_of = group_ids[part].unique(return_inverse=True)
             batch = Packing(
@@ -312,6 +309,7 @@ class RLTrainer:
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.rl.max_gradient_norm)
         if with_gradient:
             self.optimizer.step(self.rl.learning_rate * min(1.0, (self.step + 1) / max(1, self.rl.warmup_steps)))
+        self.optimizer.zero_grad()  # the memory of the gradients is the generator's next
         if self.freezer:
             self.freezer.restore()
         store_as_(self.model, self.settings.storage)

@@ -120,9 +120,9 @@ def measure_matching(
         rl, sft, sft_at_rl_rate: directories of runs; those of SFT have snapshots.
         settings: of the RL run (the probes of the KL).
     """
-    start, model = load_decoder(base), load_decoder(base)
+    model = load_decoder(base)
     weights = dict(stream_weights(base))
-    drift = Drift(start, probes_of(settings, speech_of(settings.base, base)))
+    drift = Drift(model, probes_of(settings, speech_of(settings.base, base)))
 
     def kl(state: dict[str, Tensor]) -> float:
         model.load_state_dict(state)

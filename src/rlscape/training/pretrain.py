@@ -17,7 +17,6 @@ import time
 from collections.abc import Mapping, Sequence
 from math import cos, pi
 from pathlib import Path
-from typing import assert_never
 
 import numpy as np
 import torch
@@ -155,13 +154,8 @@ def pretrain(base: BaseSettings, tasks: Mapping[str, TaskSettings], output: str 
             bar.set_postfix(loss=f"{losses[-1]:.3f}")
             if bar.disable:
                 logger.info("%s: step %d/%d, loss %.4f", name, step + 1, settings.steps, losses[-1])
-    match base.quantisation:
-        case None:
-            pass
-        case "q4_1":
-            to_q4_1_(model)
-        case _:
-            assert_never(base.quantisation)
+    if base.quantisation is not None:  # of one kind
+        to_q4_1_(model)
     store_as_(model, base.precision)
     output = Path(output)
     stock.load_state_dict(model.state_dict())

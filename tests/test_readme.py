@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-ROW = re.compile(r"^\| ([SO]\d+) \| .* \| (replicated|not replicated|inconclusive|not testable at this scale) \|", re.M)
+VERDICTS = "replicated|not replicated|inconclusive|not testable at this scale"
+ROW = re.compile(rf"^\| ([SO]\d+) \| [^|]* \| ({VERDICTS}) \|", re.M)
+BESIDE = re.compile(rf"^\| ([SO]\d+) \| [^|]* \| ({VERDICTS}) \| ({VERDICTS}) \|", re.M)
+"""Of the claims that a pretrained model was asked too, in a table of their own before that of all: by models from
+scratch, and by that one."""
 
 
 def test_the_python_example_names_what_there_is(repository: Path) -> None:
@@ -18,7 +22,13 @@ def test_the_python_example_names_what_there_is(repository: Path) -> None:
     assert all(name in body for names in used for name in names)
 
 
-def test_the_table_of_claims_has_the_recorded_verdicts(repository: Path) -> None:
-    recorded = pd.read_csv(repository / "figures" / "gallery" / "default" / "claims.csv")
-    rows = ROW.findall((repository / "README.md").read_text())
-    assert rows == list(recorded[["id", "verdict"]].itertuples(index=False, name=None))
+def recorded(repository: Path, scale: str, table: str) -> pd.DataFrame:
+    return pd.read_csv(repository / "figures" / "gallery" / scale / table).set_index("id")
+
+
+def test_the_tables_of_claims_have_the_recorded_verdicts(repository: Path) -> None:
+    text = (repository / "README.md").read_text()
+    default, pretrained = (recorded(repository, scale, "claims.csv")["verdict"] for scale in ("default", "pretrained"))
+    asked = pretrained.index.intersection(recorded(repository, "pretrained", "power.csv").index)
+    assert BESIDE.findall(text) == [(claim, default[claim], pretrained[claim]) for claim in asked]
+    assert ROW.findall(text)[len(asked) :] == list(default.items())

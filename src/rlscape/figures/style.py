@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -112,6 +113,18 @@ def describe_interval(values: pd.Series, digits: int = 3) -> str:
     return f"{value:.{digits}f}{limits}"
 
 
+def name_log_ticks(axis: Axis, style: str = "g") -> None:
+    """Plain numbers on a logarithmic axis, after its data are drawn.
+
+    Named at 1, 2 and 5, or, where the data span more than :data:`FEW_DECADES`, at powers of ten.
+    """
+    low, high = axis.get_data_interval()
+    decades = np.log10(high / low) if low > 0 else 0
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < FEW_DECADES else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:{style}}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def log_compute_axis(axes: Axes, label: str = "compute (virtual accelerator-seconds)") -> None:
     """A logarithmic x axis with plain numbers at 1, 2 and 5."""
     axes.set_xscale("log")
@@ -124,15 +137,9 @@ def log_compute_axis(axes: Axes, label: str = "compute (virtual accelerator-seco
 
 
 def small_numbers_axis(axes: Axes) -> None:
-    """A logarithmic x axis of small numbers, such as learning rates, after they are drawn: ``2e-04``.
-
-    Named at 1, 2 and 5, or, where they span more than :data:`FEW_DECADES`, at powers of ten.
-    """
+    """A logarithmic x axis of small numbers, such as learning rates, after they are drawn: ``2e-04``."""
     axes.set_xscale("log")
-    decades = np.log10(axes.dataLim.x1 / axes.dataLim.x0) if axes.dataLim.x0 > 0 else 0
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < FEW_DECADES else (1,)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    name_log_ticks(axes.xaxis, ".0e")
 
 
 def pass_rate_axis(axes: Axes, label: str = "validation pass rate", small: bool = False) -> None:

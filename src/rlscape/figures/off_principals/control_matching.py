@@ -7,10 +7,10 @@ update, or another of its snapshots. What differs at equal norm is direction, wh
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from rlscape.catalogue import ARMS
-from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, new_figure
+from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, name_log_ticks, new_figure
 from rlscape.figures.tables import error_bars, interval_columns
 from rlscape.results import bias
 from rlscape.results.bias import MATCHINGS
@@ -66,7 +66,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_title(label, loc="left", fontsize=9)
         if statistic in LOGARITHMIC:
             ax.set_xscale("log")
-            ax.xaxis.set_minor_formatter(NullFormatter())
+            name_log_ticks(ax.xaxis)
         else:
             ax.xaxis.set_major_locator(MaxNLocator(4))
     axes[0, 0].set_yticks(range(len(MATCHINGS)), list(MATCHINGS.values()))

@@ -13,7 +13,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS
-from rlscape.figures.style import BLUE, GREEN, GREY, RED, add_note, describe_seeds, new_figure
+from rlscape.figures.style import BLUE, GREEN, GREY, RED, add_note, describe_seeds, name_log_ticks, new_figure
 from rlscape.results import bias
 from rlscape.settings.scale import Config
 
@@ -101,6 +101,7 @@ def _draw_subspaces(ax: Axes, frame: pd.DataFrame) -> None:
         )
     ax.axhline(1, color=GREY, linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="k / min(m, n)", ylabel="energy / chance")
+    name_log_ticks(ax.yaxis)
     ax.set_xticks(rows["rank_fraction"], [f"1/{1 / fraction:.0f}" for fraction in rows["rank_fraction"]])
     ax.minorticks_off()
     ax.legend(loc="best")

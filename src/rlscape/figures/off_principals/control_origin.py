@@ -9,10 +9,10 @@ base.
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from rlscape.catalogue import ARMS, arms_of, figure_of
-from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, new_figure
+from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, name_log_ticks, new_figure
 from rlscape.figures.weights import learning_rates, seed_heights
 from rlscape.results import origin
 from rlscape.settings.scale import Config
@@ -53,7 +53,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_title(label, loc="left", fontsize=9)
         if quantity in LOGARITHMIC:
             ax.set_xscale("log")
-            ax.xaxis.set_minor_formatter(NullFormatter())
+            name_log_ticks(ax.xaxis)
         else:
             ax.xaxis.set_major_locator(MaxNLocator(4))
     for ax in grid.flat[len(QUANTITIES) :]:

@@ -11,11 +11,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from rlscape.figures.scalerl.binding import LEAST_MISMATCH
 from rlscape.figures.scalerl.paper_values import FIG5
-from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, new_figure
+from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, name_log_ticks, new_figure
 from rlscape.figures.tables import error_bars, final_pass_rates, fit_estimates, interval_columns
 from rlscape.results import curves
 from rlscape.scaling.uncertainty import t_interval
@@ -99,9 +98,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     dose.axvline(LEAST_MISMATCH, color=INK, linewidth=0.8, linestyle=":")
     dose.set_title("d: the dose; numbers: mantissa bits of the generator's head", loc="left")
     for axis in (mismatch.yaxis, dose.xaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.set_minor_formatter(NullFormatter())
+        name_log_ticks(axis)
     for ax in (rates, dose):
         ax.legend(loc="best")
     add_note(

@@ -70,7 +70,7 @@ def _draw_scales(frame: pd.DataFrame) -> Figure:
         for claim in claims.index
         for found in [[cells[scale, claim][1] for scale in scales if (scale, claim) in cells]]
     }
-    total = sum(heights.values()) + head + 1.2
+    total = sum(heights.values()) + head + 1.2  # of the note
     figure = new_figure(WIDTH, LINE_HEIGHT * total + 0.35)
     ax = _empty_table(figure, total)
     for x, text in ((LEFT["id"], "id"), (LEFT["claim"], "claim")):

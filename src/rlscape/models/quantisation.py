@@ -5,6 +5,8 @@ that does to an update's footprint is seen with a base of which the grid was era
 was put on such a grid.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -16,16 +18,21 @@ LEVELS = 16
 """Of Q4_1, whose blocks have a smallest value and a step of their own, both in fp16."""
 
 
+def in_blocks(model: Decoder) -> Iterator[Tensor]:
+    """Every matrix whose rows are whole blocks, as a view (rows, blocks, BLOCK) that writes through."""
+    for parameter in model.parameters():
+        if parameter.ndim == 2 and parameter.shape[1] % BLOCK == 0:
+            yield parameter.detach().view(len(parameter), -1, BLOCK)
+
+
 @torch.no_grad()
 def to_q4_1_(model: Decoder) -> None:
     """Leave in every matrix whose rows are whole blocks, in place, what storing it as GGUF's Q4_1 would leave."""
-    for parameter in model.parameters():
-        if parameter.ndim == 2 and parameter.shape[1] % BLOCK == 0:
-            blocks = parameter.unflatten(1, (-1, BLOCK))
-            lowest, highest = blocks.aminmax(dim=-1, keepdim=True)
-            step = (highest - lowest) / (LEVELS - 1)
-            level = ((blocks - lowest) / step.where(step > 0, 1)).round()
-            parameter.copy_((level * step.half() + lowest.half()).flatten(1))
+    for blocks in in_blocks(model):
+        lowest, highest = blocks.aminmax(dim=-1, keepdim=True)
+        step = (highest - lowest) / (LEVELS - 1)
+        level = ((blocks - lowest) / step.where(step > 0, 1)).round()
+        blocks.copy_(level * step.half() + lowest.half())
 
 
 @torch.no_grad()
@@ -35,11 +42,9 @@ def dither_(model: Decoder, random: torch.Generator) -> None:
     A step is the smallest difference between two values of a block; a block of equal values stays as it is. So is the
     grid erased, with its stripes of equal values, and the expectation of every weight stays.
     """
-    for parameter in model.parameters():
-        if parameter.ndim == 2 and parameter.shape[1] % BLOCK == 0:
-            blocks = parameter.unflatten(1, (-1, BLOCK))
-            noise = torch.rand(blocks.shape, generator=random, dtype=blocks.dtype, device=random.device) - 0.5
-            parameter.add_((noise.to(blocks.device) * grid_steps(blocks)).flatten(1))
+    for blocks in in_blocks(model):
+        noise = torch.rand(blocks.shape, generator=random, dtype=blocks.dtype, device=random.device) - 0.5
+        blocks.add_(noise.to(blocks.device) * grid_steps(blocks))
 
 
 def grid_steps(blocks: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from rlscape.results.restricted import (
 )
 from rlscape.settings.scale import Config
 from tests.pictures import crowded_axes, legends_on_lines
-from tests.synthetic import small_config
+from tests.synthetic import seeded_by, small_config
 
 STEPS = 50
 CHANCE = 0.11
@@ -62,7 +62,7 @@ def write_runs(config: Config, arms: Collection[str], run_of: Callable[[str, int
         arm, seed = parse_run_name(run)
         number = seed - config.first_seed
         made = run_of(arm, number)
-        rng = np.random.default_rng([number, sorted(ARMS).index(arm)])
+        rng = seeded_by(arm, number)
         steps = np.arange(0, STEPS + 1, 10)
         rates = np.linspace(0.4, made.end, len(steps))
         metrics = pd.DataFrame({"run": run, "arm": arm, "seed": seed, "step": steps, "compute": steps * 1.0})

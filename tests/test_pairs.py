@@ -10,7 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rlscape.geometry import masks, nulls
-from rlscape.geometry.pairs import View, _compare_views, compare, permuted_in_bins, similarity, stripe_share, stripes
+from rlscape.geometry.pairs import (
+    View,
+    _compare_views,
+    compare,
+    permuted_in_bins,
+    segment_share,
+    similarity,
+    stripe_share,
+    stripes,
+)
 from rlscape.geometry.sparsity import scale_to_density
 from rlscape.models.build import as_decoder, build_model, save_model, snap_to_bf16_
 from rlscape.models.interventions import Gauge
@@ -184,7 +193,8 @@ def test_an_update_that_rounding_hides_is_compared_with_its_own_null():
     for name in ("_half", "_top"):
         for draw in view.rotated:
             assert draw[name].sum() == view.masks[name].sum() > 0
-    assert np.isfinite([value for name, value in stripes(view, generator()).items()]).all()
+    known = {name: np.isfinite(value) for name, value in stripes(view, generator()).items()}
+    assert known == {name: not name.startswith("segment_share") for name in known}  # of the mask as it is: empty
     assert np.isfinite(_compare_views(view, view)["phi_top_spectrum"])
 
 
@@ -196,6 +206,27 @@ def test_rotated_updates_change_as_many_entries():
     density = masks.density(view.masks[""])
     assert 0.2 < density < 0.9
     assert [masks.density(draw[""]) for draw in view.rotated] == pytest.approx([density] * len(view.rotated))
+
+
+@pytest.mark.parametrize(
+    ("planted", "segments", "rows"), [("none", 0.0, 0.0), ("segment", 1 / 3, 1 / 24), ("row", 1 / 3, 1 / 3)]
+)
+def test_segments_that_change_together_are_found(planted, segments, rows):
+    """Segments, or rows, of density 0 or 2 p in place of p: a variance between them of p^2 of p (1 - p), p = 1/4.
+
+    A row's rate is the mean of its eight segments'.
+    """
+    chosen = torch.rand(256, 8 if planted == "segment" else 1, generator=generator()) < 0.5
+    rates = 0.25 if planted == "none" else 0.5 * chosen.double().repeat_interleave(256 // chosen.shape[1], dim=1)
+    mask = torch.rand(256, 256, generator=generator(1), dtype=torch.float64) < rates
+    assert segment_share(mask) == pytest.approx(segments, abs=0.03)
+    assert stripe_share(mask, "row") == pytest.approx(rows, abs=0.03)
+    assert abs(segment_share(permuted_in_bins(mask, torch.zeros(256, 256, dtype=torch.int64), generator(2)))) < 0.01
+
+
+def test_segments_are_not_known_of_matrices_that_have_none():
+    assert all(math.isnan(segment_share(torch.rand(32, width) < 0.5)) for width in (16, 48))
+    assert math.isnan(segment_share(torch.zeros(32, 64, dtype=torch.bool)))
 
 
 def test_low_rank_updates_have_stripes_that_the_spectrum_null_shares_and_the_binned_null_does_not():

@@ -54,6 +54,8 @@ def test_a_shared_part_shows_and_noise_has_none(config: Config) -> None:
     frame = control_shared.assemble(config)
     pairs = frame[frame["kind"] == "pair"].set_index(["arm_a", "arm_b", "measure"])["value"]
     assert len(pairs) == 6 * len(control_shared.MEASURES)
+    own = frame["arm_a"] == frame["arm_b"]
+    assert set(frame.loc[own, "pairs"]) == {1} and set(frame.loc[(frame["kind"] == "pair") & ~own, "pairs"]) == {2}
     for second in ("rlvr", "sft_rl_rate"):
         assert pairs["rlvr", second, "phi_top"] > 0.3 < pairs["rlvr", second, "phi_top_less_binned"] + 0.1
         assert abs(pairs[second, "rlvr_noise", "phi_top"]) < 0.1
@@ -65,6 +67,13 @@ def test_the_size_of_steps_is_in_units_of_the_rate(config: Config) -> None:
     runs = frame[frame["kind"] == "run"].set_index(["arm", "measure"])["value"]
     assert runs["rlvr", "step_share"].tolist() == pytest.approx([2.0, 2.0])
     assert runs["rlvr", "cosine_to_discarded"].tolist() == [0.25, 0.25]
+
+
+def test_shares_of_runs_stand_beside_both_nulls(config: Config) -> None:
+    frame = control_shared.assemble(config)
+    shares = frame[frame["measure"].isin(control_shared.CLUSTERED)]
+    assert len(shares) == len(control_shared.CLUSTERED) * len(ARMS) * 2
+    assert np.isfinite(shares[["value", *control_shared.NULLS]]).all(axis=None)
 
 
 def test_figure_is_drawn_and_its_csv_gives_the_same_picture(config: Config, tmp_path) -> None:

@@ -4,7 +4,7 @@
 def sets_of_group(group):
     """Sets of runs whose updates are compared with each other."""
     arms = measured_arms(CONFIG, f"pairs_{group}")
-    # Data differ between the arms of the footprint; those of other groups differ between seeds, too.
+    # Data differ between the arms of the footprint; other arms' seeds draw other batches and samples of the same data.
     if group == "footprint":
         return [[run_name(arm, seed) for arm in arms] for seed in seeds_of(CONFIG, *arms)]
     if group == "shared":  # every arm with itself and with every other, at two seeds of each

@@ -194,7 +194,7 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
 }
 """Arms whose runs a measurement compares; none: it is of single runs."""
 _CURVED_TOO = (*_SIZES, "size_1_sft", "rlvr_second_base", "agent_calculator", "llama_full", "mistral_full")
-_SHARED_TOO = ("rlvr_random_rewards", "sft_taught", "rlvr_sgd", "rlvr_quantised", "rlvr_dithered")
+_SHARED_TOO = ("rlvr_random_rewards", "sft_taught", "rlvr_sgd", "rlvr_quantised", "rlvr_dithered", "sft_dithered")
 MEASURED_TOO = {
     "pairs_intervened": ("rlvr_permuted", "rlvr_sgd", "rlvr_intervened_sgd"),
     "pairs_shared": _SHARED_TOO,

@@ -9,8 +9,10 @@ and ``undone``, its update mapped back, put on the original base and read in bf1
 changed, the overlap with the original's runs is back in the second view.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +31,7 @@ from rlscape.geometry.profiles import AXES
 from rlscape.geometry.sparsity import scale_to_density, update_mask
 from rlscape.models.config import DecoderConfig
 from rlscape.models.interventions import INTERVENTION_FILE, Gauge
+from rlscape.models.quantisation import BLOCK
 from rlscape.models.tensor_names import identify
 from rlscape.schema import Settings
 from rlscape.settings.measurement import GeometrySettings, Intervention
@@ -38,7 +41,7 @@ TOP_SHARE = 0.2
 COMPARED = ("", "_top")
 """Masks of which pairs of runs are compared."""
 STRIPED = {"": "_half", "_top": "_top"}
-"""Suffix of the columns of :func:`stripes` -> mask."""
+"""Suffix of the columns of :func:`stripes` -> mask, at a density at which the update's size plays no part."""
 
 
 class ComparedRun(Settings):
@@ -173,6 +176,21 @@ def stripe_share(mask: Tensor, axis: str) -> float:
     return (between / (density * (1 - density))).item()
 
 
+def segment_share(mask: Tensor) -> float:
+    """Share of the variance of a mask's entries that lies between the segments of its rows, bool ``[m, n]``.
+
+    A segment is ``BLOCK`` entries that share one scale where weights are quantised. One-way analysis of variance over
+    ``p (1 - p)``, so whole rows or columns that change more are in it, too; 0 if none does. NaN for an empty or a full
+    mask, and where rows are not made of whole segments.
+    """
+    if mask.shape[1] % BLOCK:
+        return math.nan
+    segments = mask.double().view(-1, BLOCK)
+    density = segments.mean()
+    between = segments.mean(1).var() - segments.var(1).mean() / BLOCK
+    return (between / (density * (1 - density))).item()
+
+
 def permuted_in_bins(mask: Tensor, bins: Tensor, generator: torch.Generator) -> Tensor:
     """One draw of the binned null: the mask with its entries permuted at random within each stratum."""
     flat, order = bins.flatten(), torch.randperm(bins.numel(), generator=generator)
@@ -188,24 +206,33 @@ def _null_columns(name: str, draws: list[float]) -> dict[str, float]:
 
 
 def stripes(view: View, generator: torch.Generator) -> dict[str, float]:
-    """:func:`stripe_share` along both axes, of half of the entries and of the top ones, with two nulls: binned and
-    spectrum-matched.
+    """:func:`stripe_share` along both axes, of half of the entries and of the top ones, and :func:`segment_share` of
+    the update mask as it is, each with two nulls: binned and spectrum-matched.
 
-    Columns ``<row|column>_stripes[_top]``, and with ``_<null>``, ``_<null>_low`` and ``_<null>_high``. An update of
-    low rank has stripes whatever its directions are: the second null shows them.
+    Columns ``<row|column>_stripes[_top]`` and ``segment_share``, and with ``_<null>``, ``_<null>_low`` and
+    ``_<null>_high``. An update of low rank has stripes whatever its directions are: the second null shows them. Both
+    nulls keep the base, so what a base's own rows, or its grid, do to any update is in them.
     """
     columns = {"density": masks.density(view.masks[""])}
     for suffix, name_of_mask in STRIPED.items():
-        mask = view.masks[name_of_mask]
-        draws = {
-            "binned": [permuted_in_bins(mask, view.bins, generator) for _ in view.rotated],
-            "spectrum": [rotated[name_of_mask] for rotated in view.rotated],
-        }
-        for axis in AXES:
-            name = f"{axis}_stripes{suffix}"
-            columns[name] = stripe_share(mask, axis)
-            for null, drawn in draws.items():
-                columns |= _null_columns(f"{name}_{null}", [stripe_share(draw, axis) for draw in drawn])
+        measures = {f"{axis}_stripes{suffix}": partial(stripe_share, axis=axis) for axis in AXES}
+        columns |= _beside_nulls(view, name_of_mask, measures, generator)
+    return columns | _beside_nulls(view, "", {"segment_share": segment_share}, generator)
+
+
+def _beside_nulls(
+    view: View, name_of_mask: str, measures: Mapping[str, Callable[[Tensor], float]], generator: torch.Generator
+) -> dict[str, float]:
+    mask = view.masks[name_of_mask]
+    draws = {
+        "binned": [permuted_in_bins(mask, view.bins, generator) for _ in view.rotated],
+        "spectrum": [rotated[name_of_mask] for rotated in view.rotated],
+    }
+    columns = {}
+    for name, measure in measures.items():
+        columns[name] = measure(mask)
+        for null, drawn in draws.items():
+            columns |= _null_columns(f"{name}_{null}", [measure(draw) for draw in drawn])
     return columns
 
 

@@ -39,8 +39,8 @@ def to_q4_1_(model: Decoder) -> None:
 def dither_(model: Decoder, random: torch.Generator) -> None:
     """Add to every value of a matrix noise that is uniform over one step of its block's grid, in place.
 
-    A step is the smallest difference between two values of a block; a block of equal values stays as it is. So is the
-    grid erased, with its stripes of equal values, and the expectation of every weight stays.
+    A step is the smallest difference between two values of a block; a block of equal values stays as it is. So are
+    the levels erased, and stripes of equal values with them; every weight's expectation and every block's scale stay.
     """
     for blocks in in_blocks(model):
         noise = torch.rand(blocks.shape, generator=random, dtype=blocks.dtype, device=random.device) - 0.5

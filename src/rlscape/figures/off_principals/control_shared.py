@@ -1,11 +1,14 @@
 """Control: is the footprint RL's own? Masks of RL, SFT and of updates with nothing to learn, pair by pair.
 
 Paper: runs of RL change the same weights; neither SFT nor an update without learning stands beside them. Here: two
-seeds of each, from one base. A mask of bf16 depends on the update's size, so the fifth of the entries that moved
-furthest is compared too, at equal density, beside a permutation within magnitude bins and independent rotations of
-both updates. More questions about the same runs: how far AdamW took them for their rate and steps, whether they give
-back what rounding took from the base, and how far they change whole rows or columns. A pair of runs from a base on a
-quantised grid and from one off it, and the stripes of either, say what the grid does.
+seeds of each. A mask of bf16 depends on the update's size, so the fifth of the entries that moved furthest is compared
+too, at equal density; both beside a permutation within magnitude bins. Seeds draw other batches and samples of one
+pool of problems, so runs of SFT, which pass over all of it, share more data than runs of RL.
+
+More questions about the same runs: how far AdamW took them for their rate and steps, whether they give back what
+rounding took from the base, and whether their changes lie in rows, columns or the blocks of a quantised grid. Both
+nulls of these keep the base, so a run from a base on a grid and one from a base off it are compared in the shares
+themselves; what is beyond the nulls is the update's own.
 """
 
 from itertools import combinations_with_replacement
@@ -30,18 +33,25 @@ MEASURES = {
     "phi_top_less_binned": "d: less permuted in magnitude bins",
 }
 OF_RUNS = {
-    # column: title, value of steps in unrelated directions and of an update that restores nothing
+    # column: title, value of steps in unrelated directions, of an update that restores nothing, without clusters
     "step_share": ("e: norm / (rate $\\sqrt{T N}$)", 1.0),
     "cosine_to_discarded": ("f: cosine with what rounding took", 0.0),
-    "row_stripes": ("g: row stripes of Q, K, V less rotated", 0.0),
-    "column_stripes": ("h: column stripes of O less rotated", 0.0),
+    "row_stripes": ("g: between rows of Q, K, V", 0.0),
+    "column_stripes": ("h: between columns of O", 0.0),
+    "segment_share": ("i: between blocks of 32", 0.0),
 }
-STRIPED = {"row": ("q", "k", "v"), "column": ("o",)}
-"""Axis of stripes -> the kinds of matrices in which the paper sees them."""
+CLUSTERED = {
+    "row_stripes": ("q", "k", "v"),
+    "column_stripes": ("o",),
+    "segment_share": ("q", "k", "v", "o", "gate", "up", "down"),
+}
+"""Column of the measured stripes -> the kinds of matrices that count: those in which the paper sees them, or all."""
+NULLS = {"binned": ("|", "permuted in magnitude bins"), "spectrum": ("x", "update rotated")}
+"""Null -> its marker, and what it is."""
 
 
 def assemble(config: Config) -> pd.DataFrame:
-    """Rows of kind pair (arm_a, arm_b, measure, value, lowest and highest pair) and of kind run (arm, seed, measure).
+    """Rows of kind pair (arm_a, arm_b, measure, value, lowest and highest pair) and of kind run (:func:`of_runs`).
 
     Of a pair of arms, runs of different seeds count, each as the mean over its matrices.
     """
@@ -51,34 +61,42 @@ def assemble(config: Config) -> pd.DataFrame:
         measured[f"{name}_less_binned"] = measured[name] - measured[f"{name}_binned"]
     frames = []
     for arm_a, arm_b in combinations_with_replacement(arms, 2):
-        by_pair = pairs.against(measured, arm_a, arm_b).groupby(["run_a", "run_b"])[list(MEASURES)].mean()
+        chosen = pairs.against(measured, arm_a, arm_b)
+        if arm_a == arm_b:  # both ways round, a pair is one
+            chosen = chosen[chosen["seed_a"] < chosen["seed_b"]]
+        by_pair = chosen.groupby(["run_a", "run_b"])[list(MEASURES)].mean()
         if by_pair.empty:  # one seed has no repeat
             continue
         found = by_pair.agg(["mean", "min", "max"]).T.rename(columns={"mean": "value", "min": "low", "max": "high"})
         found = found.rename_axis("measure").reset_index()
         frames.append(found.assign(kind="pair", arm_a=arm_a, arm_b=arm_b, pairs=len(by_pair)))
-    runs = of_runs(config, arms).melt(["arm", "seed"], list(OF_RUNS), var_name="measure")
-    return pd.concat([*frames, runs.assign(kind="run")], ignore_index=True).assign(scale=config.scale)
+    return pd.concat([*frames, of_runs(config, arms)], ignore_index=True).assign(scale=config.scale)
 
 
 def of_runs(config: Config, arms: tuple[str, ...]) -> pd.DataFrame:
-    """A row per run: arm, seed and :data:`OF_RUNS`.
+    """A row per run and one of :data:`OF_RUNS`: kind, arm, seed, measure, value and, of shares, :data:`NULLS`.
 
     After T steps that each move every entry by the learning rate, in directions that have nothing to do with each
-    other, the norm of N entries is rate sqrt(T N). Stripes are the share of the variance of half of the entries that
-    lies between lines, less that of a rotated update.
+    other, the norm of N entries is rate sqrt(T N); momentum and warm-up are not in this, so noise through AdamW is not
+    at one. Shares are of the variance of a mask, mean over matrices: for rows and columns of the entries that change
+    first when the update is scaled until half of all do, for blocks of those that do change.
     """
     summaries = weights.geometry_summaries(config, arms)
     frame = summaries[summaries["part"] == origin.PART].set_index("run")
     steps = curves.metrics(config, arms).groupby("run")["step"].max()
     reach = learning_rates(frame, config) * np.sqrt(steps.reindex(frame.index))
     lost = frame["cosine_to_discarded"] if "cosine_to_discarded" in frame else np.nan  # of a base from scratch, nothing
+    measured = {
+        "step_share": pd.DataFrame({"value": frame["update_rms"] / reach}),
+        "cosine_to_discarded": pd.DataFrame({"value": lost}, frame.index),
+    }
     striped = pairs.stripes(config, "shared").query("view == 'stored'")
-    for axis, kinds in STRIPED.items():
-        own = striped[striped["kind"].isin(kinds)].set_index("run")
-        beyond = own[f"{axis}_stripes"] - own[f"{axis}_stripes_spectrum"]
-        frame[f"{axis}_stripes"] = beyond.groupby(level="run").mean()
-    return frame.assign(step_share=frame["update_rms"] / reach, cosine_to_discarded=lost).reset_index()
+    for measure, kinds in CLUSTERED.items():
+        columns = {measure: "value"} | {f"{measure}_{null}": null for null in NULLS}
+        own = striped[striped["kind"].isin(kinds)].groupby("run")[list(columns)].mean()
+        measured[measure] = own.rename(columns=columns).reindex(frame.index)
+    rows = [frame[["arm", "seed"]].join(values).assign(measure=measure) for measure, values in measured.items()]
+    return pd.concat(rows, ignore_index=True).assign(kind="run")
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -106,8 +124,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"scale: {frame['scale'].iloc[0]}",
         describe_seeds(runs.groupby("arm")["seed"].nunique()),
-        r"a–d: $\phi$ of masks, mean over matrices and pairs of different seeds; 0: independent",
-        "grey: steps in unrelated directions, no relation",
+        r"a–d: $\phi$ of masks, mean over matrices and pairs of different seeds; 0: independent (b, d: as permuted)",
+        "e: 1 is steps of the whole rate in unrelated directions; the reference is noise",
+        "g–i: share of a mask's variance; " + ", ".join(f"{marker}: {name}" for marker, name in NULLS.values()),
         "paper: no such control",
     )
     return figure
@@ -131,4 +150,6 @@ def _draw_runs(ax: Axes, frame: pd.DataFrame, arms: list[str]) -> None:
         colour, marker = ARM_STYLES[arm]
         heights = seed_heights(rows, place)
         ax.plot(rows["value"], heights, color=colour, marker=marker, markersize=5, linestyle="")
+        for null, (sign, _) in NULLS.items():
+            ax.plot(rows[null], heights, color=GREY, marker=sign, markersize=5, linestyle="")
     ax.xaxis.set_major_locator(MaxNLocator(5))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from rlscape.catalogue import ARMS, CHOICES, choices_of, load_scale, runs_of
-from rlscape.catalogue.pilots import TASKS_IN_WORDS, Choice
+from rlscape.catalogue.pilots import FURTHER_TASKS_IN_WORDS, TASKS_IN_WORDS, Choice
 from rlscape.claims import load_register
 from rlscape.claims.controls import control_of, describe_choice, read_pilots
 from rlscape.claims.power import Power
@@ -221,6 +221,8 @@ def test_every_control_is_a_choice_and_every_choice_a_control_of_some_claim() ->
         "rate_moe_sft",
         "rate_small_batch",
         "rate_words_sft",
+        "second_task_products",
+        "second_task_long_sums",
         "tasks_in_words",
     }
 
@@ -229,6 +231,8 @@ def test_pilots_that_are_named_need_no_figure() -> None:
     config = load_scale(ROOT / "config" / "pretrained_pilots.yaml")
     assert config.targets == () and {f"words_{task}" for task in TASKS_IN_WORDS} < config.seeds.keys()
     assert [choice.name for choice in choices_of(config)] == ["tasks_in_words", "rate_words_sft"]
+    further = load_scale(ROOT / "config" / "pretrained_second_task_pilots.yaml")
+    assert [choice.name for choice in choices_of(further)] == [f"second_task_{task}" for task in FURTHER_TASKS_IN_WORDS]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Arms that only pilots run, and what pilots choose: learning rates per family, and controls in which effects show.
 
 A choice is made on pilot seeds (``config/pilots.yaml``; of a pretrained model's tasks
-``config/pretrained_pilots.yaml``), by the rule that is written here, and never on a claim.
+``config/pretrained_pilots.yaml`` and ``config/pretrained_second_task_pilots.yaml``), by the rule that is written here,
+and never on a claim.
 ``seeds.pilots`` of a scale is how many seeds its arms have; a later scale names those that were chosen.
 """
 
@@ -58,6 +59,8 @@ ADAPTER_STRESS = (200.0, 500.0, 1000.0)
 SFT_BASES = {"dense_sft": "dense", "moe_sft": "moe"}
 TASKS_IN_WORDS = ("sums", "long_sums")
 """In the order in which a pretrained model's scale prefers them: short completions are cheap."""
+FURTHER_TASKS_IN_WORDS = ("products", "long_sums")
+"""Tried with twice the updates, 48: in 24, long_sums gained 0.18."""
 WORDS_SFT_RATES = {"_tenth": 0.1, "_third": 1 / 3, "": 1.0}
 
 ARMS: dict[str, Arm] = {
@@ -109,6 +112,18 @@ ARMS: dict[str, Arm] = {
             f"RLVR, {task}", "rlvr", paper="off_principals", method="rl", tasks=(task,), base=f"words_{task}"
         )
         for task in TASKS_IN_WORDS
+    },
+    **{
+        f"words_{task}_twice": arm(
+            f"RLVR, {task}, twice the updates",
+            "rlvr",
+            paper="off_principals",
+            method="rl",
+            tasks=(task,),
+            base=f"words_{task}",
+            scaled={"steps": 2.0},
+        )
+        for task in FURTHER_TASKS_IN_WORDS
     },
     # And at which rate does it learn the first of them by SFT?
     **{
@@ -211,6 +226,11 @@ CHOICES: tuple[Choice, ...] = (
         candidates=tuple(f"words_{task}" for task in TASKS_IN_WORDS),
         prefer="all",
         against=("words_sums",),
+    ),
+    # And a second testbed of another task, each on its own.
+    *(
+        _learning(name=f"second_task_{task}", candidates=(arm,), prefer="all", against=(arm,))
+        for task, arm in ((task, f"words_{task}_twice") for task in FURTHER_TASKS_IN_WORDS)
     ),
     # A pretrained model's usual rate of SFT: the highest end among those at which it learns.
     _learning(

@@ -1,10 +1,15 @@
 """The rollout engine against plain forward passes, in-flight swaps, interruptions."""
 
+import re
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from rlscape.models.build import as_decoder, build_model
-from rlscape.rl import rollout
+from rlscape.rl import cache, rollout
+from rlscape.rl.cache import UntouchedZeros
 from rlscape.rl.decoding import CompiledDecoding, TorchDecoding
 from rlscape.rl.packing import Packing
 from rlscape.rl.policy import completion_log_probs
@@ -121,6 +126,38 @@ def test_sharing_a_row_of_the_cache_changes_no_token(interruption, monkeypatch):
     assert rows_together[0] == 2 and rows_apart[0] == 32
     assert all(shared <= each for shared, each in zip(rows_together, rows_apart, strict=True))
     assert sum(rows_together) < 0.9 * sum(rows_apart)
+
+
+def test_memory_given_back_between_batches_changes_no_token(monkeypatch):
+    model = make_model()
+    runs = []
+    for large in (1, 2**40):
+        monkeypatch.setattr(cache, "LARGE", large)
+        generator = make_generator(model, Budget(10, 3, None))
+        runs.append([])
+        for prompts in ([0, 1], [2, 3, 4]):
+            groups = generator.admit(prompts, 4)
+            finish(generator)
+            completions = [completion for group in groups for completion in group.completions]
+            runs[-1] += [(each.ids.tolist(), each.log_probs.tolist()) for each in completions]
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what the system does with the pages is Linux's")
+def test_large_memory_is_given_back_and_small_is_kept(monkeypatch):
+    def resident():
+        return int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+
+    monkeypatch.setattr(cache, "LARGE", 2**26)
+    large, small = UntouchedZeros(2**26), UntouchedZeros(4, 4)
+    before = resident()
+    large.tensor.fill_(1.0)
+    small.tensor.fill_(1.0)
+    assert resident() - before > 200
+    large.give_back()
+    small.give_back()
+    assert resident() - before < 56
+    assert not large.tensor[::4096].any() and small.tensor.all()
 
 
 def test_logits_of_a_few_rows_at_a_time_draw_the_same_tokens(monkeypatch):

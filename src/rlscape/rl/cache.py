@@ -4,26 +4,53 @@ Every row has its own length, rows are admitted and removed at any time, and the
 ones, so that decoding never copies the cache.
 """
 
-import numpy as np
+import ctypes
+import math
+import mmap
+from contextlib import suppress
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rlscape.models.decoder import Attend
 
+LARGE = 2**26
+"""Bytes from which memory is worth giving back: to take it anew costs time, page by page."""
 
-def untouched_zeros(*shape: int) -> Tensor:
+
+class UntouchedZeros:
     """Zeros in fp32 whose memory, on a CPU, is taken when it is used: few rows ever have the greatest length."""
-    if torch.get_default_device().type == "cpu":
-        return torch.from_numpy(np.zeros(shape, np.float32))
-    return torch.zeros(shape)
+
+    def __init__(self, *shape: int) -> None:
+        self._pages: mmap.mmap | None = None
+        if torch.get_default_device().type != "cpu" or not hasattr(mmap, "MADV_DONTNEED"):
+            self.tensor = torch.zeros(shape)
+            return
+        # A map of its own: what is freed in the C library's heap stays with the process. What lies freed there by now
+        # makes room.
+        size = 4 * math.prod(shape)
+        if size >= LARGE:
+            with suppress(AttributeError, OSError):  # another C library than glibc
+                ctypes.CDLL(None).malloc_trim(0)
+        self._pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # a kernel without large pages
+                self._pages.madvise(mmap.MADV_HUGEPAGE)
+        self.tensor = torch.frombuffer(self._pages, dtype=torch.float32).view(shape)
+
+    def give_back(self) -> None:
+        """Let the system have the memory until the next use, if there is much; what was written is lost."""
+        if self._pages is not None and len(self._pages) >= LARGE:
+            self._pages.madvise(mmap.MADV_DONTNEED)
 
 
 class SlotCache:
     """Preallocated keys and values: (layers, 2, slots, kv_heads, max_length, head_dim)."""
 
     def __init__(self, layers: int, slots: int, kv_heads: int, max_length: int, head_dim: int) -> None:
-        self.data = untouched_zeros(layers, 2, slots, kv_heads, max_length, head_dim)
+        self.memory = UntouchedZeros(layers, 2, slots, kv_heads, max_length, head_dim)
+        self.data = self.memory.tensor
 
     def decode(self, positions: Tensor) -> Attend:
         """Attention of one token per active row, the first ``len(positions)``, written at ``positions`` (active,)."""

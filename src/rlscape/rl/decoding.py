@@ -19,7 +19,7 @@ from rlscape.kernels.functions import has_kernels
 from rlscape.kernels.library import library
 from rlscape.models.config import DecoderConfig, MixtureConfig
 from rlscape.models.decoder import DenseWeights, Weights
-from rlscape.rl.cache import SlotCache, untouched_zeros
+from rlscape.rl.cache import SlotCache, UntouchedZeros
 
 
 class Decoding(Protocol):
@@ -39,6 +39,9 @@ class Decoding(Protocol):
 
     def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
         """Overwrite rows ``targets`` with the first ``length`` positions of rows ``sources``."""
+
+    def clear(self) -> None:
+        """Nothing in the rows is needed any more; the memory of a large cache is given back until its next use."""
 
     def state_dict(self, rows: int) -> dict[str, Any]:
         """The weights, and a copy of the first rows."""
@@ -88,6 +91,9 @@ class TorchDecoding:
     def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
         self.cache.move(sources, targets, length)
 
+    def clear(self) -> None:
+        self.cache.memory.give_back()
+
     def state_dict(self, rows: int) -> dict[str, Any]:
         return {"weights": list(_tensors_in(self.weights)), "cache": self.cache.data[:, :, :rows].clone()}
 
@@ -108,7 +114,8 @@ class CompiledDecoding:
         self.pages = padded(longest, self.panel) // self.panel
         page = config.num_key_value_heads * compiled.floats_of_page(config.head_dim)
         self.slots = slots
-        self.cache = untouched_zeros(config.num_hidden_layers, slots, self.pages, page)
+        self.memory = UntouchedZeros(config.num_hidden_layers, slots, self.pages, page)
+        self.cache = self.memory.tensor
         self.load(weights)
 
     def load(self, weights: Weights) -> None:
@@ -199,6 +206,9 @@ class CompiledDecoding:
     def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
         addresses = sources.data_ptr(), targets.data_ptr()
         self.compiled.copy_slots(ctypes.byref(self.weights), len(sources), *addresses, length)
+
+    def clear(self) -> None:
+        self.memory.give_back()
 
     def state_dict(self, rows: int) -> dict[str, Any]:
         return {"weights": self.tensors, "cache": self.cache[:, :rows].clone()}

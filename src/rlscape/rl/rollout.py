@@ -215,6 +215,8 @@ class Generator:
         finished = self._retire(ended & ~injected, out_of_tokens)
         if finished or self._cache_rows < self.active:
             self._split_cache_rows()
+        if not self.active:
+            self._decoding.clear()
         return finished
 
     def _sample(self, hidden: Tensor, cache_row: Tensor) -> tuple[Tensor, Tensor]:

@@ -128,7 +128,9 @@ def test_sharing_a_row_of_the_cache_changes_no_token(interruption, monkeypatch):
     assert sum(rows_together) < 0.9 * sum(rows_apart)
 
 
-def test_memory_given_back_between_batches_changes_no_token(monkeypatch):
+@pytest.mark.parametrize("make", [rollout.make_decoding, TorchDecoding])
+def test_memory_given_back_between_batches_changes_no_token(make, monkeypatch):
+    monkeypatch.setattr(rollout, "make_decoding", make)
     model = make_model()
     runs = []
     for large in (1, 2**40):
@@ -140,13 +142,17 @@ def test_memory_given_back_between_batches_changes_no_token(monkeypatch):
             finish(generator)
             completions = [completion for group in groups for completion in group.completions]
             runs[-1] += [(each.ids.tolist(), each.log_probs.tolist()) for each in completions]
+            decoding = generator._decoding
+            memory = decoding.cache.memory if isinstance(decoding, TorchDecoding) else decoding.memory
+            if sys.platform.startswith("linux"):
+                assert memory.tensor.any() == (large > 1)
     assert runs[0] == runs[1]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what the system does with the pages is Linux's")
 def test_large_memory_is_given_back_and_small_is_kept(monkeypatch):
     def resident():
-        return int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+        return int(re.search(r"Rss:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text())[1]) / 1024
 
     monkeypatch.setattr(cache, "LARGE", 2**26)
     large, small = UntouchedZeros(2**26), UntouchedZeros(4, 4)

@@ -37,7 +37,7 @@ SCALERL_CASES = [
     ("S1", 5, {"scalerl": Run(A=0.70, granted=False)}, 0.004, OPEN),
     ("S1", 5, {"large_batch": Run(forecast_A=0.95)}, 0.004, NO),
     ("S1", 5, {"large_batch": Run(granted=False)}, 0.004, OPEN),
-    ("S1", 4, dict.fromkeys(("scalerl", "large_batch"), Run(C_mid=20)), 0.004, YES),  # rises past the half
+    ("S1", 4, dict.fromkeys(("scalerl", "large_batch"), Run(C_mid=20)), 0.004, YES),  # still rises at the half
     ("S1", 1, {}, 0.004, OPEN),
     ("S2", 5, QUICK, 0.004, YES),
     ("S2", 5, dict.fromkeys(FITTED, FAST._replace(window_spread=0.3, power_law_spread=0.01)), 0.004, NO),

@@ -74,6 +74,13 @@ def test_shares_of_runs_stand_beside_both_nulls(config: Config) -> None:
     shares = frame[frame["measure"].isin(control_shared.CLUSTERED)]
     assert len(shares) == len(control_shared.CLUSTERED) * len(ARMS) * 2
     assert np.isfinite(shares[["value", *control_shared.NULLS]]).all(axis=None)
+    measured = pd.read_parquet(results_dir(config) / "geometry" / "stripes_shared.parquet")
+    of_columns = shares.query("arm == 'rlvr_noise' and measure == 'column_stripes'").iloc[-1]
+    outputs = measured[(measured["run"] == f"rlvr_noise-s{int(of_columns['seed'])}") & (measured["kind"] == "o")]
+    columns = {"value": "column_stripes", "binned": "column_stripes_binned", "spectrum": "column_stripes_spectrum"}
+    assert {name: of_columns[name] for name in columns} == {
+        name: pytest.approx(outputs[column].mean()) for name, column in columns.items()
+    }
 
 
 def test_figure_is_drawn_and_its_csv_gives_the_same_picture(config: Config, tmp_path) -> None:

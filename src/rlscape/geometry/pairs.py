@@ -181,11 +181,11 @@ def segment_share(mask: Tensor) -> float:
 
     A segment is ``BLOCK`` entries that share one scale where weights are quantised. One-way analysis of variance over
     ``p (1 - p)``, so whole rows or columns that change more are in it, too; 0 if none does. NaN for an empty or a full
-    mask, and where rows are not made of whole segments.
+    mask, for a single segment, and where rows are not made of whole ones.
     """
     if mask.shape[1] % BLOCK:
         return math.nan
-    segments = mask.double().view(-1, BLOCK)
+    segments = mask.double().reshape(-1, BLOCK)
     density = segments.mean()
     between = segments.mean(1).var() - segments.var(1).mean() / BLOCK
     return (between / (density * (1 - density))).item()
@@ -206,18 +206,23 @@ def _null_columns(name: str, draws: list[float]) -> dict[str, float]:
 
 
 def stripes(view: View, generator: torch.Generator) -> dict[str, float]:
-    """:func:`stripe_share` along both axes, of half of the entries and of the top ones, and :func:`segment_share` of
-    the update mask as it is, each with two nulls: binned and spectrum-matched.
+    """:func:`stripe_share` along both axes, of half of the entries and of the top ones, with two nulls: binned and
+    spectrum-matched.
 
-    Columns ``<row|column>_stripes[_top]`` and ``segment_share``, and with ``_<null>``, ``_<null>_low`` and
-    ``_<null>_high``. An update of low rank has stripes whatever its directions are: the second null shows them. Both
-    nulls keep the base, so what a base's own rows, or its grid, do to any update is in them.
+    Columns ``<row|column>_stripes[_top]``, and with ``_<null>``, ``_<null>_low`` and ``_<null>_high``. An update of
+    low rank has stripes whatever its directions are: the second null shows them. Both nulls keep the base, so what a
+    base's own rows, or its grid, do to any update is in them.
     """
     columns = {"density": masks.density(view.masks[""])}
     for suffix, name_of_mask in STRIPED.items():
         measures = {f"{axis}_stripes{suffix}": partial(stripe_share, axis=axis) for axis in AXES}
         columns |= _beside_nulls(view, name_of_mask, measures, generator)
-    return columns | _beside_nulls(view, "", {"segment_share": segment_share}, generator)
+    return columns
+
+
+def segments(view: View, generator: torch.Generator) -> dict[str, float]:
+    """:func:`segment_share` of the update mask as it is, with the nulls of :func:`stripes`."""
+    return _beside_nulls(view, "", {"segment_share": segment_share}, generator)
 
 
 def _beside_nulls(
@@ -244,7 +249,7 @@ class RunComparison(NamedTuple):
     :func:`compare`, ``phi_top`` for the fp32 updates with its binned null, and ``phi[_top]_spectrum`` with its range:
     both updates rotated at random."""
     stripes: pd.DataFrame
-    """A row per run, view and tensor: layer, kind, edit and the columns of :func:`stripes`."""
+    """A row per run, view and tensor: layer, kind, edit and the columns of :func:`stripes` and :func:`segments`."""
 
 
 def compare_runs(runs: Sequence[ComparedRun], settings: GeometrySettings, generator: torch.Generator) -> RunComparison:
@@ -258,6 +263,7 @@ def compare_runs(runs: Sequence[ComparedRun], settings: GeometrySettings, genera
             how, or see :func:`rlscape.geometry.checkpoints.stream_pair`.
     """
     pairs, profiles = [], []
+    apart = torch.Generator().manual_seed(generator.initial_seed() + 1)  # other draws stay as they were without it
     for tensors in zip(*(_stream(run, settings, generator) for run in runs), strict=True):
         name = tensors[0].name
         for run, tensor in zip(runs, tensors, strict=True):
@@ -267,7 +273,7 @@ def compare_runs(runs: Sequence[ComparedRun], settings: GeometrySettings, genera
                 )
             for view, matrix in tensor.views.items():
                 row = {"run": run.run, "view": view} | identify(name) | {"edit": tensor.edit}
-                profiles.append(row | stripes(matrix, generator))
+                profiles.append(row | stripes(matrix, generator) | segments(matrix, apart))
         for (run_a, a), (run_b, b) in combinations(zip(runs, tensors, strict=True), 2):
             edit = a.edit if a.edit != "none" else b.edit
             for view in dict.fromkeys((*a.views, *b.views)):

@@ -20,16 +20,18 @@ LARGE = 2**26
 
 
 class UntouchedZeros:
-    """Zeros in fp32 whose memory, on a CPU, is taken when it is used: few rows ever have the greatest length."""
+    """Zeros in fp32 whose memory, on a CPU, is taken when it is used: few rows ever have the greatest length.
+
+    They lie in a map of their own, since what is freed in the C library's heap stays with the process. What lies freed
+    there when a large one is made goes back first.
+    """
 
     def __init__(self, *shape: int) -> None:
         self._pages: mmap.mmap | None = None
-        if torch.get_default_device().type != "cpu" or not hasattr(mmap, "MADV_DONTNEED"):
+        size = 4 * math.prod(shape)
+        if torch.get_default_device().type != "cpu" or not size or not hasattr(mmap, "MADV_DONTNEED"):
             self.tensor = torch.zeros(shape)
             return
-        # A map of its own: what is freed in the C library's heap stays with the process. What lies freed there by now
-        # makes room.
-        size = 4 * math.prod(shape)
         if size >= LARGE:
             with suppress(AttributeError, OSError):  # another C library than glibc
                 ctypes.CDLL(None).malloc_trim(0)
@@ -40,9 +42,10 @@ class UntouchedZeros:
         self.tensor = torch.frombuffer(self._pages, dtype=torch.float32).view(shape)
 
     def give_back(self) -> None:
-        """Let the system have the memory until the next use, if there is much; what was written is lost."""
+        """What was written is not needed any more: let the system have the memory until the next use, if it is much."""
         if self._pages is not None and len(self._pages) >= LARGE:
-            self._pages.madvise(mmap.MADV_DONTNEED)
+            with suppress(OSError):  # pages that are locked
+                self._pages.madvise(mmap.MADV_DONTNEED)
 
 
 class SlotCache:

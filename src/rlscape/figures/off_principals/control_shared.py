@@ -79,10 +79,12 @@ def of_runs(config: Config, arms: tuple[str, ...]) -> pd.DataFrame:
     After T steps that each move every entry by the learning rate, in directions that have nothing to do with each
     other, the norm of N entries is rate sqrt(T N); momentum and warm-up are not in this, so noise through AdamW is not
     at one. Shares are of the variance of a mask, mean over matrices: for rows and columns of the entries that change
-    first when the update is scaled until half of all do, for blocks of those that do change.
+    first when the update is scaled until half of all do, for blocks of those that do change, in the matrices whose rows
+    are whole blocks. The runs are those that are compared pair by pair.
     """
+    striped = pairs.stripes(config, "shared").query("view == 'stored'")
     summaries = weights.geometry_summaries(config, arms)
-    frame = summaries[summaries["part"] == origin.PART].set_index("run")
+    frame = summaries[(summaries["part"] == origin.PART) & summaries["run"].isin(striped["run"])].set_index("run")
     steps = curves.metrics(config, arms).groupby("run")["step"].max()
     reach = learning_rates(frame, config) * np.sqrt(steps.reindex(frame.index))
     lost = frame["cosine_to_discarded"] if "cosine_to_discarded" in frame else np.nan  # of a base from scratch, nothing
@@ -90,7 +92,6 @@ def of_runs(config: Config, arms: tuple[str, ...]) -> pd.DataFrame:
         "step_share": pd.DataFrame({"value": frame["update_rms"] / reach}),
         "cosine_to_discarded": pd.DataFrame({"value": lost}, frame.index),
     }
-    striped = pairs.stripes(config, "shared").query("view == 'stored'")
     for measure, kinds in CLUSTERED.items():
         columns = {measure: "value"} | {f"{measure}_{null}": null for null in NULLS}
         own = striped[striped["kind"].isin(kinds)].groupby("run")[list(columns)].mean()

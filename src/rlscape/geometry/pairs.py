@@ -9,6 +9,7 @@ and ``undone``, its update mapped back, put on the original base and read in bf1
 changed, the overlap with the original's runs is back in the second view.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from rlscape.errors import CheckpointError
 from rlscape.files import read_json
@@ -35,6 +37,8 @@ from rlscape.models.quantisation import BLOCK
 from rlscape.models.tensor_names import identify
 from rlscape.schema import Settings
 from rlscape.settings.measurement import GeometrySettings, Intervention
+
+log = logging.getLogger(__name__)
 
 TOP_SHARE = 0.2
 """Density of the masks that compare fp32 updates: the entries of largest ``|dW|``."""
@@ -264,7 +268,10 @@ def compare_runs(runs: Sequence[ComparedRun], settings: GeometrySettings, genera
     """
     pairs, profiles = [], []
     apart = torch.Generator().manual_seed(generator.initial_seed() + 1)  # other draws stay as they were without it
-    for tensors in zip(*(_stream(run, settings, generator) for run in runs), strict=True):
+    streams = zip(*(_stream(run, settings, generator) for run in runs), strict=True)
+    total = len(measured_matrices(runs[0].base, settings.block_stride))
+    bar = tqdm(streams, total=total, desc=f"{len(runs)} runs", unit="matrix", disable=None)
+    for done, tensors in enumerate(bar, start=1):
         name = tensors[0].name
         for run, tensor in zip(runs, tensors, strict=True):
             if (tensor.name, tensor.shape) != (name, tensors[0].shape):
@@ -279,6 +286,7 @@ def compare_runs(runs: Sequence[ComparedRun], settings: GeometrySettings, genera
             for view in dict.fromkeys((*a.views, *b.views)):
                 pair = {"run_a": run_a.run, "run_b": run_b.run, "view": view} | identify(name) | {"edit": edit}
                 pairs.append(pair | _compare_views(*(side.views.get(view, side.views["stored"]) for side in (a, b))))
+        log.info("%d runs, %s: matrix %d of %d", len(runs), name, done, total)
     if not pairs:
         raise CheckpointError(
             f"{len(runs)} runs, no pair with a matrix of a known kind; expected two causal language models or more"

@@ -17,6 +17,7 @@ from rlscape.claims import BESIDE, EVALUATORS, lacking_at, load_register
 from rlscape.claims.register import Register
 from rlscape.errors import ConfigError, ResultError, UserError
 from rlscape.files import read_json, write_json
+from rlscape.gallery.claims import write_scoreboard
 from rlscape.gallery.recording import SUFFIXES, record
 from rlscape.gallery.replay import judge, redraw
 from rlscape.gallery.restoring import restore
@@ -217,6 +218,14 @@ def test_a_second_scale_keeps_the_first(finished: Config, register: Register, ga
     record(second, "off_principals", register, gallery)
     assert len(pd.read_csv(gallery / "second" / "claims.csv")) == len(register.claims)
     assert "not recorded" not in (gallery / "scoreboard.svg").read_text()
+
+
+def test_a_scale_that_measures_no_claim_has_no_column(gallery: Path) -> None:
+    of_controls = gallery / "controls" / "claims.csv"
+    of_controls.parent.mkdir()
+    pd.read_csv(gallery / "smoke" / "claims.csv").assign(seeds=0).to_csv(of_controls, index=False)
+    write_scoreboard(gallery)
+    assert set(pd.read_csv(gallery / "scoreboard.csv")["scale"]) == {"smoke"}
 
 
 def test_a_paper_of_which_the_scale_has_no_figure_is_refused(

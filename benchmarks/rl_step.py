@@ -23,6 +23,7 @@ from rlscape.errors import fail_clearly
 from rlscape.files import provenance
 from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import load_decoder, load_model
+from rlscape.models.checkpoints import speech_of
 from rlscape.models.config import DecoderConfig, MixtureConfig
 from rlscape.paths import results_dir
 from rlscape.rl.rollout import Group
@@ -30,7 +31,7 @@ from rlscape.rl.trainer import RLTrainer
 from rlscape.settings.run import RunSettings
 from rlscape.settings.scale import Config
 from rlscape.tasks.sets import make_task_sets
-from rlscape.tasks.vocabulary import build_tokenizer
+from rlscape.tasks.speech import Chat, Speech
 
 WARMUP_ROUNDS = 2
 LEARNING_RATE = 1e-9
@@ -52,9 +53,9 @@ Step = Callable[[], None]
 class TimedTrainer(RLTrainer):
     """Notes, for each step, the seconds of its two parts and the products that they cannot do without."""
 
-    def __init__(self, settings: RunSettings, base: Path, zero_variance_filter: bool) -> None:
+    def __init__(self, settings: RunSettings, base: Path, speech: Speech, zero_variance_filter: bool) -> None:
         recipe = RECIPE.changed(zero_variance_filter=zero_variance_filter)
-        super().__init__(settings.changed(recipe=recipe), load_decoder(base))
+        super().__init__(settings.changed(recipe=recipe), load_decoder(base), speech=speech)
         self.rows: list[dict[str, float]] = []
 
     def train_step(self) -> None:
@@ -118,9 +119,12 @@ def gemm_peak(size: int = 1024, repeats: int = 20) -> float:
 
 
 def race_trl(
-    settings: RunSettings, base: Path, prompts: int, rivals: dict[str, Step], rounds: int
+    settings: RunSettings, base: Path, speech: Speech, batch: int, passes: int, rivals: dict[str, Step], rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds per step of ``trl`` and of each rival, which all step once per round, one after the other."""
+    """Seconds per step of ``trl``, on ``batch`` completions in so many forward passes, and of each rival.
+
+    All step once per round, one after the other.
+    """
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
@@ -141,7 +145,10 @@ def race_trl(
                 seconds[name].append(time.perf_counter() - self.started)
             self.started = time.perf_counter()
 
-    problems = make_task_sets(settings.tasks)["math"].training
+    problems = make_task_sets(settings.tasks, speech)["math"].training
+    questions: list[Any] = [problem.prompt for problem in problems]
+    if isinstance(speech, Chat):
+        questions = [[{"role": "user", "content": question}] for question in questions]
 
     def rewards(completion_ids: list[list[int]], problem: list[int], **_: Any) -> list[float | None]:
         answers = zip(problem, completion_ids, strict=True)
@@ -151,7 +158,8 @@ def race_trl(
         arguments = GRPOConfig(
             output_dir=scratch,
             max_steps=WARMUP_ROUNDS + rounds,
-            per_device_train_batch_size=prompts * RECIPE.generations_per_prompt,
+            per_device_train_batch_size=batch // passes,
+            gradient_accumulation_steps=passes,
             num_generations=RECIPE.generations_per_prompt,
             max_completion_length=settings.rl.thinking_tokens + settings.rl.answer_tokens,
             temperature=RECIPE.temperature,
@@ -176,10 +184,8 @@ def race_trl(
             load_model(base),
             reward_funcs=rewards,
             args=arguments,
-            train_dataset=Dataset.from_dict(
-                {"prompt": [problem.prompt for problem in problems], "problem": list(range(len(problems)))}
-            ),
-            processing_class=build_tokenizer(),
+            train_dataset=Dataset.from_dict({"prompt": questions, "problem": list(range(len(problems)))}),
+            processing_class=speech.tokenizer,
             callbacks=[Rounds()],
         )
         trainer.remove_callback(PrinterCallback)
@@ -255,12 +261,17 @@ def main() -> None:
     )
     parser.add_argument("--hidden-size", type=int, help="widen the config's base model to this, its feed-forward alike")
     parser.add_argument("--prompts", type=int, default=16, help="per batch, each with 16 generations (default: 16)")
+    parser.add_argument("--trl-passes", type=int, default=1, help="forward passes of trl per batch: it takes memory")
     parser.add_argument("--rounds", type=int, default=10, help="timed rounds, at least 2")
     parser.add_argument("--threads", type=int, default=1, help="of torch, on either side")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     arguments = parser.parse_args()
     if arguments.rounds < 2:
         parser.error("--rounds must be at least 2: a spread needs two")
+
+    batch = arguments.prompts * RECIPE.generations_per_prompt
+    if arguments.trl_passes < 1 or batch % arguments.trl_passes:
+        parser.error(f"--trl-passes {arguments.trl_passes}: must divide the {batch} completions of a batch")
 
     config = load_scale(arguments.config)
     name = arguments.base or config.scalerl.base
@@ -285,13 +296,14 @@ def main() -> None:
             generator_precision="fp32",
         )
     )
-    ours = TimedTrainer(settings, base, zero_variance_filter=False)
-    filtered = TimedTrainer(settings, base, zero_variance_filter=True)
+    speech = speech_of(settings.base, base)
+    ours = TimedTrainer(settings, base, speech, zero_variance_filter=False)
+    filtered = TimedTrainer(settings, base, speech, zero_variance_filter=True)
     peaks = [gemm_peak()]
     rivals = {"rlscape": ours.train_step, "rlscape_filtered": filtered.train_step}
-    seconds = race_trl(settings, base, prompts, rivals, arguments.rounds)
+    seconds = race_trl(settings, base, speech, batch, arguments.trl_passes, rivals, arguments.rounds)
     peaks.append(gemm_peak())
-    summary = summarise(seconds, prompts * RECIPE.generations_per_prompt) | {
+    summary = summarise(seconds, batch) | {
         **share_of_floor(ours.rows[WARMUP_ROUNDS:], max(peaks)),
         "gemm_gflops": round(max(peaks) / 1e9, 1),
         "setting": {
@@ -301,6 +313,7 @@ def main() -> None:
             "generations_per_prompt": RECIPE.generations_per_prompt,
             "max_completion_length": settings.rl.thinking_tokens + settings.rl.answer_tokens,
             "parameters": sum(parameter.numel() for parameter in ours.model.parameters()),
+            "trl_passes": arguments.trl_passes,
             "threads": arguments.threads,
             "kernels": kernels_in_use("cpu"),
             "rounds": arguments.rounds,

@@ -13,6 +13,7 @@ from benchmarks import coverage, diff_memory, rl_step
 from rlscape.catalogue import load_scale
 from rlscape.kernels.library import kernels_in_use
 from rlscape.models.build import build_model, save_model
+from tests.chat_model import make_chat_model
 from tests.test_pipeline_benchmark import write_recording
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +45,7 @@ def test_rl_step_reports_every_contender_and_what_was_run(tmp_path: Path) -> Non
         "generations_per_prompt": 16,
         "max_completion_length": 16,
         "parameters": sum(weights.numel() for weights in base.values()),
+        "trl_passes": 1,
         "threads": 1,
         "kernels": kernels_in_use("cpu"),
         "rounds": 2,
@@ -72,6 +74,26 @@ def test_rl_step_takes_a_checkpoint_directory_of_any_supported_architecture(tmp_
         text=True,
     )
     assert refused.returncode == 2 and "--base nowhere: no checkpoint directory, and" in refused.stderr
+
+
+def test_rl_step_takes_a_model_that_is_asked_in_words(tmp_path: Path) -> None:
+    make_chat_model(tmp_path / "chat")
+    scale = ROOT / "config" / "pretrained_controls.yaml"
+    report = report_of(
+        "rl_step.py",
+        "--config",
+        scale,
+        "--base",
+        "chat",
+        "--prompts",
+        2,
+        "--rounds",
+        2,
+        "--trl-passes",
+        4,
+        directory=tmp_path,
+    )
+    assert report["setting"]["max_completion_length"] == 18 and report["ratio_to_trl"] > 0
 
 
 def test_coverage_reports_verdicts_and_which_intervals_hold_the_truth(tmp_path: Path) -> None:

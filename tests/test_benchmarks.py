@@ -79,20 +79,8 @@ def test_rl_step_takes_a_checkpoint_directory_of_any_supported_architecture(tmp_
 def test_rl_step_takes_a_model_that_is_asked_in_words(tmp_path: Path) -> None:
     make_chat_model(tmp_path / "chat")
     scale = ROOT / "config" / "pretrained_controls.yaml"
-    report = report_of(
-        "rl_step.py",
-        "--config",
-        scale,
-        "--base",
-        "chat",
-        "--prompts",
-        2,
-        "--rounds",
-        2,
-        "--trl-passes",
-        4,
-        directory=tmp_path,
-    )
+    arguments = ("--config", scale, "--base", "chat", "--prompts", 2, "--rounds", 2, "--trl-passes", 4)
+    report = report_of("rl_step.py", *arguments, directory=tmp_path)
     assert report["setting"]["max_completion_length"] == 18 and report["ratio_to_trl"] > 0
 
 

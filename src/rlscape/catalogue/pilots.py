@@ -8,7 +8,7 @@ and never on a claim.
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -63,6 +63,12 @@ FURTHER_TASKS_IN_WORDS = ("products", "long_sums")
 """Tried with twice the updates, 48, and on other pilot seeds: in 24, long_sums had gained 0.18."""
 WORDS_SFT_RATES = {"_tenth": 0.1, "_third": 1 / 3, "": 1.0}
 
+
+def _in_words(label: str, task: str, **changes: Any) -> Arm:
+    """RL of a pretrained model on a task, from its start on that task."""
+    return arm(label, "rlvr", paper="off_principals", method="rl", tasks=(task,), base=f"words_{task}", **changes)
+
+
 ARMS: dict[str, Arm] = {
     # Does collapse happen? Three times the steps at large rates, and nothing clipped.
     **{
@@ -107,22 +113,9 @@ ARMS: dict[str, Arm] = {
     # Nothing to learn from: a forecast that promises a rise would promise one of anything.
     "random_rewards": rl("ScaleRL, random rewards", "scalerl", rewards="random", no_positive_resampling=False),
     # Which tasks can a pretrained model learn? Each from a base that has learnt the form of its answers.
+    **{f"words_{task}": _in_words(f"RLVR, {task}", task) for task in TASKS_IN_WORDS},
     **{
-        f"words_{task}": arm(
-            f"RLVR, {task}", "rlvr", paper="off_principals", method="rl", tasks=(task,), base=f"words_{task}"
-        )
-        for task in TASKS_IN_WORDS
-    },
-    **{
-        f"words_{task}_twice": arm(
-            f"RLVR, {task}, twice the updates",
-            "rlvr",
-            paper="off_principals",
-            method="rl",
-            tasks=(task,),
-            base=f"words_{task}",
-            scaled={"steps": 2.0},
-        )
+        f"words_{task}_twice": _in_words(f"RLVR, {task}, twice the updates", task, scaled={"steps": 2.0})
         for task in FURTHER_TASKS_IN_WORDS
     },
     # And at which rate does it learn the first of them by SFT?
@@ -229,8 +222,13 @@ CHOICES: tuple[Choice, ...] = (
     ),
     # And a second testbed of another task, each on its own.
     *(
-        _learning(name=f"second_task_{task}", candidates=(arm,), prefer="all", against=(arm,))
-        for task, arm in ((task, f"words_{task}_twice") for task in FURTHER_TASKS_IN_WORDS)
+        _learning(
+            name=f"second_task_{task}",
+            candidates=(f"words_{task}_twice",),
+            prefer="all",
+            against=(f"words_{task}_twice",),
+        )
+        for task in FURTHER_TASKS_IN_WORDS
     ),
     # A pretrained model's usual rate of SFT: the highest end among those at which it learns.
     _learning(

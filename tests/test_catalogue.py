@@ -120,7 +120,7 @@ def test_evidence_has_the_testbed_of_the_default_scale() -> None:
     assert evidence.bases == default.bases | own
     assert evidence.scalerl.rl == default.scalerl.rl.changed(steps=evidence.scalerl.rl.steps)
     assert min(evidence.seeds.values()) >= 5
-    elsewhere = {name for name, arm in ARMS.items() if arm.base in ("dithered", "second_task")}  # of a checkpoint
+    elsewhere = {name for name, arm in ARMS.items() if arm.base == "dithered"}  # of a checkpoint
     assert ARMS.keys() - {*catalogue.pilots.ARMS, *elsewhere} == evidence.seeds.keys()
 
 

@@ -62,7 +62,11 @@ def config(tmp_path_factory):
         arm = run.rpartition("-s")[0]
         tuned = {name: weights + planted(arm, weights, generator) for name, weights in base.items()}
         write_geometry(config, run, base, tuned)
-        metrics = pd.DataFrame({"run": run, "step": [0, 3, 6], "pass_rate": [BEFORE, 0.4, AFTER]})
+        sizes = {"x": [0.0, 0.05, 0.1], "sparsity": [1.0, 0.97, 0.94]}
+        metrics = pd.DataFrame(
+            {"run": run, "arm": arm, "seed": int(run.rpartition("-s")[2]), "step": [0, 3, 6], **sizes}
+        )
+        metrics["pass_rate"] = [BEFORE, 0.4, AFTER]
         write_parquet(results_dir(config) / "runs" / run / "metrics.parquet", metrics)
     return config
 
@@ -117,6 +121,7 @@ def test_fig13_shows_the_entries_that_changed(config):
 
 def test_sparsity_follows_the_rate_and_the_isotropic_curve(config):
     frame = control_learning_rate.assemble(config)
+    frame = frame[frame["kind"] == "end"]
     for _, rows in frame.groupby("method"):
         ordered = rows.sort_values("learning_rate")
         assert ordered.drop_duplicates("arm")["sparsity"].is_monotonic_decreasing
@@ -129,6 +134,18 @@ def test_sparsity_follows_the_rate_and_the_isotropic_curve(config):
     slow = frame[frame["arm"] == "rlvr_lr_quarter"].iloc[0]
     assert slow["low"] > slow["low_chance"] + 0.1
     assert slow["low"] == pytest.approx(slow["low_isotropic"], abs=0.06)
+
+
+def test_runs_are_followed_along_their_evaluations(config):
+    frame = control_learning_rate.assemble(config)
+    paths = frame[frame["kind"] == "path"]
+    assert set(paths["run"]) == set(frame.loc[frame["kind"] == "end", "run"])
+    for _, rows in paths.groupby("run"):  # the start, at which nothing has changed, has no place on the axis
+        assert rows[["step", "x", "sparsity"]].to_numpy().tolist() == [[3, 0.05, 0.97], [6, 0.1, 0.94]]
+    by_size = control_learning_rate.draw(frame).axes[2]
+    small = {tuple(line.get_xdata()) for line in by_size.lines if line.get_markersize() == 2}
+    runs = {method: rows["run"].nunique() for method, rows in paths.groupby("method")}
+    assert small == {(0.05, 0.1) * runs["rl"], (0.05, 0.1) * runs["sft"]}
 
 
 def test_learning_rates_have_gains_beside_the_points(config):

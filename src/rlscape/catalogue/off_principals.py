@@ -138,9 +138,6 @@ ARMS |= {
     "rlvr_quantised": rl("RLVR, quantised base", "rlvr", base="deep_quantised", extra=True),
     "rlvr_dithered": rl("RLVR, dithered base", "rlvr", base="dithered", extra=True),
     "sft_dithered": sft("SFT, dithered base", base="dithered", at_rl_rate=True, extra=True),
-    # A second task of a pretrained model.
-    "rlvr_second_task": rl("RLVR, second task", "rlvr", tasks=("code",), base="second_task", extra=True),
-    "sft_second_task": sft("SFT, second task", tasks=("code",), base="second_task", at_rl_rate=True, extra=True),
     # Three ways to store: fp32 from a base on the bf16 grid (all others), bf16 at every update, fp32 and no grid.
     "rlvr_bf16_weights": rl("RLVR, weights stored in bf16", "rlvr", storage="bf16", extra=True),
     "rlvr_fp32": rl(
@@ -233,7 +230,7 @@ FIGURES: tuple[Figure, ...] = (
         optional=(
             *(*FOOTPRINT, "rlvr_long", "sft_then_rl", "sft_then_long_rl"),
             *(*AGENTS, "dpo", "simpo", "llama_full", "mistral_full"),
-            *("rlvr_dithered", "sft_dithered", "rlvr_second_task", "sft_second_task"),
+            *("rlvr_dithered", "sft_dithered"),
         ),
     ),
     _figure("table2", *FOOTPRINT, measurements=("pairs_footprint",)),
@@ -257,7 +254,7 @@ FIGURES: tuple[Figure, ...] = (
             "rlvr_adam_beta",
             "rlvr_bf16_weights",
             "rlvr_fp32",
-            *("rlvr_quantised", "rlvr_dithered", "sft_dithered", "rlvr_second_task", "sft_second_task"),
+            *("rlvr_quantised", "rlvr_dithered", "sft_dithered"),
         ),
     ),
     _figure("control_nulls", "rlvr", "sft"),

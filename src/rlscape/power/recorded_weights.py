@@ -151,6 +151,7 @@ def measure_weights(gallery: Path) -> RecordedWeights:
         return pd.read_csv(path)
 
     sizes, matching, paths = table("control_learning_rate"), table("control_matching"), table("control_kl")
+    sizes = sizes[sizes["kind"] == "end"]
     if sizes.groupby("arm")["seed"].nunique().reindex(MATCHED_ARMS).fillna(0).min() < 2:
         raise ResultError(f"{directory}: one seed of {', '.join(MATCHED_ARMS)} shows no scatter")
     adapters = table("control_adapters").groupby("arm")[["pass_rate", "step_size"]].mean()

@@ -1,5 +1,7 @@
 """Control: sparsity and overlaps against the learning rate, for RL and SFT on one axis, and against the size x.
 
+At the end of runs, and against the size also along them, at every evaluation.
+
 Paper: says that sparsity vanishes at larger learning rates, without numbers, and compares RL with SFT at rates that
 differ or are not known. Here: both over the same range of rates, with what each run gained; x is the size of the
 update in units of bf16 rounding, and the curve is the sparsity of an isotropic update of that size.
@@ -13,7 +15,7 @@ from matplotlib.figure import Figure
 from rlscape.catalogue import ARMS, arms_of, figure_of
 from rlscape.figures.style import ARM_STYLES, GREY, INK, add_note, describe_seeds, new_figure
 from rlscape.figures.weights import MASKS, NULL_STYLES, LineStyle, learning_rates
-from rlscape.results import origin, weights
+from rlscape.results import curves, origin, weights
 from rlscape.settings.scale import Config
 
 TARGET = "off_principals_control_learning_rate"
@@ -23,7 +25,9 @@ SHOWN_MASKS = ("principal", "low")
 
 
 def assemble(config: Config) -> pd.DataFrame:
-    """A row per run: method, learning rate, gain, sparsity, x, isotropic sparsity; per mask overlap, chance, nulls."""
+    """Rows of kind end, one per run: method, learning rate, gain, sparsity, x, isotropic sparsity; per mask overlap,
+    chance, nulls. Of kind path, one per evaluation: method, step, sparsity, x.
+    """
     arms = arms_of(config, figure_of(TARGET))
     frame = origin.sizes(config, arms).join(origin.gains(config, arms), on="run")
     matrices = weights.matrices(config, arms)
@@ -31,18 +35,21 @@ def assemble(config: Config) -> pd.DataFrame:
         pooled = weights.pooled_overlaps(matrices, mask, ["run"]).set_index("run")
         names = {"value": mask, "chance": f"{mask}_chance"} | {null: f"{mask}_{null}" for null in NULL_STYLES}
         frame = frame.join(pooled[list(names)].rename(columns=names), on="run")
-    frame["method"] = [ARMS[arm].method for arm in frame["arm"]]
-    return frame.assign(learning_rate=learning_rates(frame, config), scale=config.scale)
+    frame = frame.assign(kind="end", learning_rate=learning_rates(frame, config))
+    paths = curves.metrics(config, arms)[["run", "arm", "seed", "step", "sparsity", "x"]].assign(kind="path")
+    frame = pd.concat([frame, paths[paths["x"] > 0]], ignore_index=True)
+    return frame.assign(method=[ARMS[arm].method for arm in frame["arm"]], scale=config.scale)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Left: sparsity against rate and against x. Right: both overlaps against the rate, beside chance and nulls."""
     figure = new_figure(11, 7.2)
     (by_rate, principal), (by_size, low) = figure.subplots(2, 2)
+    frame, paths = (frame[frame["kind"] == kind] for kind in ("end", "path"))
     _draw_rates(by_rate, frame, "sparsity")
     _draw_rates(by_rate, frame, "isotropic_sparsity", dashes=NULL_STYLES["isotropic"][2])
     by_rate.set(title="sparsity against the learning rate", ylabel="bf16 sparsity", ylim=(-0.06, 1))
-    _draw_sizes(by_size, frame)
+    _draw_sizes(by_size, frame, paths)
     for ax, axis in ((by_rate, "learning_rate"), (by_size, "x")):
         _annotate_gains(ax, frame, axis)
     for ax, mask in zip((principal, low), SHOWN_MASKS, strict=True):
@@ -82,14 +89,18 @@ def _draw_rates(ax: Axes, frame: pd.DataFrame, quantity: str, dashes: LineStyle 
             ax.plot(rows["learning_rate"], rows[quantity], color=colour, marker=marker, markersize=5, linestyle="")
 
 
-def _draw_sizes(ax: Axes, frame: pd.DataFrame) -> None:
-    curve = np.geomspace(frame["x"].min() / 2, frame["x"].max() * 2, 200)
+def _draw_sizes(ax: Axes, frame: pd.DataFrame, paths: pd.DataFrame) -> None:
+    """A dot where a run ends, a small one at each evaluation before, on the curve of isotropic updates."""
+    sizes = pd.concat([frame["x"], paths["x"]])
+    curve = np.geomspace(sizes.min() / 2, sizes.max() * 2, 200)
     ax.plot(curve, 1 - 2 / np.pi * np.arctan(curve), color=INK, linestyle=NULL_STYLES["isotropic"][2], linewidth=1)
     for method, arm in METHODS.items():
-        rows = frame[frame["method"] == method]
         colour, marker = ARM_STYLES[arm]
-        ax.plot(rows["x"], rows["sparsity"], color=colour, marker=marker, markersize=5, linestyle="")
-    ax.set(title="sparsity against size", xlabel="size x", ylabel="bf16 sparsity", xscale="log", ylim=(-0.06, 1))
+        for rows, size in ((paths, 2), (frame, 5)):
+            shown = rows[rows["method"] == method]
+            ax.plot(shown["x"], shown["sparsity"], color=colour, marker=marker, markersize=size, linestyle="")
+    ax.set(title="sparsity against size (small: along runs)", xlabel="size x", xscale="log")
+    ax.set(ylabel="bf16 sparsity", ylim=(-0.06, 1))
 
 
 def _annotate_gains(ax: Axes, frame: pd.DataFrame, axis: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rlscape.catalogue import base_of, load_scale, tasks_of
 from rlscape.errors import CheckpointError, ConfigError
 from rlscape.files import read_json
 from rlscape.models.build import load_decoder
@@ -14,9 +15,10 @@ from rlscape.settings.base_model import CheckpointSettings, StartSettings
 from rlscape.settings.training import EvaluationSettings, RLSettings
 from rlscape.tasks.registry import TASKS
 from rlscape.tasks.sets import make_task_sets
-from rlscape.tasks.speech import Chat
+from rlscape.tasks.speech import WORDS, Chat
 from rlscape.training.start import start_problems
 from tests.chat_model import SUMS, make_chat_model
+from tests.test_config import SCALES, relative
 
 RL = RLSettings(steps=2, learning_rate=1e-3, warmup_steps=0, thinking_tokens=10, answer_tokens=6)
 EVALUATION = EvaluationSettings(evaluations=2, prompts=12, samples_per_prompt=128, downstream_prompts=0, final_factor=1)
@@ -78,3 +80,14 @@ def test_problems_of_a_start_are_in_no_set_of_the_task(checkpoint: Path) -> None
 def test_a_task_with_too_few_problems_for_a_start_is_named(checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match=r"tasks\.math: "):
         start_problems({"math": TASK}, START, Chat(checkpoint))
+
+
+@pytest.mark.parametrize("file", SCALES, ids=relative)
+def test_every_start_of_a_scale_has_enough_problems(file: Path) -> None:
+    config = load_scale(file)
+    for name, base in config.bases.items():
+        if isinstance(base, CheckpointSettings) and base.start is not None:
+            arms = (arm for arm in config.seeds if base_of(config, arm) == name)
+            tasks = {task: config.tasks[task] for arm in arms for task in tasks_of(arm)}
+            problems = start_problems(tasks, base.start, WORDS)
+            assert len(problems) == base.start.steps * base.start.sequences_per_step

@@ -63,8 +63,8 @@ pilots: $(READY) ## Choose rates and controls on pilot seeds, recorded for git (
 pretrained-pilots: models ## Choose a pretrained model's tasks on pilot seeds, recorded for git (about 3 core-hours)
 	snakemake pilots --cores $(CORES) --configfile config/pretrained_pilots.yaml
 	python -m rlscape.pipeline.gallery pilots --config config/pretrained_pilots.yaml
-	snakemake pilots --cores $(CORES) --configfile config/pretrained_second_task_pilots.yaml
-	python -m rlscape.pipeline.gallery pilots --config config/pretrained_second_task_pilots.yaml
+	snakemake pilots --cores $(CORES) --configfile config/pretrained_further_pilots.yaml
+	python -m rlscape.pipeline.gallery pilots --config config/pretrained_further_pilots.yaml
 
 models: models/smollm2-135m/model.safetensors ## Fetch SmolLM2-135M, 98 MB, for config/pretrained.yaml; no network afterwards
 

@@ -221,6 +221,7 @@ def test_every_control_is_a_choice_and_every_choice_a_control_of_some_claim() ->
         "rate_moe_sft",
         "rate_small_batch",
         "rate_words_sft",
+        "rate_words_sgd",
         "second_task_products",
         "second_task_long_sums",
         "tasks_in_words",
@@ -231,8 +232,9 @@ def test_pilots_that_are_named_need_no_figure() -> None:
     config = load_scale(ROOT / "config" / "pretrained_pilots.yaml")
     assert config.targets == () and {f"words_{task}" for task in TASKS_IN_WORDS} < config.seeds.keys()
     assert [choice.name for choice in choices_of(config)] == ["tasks_in_words", "rate_words_sft"]
-    further = load_scale(ROOT / "config" / "pretrained_second_task_pilots.yaml")
-    assert [choice.name for choice in choices_of(further)] == [f"second_task_{task}" for task in FURTHER_TASKS_IN_WORDS]
+    further = load_scale(ROOT / "config" / "pretrained_further_pilots.yaml")
+    second = [f"second_task_{task}" for task in FURTHER_TASKS_IN_WORDS]
+    assert [choice.name for choice in choices_of(further)] == [*second, "rate_words_sgd"]
 
 
 @pytest.mark.parametrize(

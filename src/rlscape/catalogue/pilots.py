@@ -1,7 +1,7 @@
 """Arms that only pilots run, and what pilots choose: learning rates per family, and controls in which effects show.
 
 A choice is made on pilot seeds (``config/pilots.yaml``; of a pretrained model's tasks
-``config/pretrained_pilots.yaml`` and ``config/pretrained_second_task_pilots.yaml``), by the rule that is written here,
+``config/pretrained_pilots.yaml`` and ``config/pretrained_further_pilots.yaml``), by the rule that is written here,
 and never on a claim.
 ``seeds.pilots`` of a scale is how many seeds its arms have; a later scale names those that were chosen.
 """
@@ -62,6 +62,9 @@ TASKS_IN_WORDS = ("sums", "long_sums")
 FURTHER_TASKS_IN_WORDS = ("products", "long_sums")
 """Tried with twice the updates, 48, and on other pilot seeds: in 24, long_sums had gained 0.18."""
 WORDS_SFT_RATES = {"_tenth": 0.1, "_third": 1 / 3, "": 1.0}
+WORDS_SGD_RATES = (1e3, 3e3, 1e4, 3e4)
+"""A step is as long as AdamW's at 1e4: gradients are clipped to a norm of 1, AdamW changes 1e8 weights by about its
+rate each."""
 
 
 def _in_words(label: str, task: str, **changes: Any) -> Arm:
@@ -129,6 +132,20 @@ ARMS: dict[str, Arm] = {
             scaled={"learning_rate": factor},
         )
         for name, factor in WORDS_SFT_RATES.items()
+    },
+    # And by plain gradient descent?
+    **{
+        f"words_sgd_x{factor:g}": arm(
+            f"RLVR, SGD, rate x {factor:g}",
+            "rlvr",
+            paper="off_principals",
+            method="rl",
+            tasks=TASKS_IN_WORDS[:1],
+            base=f"words_{TASKS_IN_WORDS[0]}",
+            optimizer="sgd",
+            scaled={"learning_rate": factor},
+        )
+        for factor in WORDS_SGD_RATES
     },
     # Has the mixture of experts the higher ceiling where the signal is better than RL's?
     **{name: sft(f"SFT, {base}", base=base) for name, base in SFT_BASES.items()},
@@ -236,6 +253,13 @@ CHOICES: tuple[Choice, ...] = (
         candidates=tuple(f"words_sft{name}" for name in WORDS_SFT_RATES),
         prefer="highest_end",
         against=("words_sft",),
+    ),
+    # Its rate of plain gradient descent, by the same rule.
+    _learning(
+        name="rate_words_sgd",
+        candidates=tuple(f"words_sgd_x{factor:g}" for factor in WORDS_SGD_RATES),
+        prefer="highest_end",
+        against=("words_sgd_x3000",),
     ),
     # No seed's forecast is granted and other than flat.
     _choose(

@@ -60,7 +60,9 @@ SFT_BASES = {"dense_sft": "dense", "moe_sft": "moe"}
 TASKS_IN_WORDS = ("sums", "long_sums")
 """In the order in which a pretrained model's scale prefers them: short completions are cheap."""
 FURTHER_TASKS_IN_WORDS = ("products", "long_sums")
-"""Tried with twice the updates, 48, and on other pilot seeds: in 24, long_sums had gained 0.18."""
+"""In the order in which they are preferred, another operation first: the first that is chosen is the second testbed.
+Tried with twice the updates, 48, and on other pilot seeds: in 24, long_sums had gained 0.18.
+"""
 WORDS_SFT_RATES = {"_tenth": 0.1, "_third": 1 / 3, "": 1.0}
 WORDS_SGD_RATES = (1e3, 3e3, 1e4, 3e4)
 """A step is as long as AdamW's at 1e4: gradients are clipped to a norm of 1, AdamW changes 1e8 weights by about its
@@ -237,7 +239,7 @@ CHOICES: tuple[Choice, ...] = (
         prefer="all",
         against=("words_sums",),
     ),
-    # And a second testbed of another task, each on its own.
+    # And a second testbed of another task, each on its own; of those chosen, the first.
     *(
         _learning(
             name=f"second_task_{task}",

@@ -14,10 +14,11 @@ import pytest
 
 from rlscape.catalogue import ARMS, figure_of, figures_of, first_run, resolve_run, runs_of, with_catalogue
 from rlscape.claims import BESIDE, EVALUATORS, lacking_at, load_register
+from rlscape.claims.power import COLUMNS, design_of_claim
 from rlscape.claims.register import Register
 from rlscape.errors import ConfigError, ResultError, UserError
 from rlscape.files import read_json, write_json
-from rlscape.gallery.claims import write_scoreboard
+from rlscape.gallery.claims import record_power, write_scoreboard
 from rlscape.gallery.recording import SUFFIXES, record
 from rlscape.gallery.replay import judge, redraw
 from rlscape.gallery.restoring import restore
@@ -74,10 +75,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return config
 
 
+def all_decide(register: Register, config: Config) -> pd.DataFrame:
+    """A table of power by which every criterion is always right."""
+    designs = {claim.id: design_of_claim(claim, register.conventions, config) for claim in register.claims}
+    shares = dict.fromkeys(COLUMNS, 0.0) | {"part": "", "draws": 100}
+    worlds = {"holds": "replicated", "fails": "not_replicated"}
+    return pd.DataFrame(
+        shares | {"id": name, "world": world, verdict: 1.0, "design": design}
+        for name, design in designs.items()
+        for world, verdict in worlds.items()
+    )
+
+
 @pytest.fixture(scope="module")
 def recorded(finished: Config, register: Register, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery with both papers of one scale; not to be changed."""
     gallery = tmp_path_factory.mktemp("recorded") / "gallery"
+    table = gallery.parent / "power.csv"
+    all_decide(register, finished).to_csv(table, index=False)
+    record_power(table, gallery / "smoke")
     for paper in get_args(Paper):
         record(finished, paper, register, gallery)
     return gallery
@@ -314,6 +330,18 @@ def test_changed_verdicts_and_scales_without_tables_are_reported(
     assert early.startswith("early: ") and "scalerl and off_principals kept as recorded" in early
     assert contents(gallery / "early") == before
     pd.testing.assert_frame_equal(pd.read_csv(file), now)
+
+
+def test_without_its_power_no_criterion_decides(register: Register, gallery: Path) -> None:
+    before = pd.read_csv(gallery / "smoke" / "claims.csv").set_index("id")
+    (gallery / "smoke" / "power.csv").unlink()
+    judge(register, gallery)
+    now = pd.read_csv(gallery / "smoke" / "claims.csv").set_index("id")
+    assert set(now["verdict"]) == {"not testable at this scale"}
+    for name, verdict in before["verdict"].items():
+        if verdict != "not testable at this scale":
+            assert now.loc[name, "reason"].startswith("power unknown: make power")
+            assert f"; {verdict}: " in now.loc[name, "reason"]
 
 
 def test_a_claim_that_left_the_register_leaves_the_verdicts(register: Register, gallery: Path) -> None:

@@ -13,6 +13,8 @@ from rlscape.results.files import read_recorded_csv
 from rlscape.settings.scale import Config
 
 COLUMNS = ["id", "world", "part", "draws", "replicated", "not_replicated", "inconclusive", "not_testable", "design"]
+NOT_SIMULATED = pd.DataFrame(columns=COLUMNS)
+"""The power of a scale of which nothing is known, so that no criterion decides there."""
 HOLDS, FAILS = "holds", "fails"
 """The worlds; those that begin with ``edge`` are the hardest to tell from the first, in each of which a claim fails."""
 

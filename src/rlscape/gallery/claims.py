@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from rlscape.claims.controls import read_pilots
-from rlscape.claims.power import Power, read_power
+from rlscape.claims.power import NOT_SIMULATED, Power, read_power
 from rlscape.claims.register import Register
 from rlscape.errors import ResultError
 from rlscape.figures import scoreboard
@@ -43,9 +43,9 @@ def read_claims(path: Path) -> pd.DataFrame:
     return frame.reindex(columns=COLUMNS)
 
 
-def recorded_power(scale: Path) -> pd.DataFrame | None:
-    """What the criteria can decide at a recorded scale; None if that is not recorded (``make power``)."""
-    return read_power(scale / POWER) if (scale / POWER).exists() else None
+def recorded_power(scale: Path) -> pd.DataFrame:
+    """What the criteria can decide at a recorded scale; nothing where that is not recorded (``make power``)."""
+    return read_power(scale / POWER) if (scale / POWER).exists() else NOT_SIMULATED
 
 
 def recorded_pilots(gallery: Path) -> pd.DataFrame | None:

@@ -25,6 +25,8 @@ SHOWN = {arm for figure in FIGURES_HERE for arm in (*figure.arms, *figure.option
 ARMS_HERE = sorted(arm for arm in SHOWN if not ARMS[arm].extra)
 SCALE = 6e-5
 """RMS of the update at RL's own learning rate, of weights of 0.03: x = 0.7."""
+PATHS = {3: [(0, 0.0, 1.0), (3, 0.15, 0.97), (6, 0.3, 0.94)], 4: [(0, 0.0, 1.0), (3, 0.2, 0.96), (6, 0.4, 0.92)]}
+"""Step, x and sparsity at a run's evaluations, by seed."""
 
 
 def checkpoint(generator):
@@ -62,11 +64,9 @@ def config(tmp_path_factory):
         arm = run.rpartition("-s")[0]
         tuned = {name: weights + planted(arm, weights, generator) for name, weights in base.items()}
         write_geometry(config, run, base, tuned)
-        sizes = {"x": [0.0, 0.05, 0.1], "sparsity": [1.0, 0.97, 0.94]}
-        metrics = pd.DataFrame(
-            {"run": run, "arm": arm, "seed": int(run.rpartition("-s")[2]), "step": [0, 3, 6], **sizes}
-        )
-        metrics["pass_rate"] = [BEFORE, 0.4, AFTER]
+        seed = int(run.rpartition("-s")[2])
+        metrics = pd.DataFrame(PATHS[seed], columns=["step", "x", "sparsity"])
+        metrics = metrics.assign(run=run, arm=arm, seed=seed, pass_rate=[BEFORE, 0.4, AFTER])
         write_parquet(results_dir(config) / "runs" / run / "metrics.parquet", metrics)
     return config
 
@@ -140,12 +140,14 @@ def test_runs_are_followed_along_their_evaluations(config):
     frame = control_learning_rate.assemble(config)
     paths = frame[frame["kind"] == "path"]
     assert set(paths["run"]) == set(frame.loc[frame["kind"] == "end", "run"])
-    for _, rows in paths.groupby("run"):  # the start, at which nothing has changed, has no place on the axis
-        assert rows[["step", "x", "sparsity"]].to_numpy().tolist() == [[3, 0.05, 0.97], [6, 0.1, 0.94]]
+    for (_, seed), rows in paths.groupby(["run", "seed"]):
+        # At the start, where nothing has changed, x is 0, which has no place on the axis.
+        assert list(rows[["step", "x", "sparsity"]].itertuples(index=False, name=None)) == PATHS[seed][1:]
     by_size = control_learning_rate.draw(frame).axes[2]
-    small = {tuple(line.get_xdata()) for line in by_size.lines if line.get_markersize() == 2}
-    runs = {method: rows["run"].nunique() for method, rows in paths.groupby("method")}
-    assert small == {(0.05, 0.1) * runs["rl"], (0.05, 0.1) * runs["sft"]}
+    small = [line.get_xydata() for line in by_size.lines if line.get_markersize() == 2]
+    drawn = {tuple(place) for places in small for place in places}
+    assert drawn == {(0.15, 0.97), (0.3, 0.94), (0.2, 0.96), (0.4, 0.92)}
+    assert sum(map(len, small)) == len(paths)
 
 
 def test_learning_rates_have_gains_beside_the_points(config):

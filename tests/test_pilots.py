@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from rlscape.catalogue import ARMS, CHOICES, choices_of, load_scale, runs_of
-from rlscape.catalogue.pilots import FURTHER_TASKS_IN_WORDS, TASKS_IN_WORDS, Choice
+from rlscape.catalogue.pilots import TASKS_IN_WORDS, Choice
 from rlscape.claims import load_register
 from rlscape.claims.controls import control_of, describe_choice, read_pilots
 from rlscape.claims.power import Power
@@ -222,8 +222,7 @@ def test_every_control_is_a_choice_and_every_choice_a_control_of_some_claim() ->
         "rate_small_batch",
         "rate_words_sft",
         "rate_words_sgd",
-        "second_task_products",
-        "second_task_long_sums",
+        "second_task",
         "tasks_in_words",
     }
 
@@ -233,8 +232,7 @@ def test_pilots_that_are_named_need_no_figure() -> None:
     assert config.targets == () and {f"words_{task}" for task in TASKS_IN_WORDS} < config.seeds.keys()
     assert [choice.name for choice in choices_of(config)] == ["tasks_in_words", "rate_words_sft"]
     further = load_scale(ROOT / "config" / "pretrained_further_pilots.yaml")
-    second = [f"second_task_{task}" for task in FURTHER_TASKS_IN_WORDS]
-    assert [choice.name for choice in choices_of(further)] == [*second, "rate_words_sgd"]
+    assert [choice.name for choice in choices_of(further)] == ["second_task", "rate_words_sgd"]
 
 
 @pytest.mark.parametrize(

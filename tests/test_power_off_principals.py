@@ -276,7 +276,8 @@ def test_the_scatter_of_planted_sizes_is_measured(gallery: Path) -> None:
     planted["sparsity"] = planted["isotropic_sparsity"] + rng.normal(0, 0.004, len(planted))
     planted["gain"] = 0.2
     planted["exact_zero_share"] = 0.0
-    planted["kind"] = "end"
+    along = planted.assign(kind="path", x=planted["x"] / 10)  # not where runs end
+    planted = pd.concat([planted.assign(kind="end"), along])
     planted.to_csv(gallery / "off_principals" / "control_learning_rate.csv", index=False)
     spread = measure_weights(gallery).spread
     for name, deviation in {"log_x": 0.1, "sparsity": 0.004}.items():

@@ -49,8 +49,7 @@ def test_pilots_are_what_choices_name_and_run_where_they_are_asked_for() -> None
     in_words = {arm for arm in pilots.ARMS if arm.startswith("words_")}  # of bases that the scale has not
     assert set(config.seeds) >= pilots.ARMS.keys() - in_words and config.seeds["gspo"] == 3
     assert {count for arm, count in config.seeds.items() if arm != "gspo"} == {2}
-    second = ("second_task_products", "second_task_long_sums")
-    elsewhere = ("tasks_in_words", *second, "rate_words_sft", "rate_words_sgd")
+    elsewhere = ("tasks_in_words", "second_task", "rate_words_sft", "rate_words_sgd")
     assert [choice.name for choice in choices_of(config)] == [name for name in CHOICES if name not in elsewhere]
     assert not CHOICES.keys() & ARMS.keys()
     named = scale_of({"others": 1, "grpo_stress_x4": 2})

@@ -133,6 +133,23 @@ def test_controls_of_the_pretrained_scale_have_its_testbed_and_other_seeds() -> 
     assert main.first_seed + max(main.seeds.values()) <= controls.first_seed
 
 
+def test_the_second_task_of_the_pretrained_scale_is_that_of_its_pilots() -> None:
+    names = ("pretrained", "pretrained_controls", "pretrained_second_task", "pretrained_further_pilots")
+    main, controls, second, tried = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in names)
+    pilot, recorded = resolve_run(tried, "words_long_sums_twice-s102"), resolve_run(second, "rlvr-s30")
+    for part in ("base", "rl", "optimizer", "adapter", "mask", "storage"):
+        assert getattr(pilot, part) == getattr(recorded, part), part
+    assert list(pilot.tasks.values()) == [recorded.tasks["math"].changed(source="sums")]
+    assert pilot.recipe is not None and recorded.recipe is not None
+    assert pilot.recipe.changed(tasks=("math",)) == recorded.recipe
+    assert recorded.rl == resolve_run(main, "rlvr-s10").rl.changed(steps=48)
+    sft = (resolve_run(scale, run).sft for scale, run in ((second, "sft-s30"), (main, "sft-s10")))
+    ours, theirs = sft
+    assert ours is not None and theirs is not None and ours == theirs.changed(steps=48)
+    assert second.geometry.changed(landscape=main.geometry.landscape) == main.geometry
+    assert controls.first_seed + max(controls.seeds.values()) <= second.first_seed
+
+
 def test_an_arm_that_no_figure_needs_runs_where_its_base_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARMS, "mine", ARMS["scalerl"].changed(base="elsewhere"))
     values = edited_smoke("scale", "smoke")

@@ -9,7 +9,7 @@ import pytest
 from rlscape.catalogue import ARMS, FIGURES
 from rlscape.catalogue.grids import LEARNING_RATE_CORE, LEARNING_RATE_EXTRA
 from rlscape.figures.registry import find_target
-from rlscape.figures.scalerl import table_fig7
+from rlscape.figures.scalerl import control_head_precision, table_fig7
 from rlscape.figures.scalerl.paper_values import FIG7, FIG11, R_0, TABLE_1, TRUNCATION
 from rlscape.results import curves
 from rlscape.scaling.sigmoid import compute_to_reach
@@ -167,6 +167,17 @@ def test_learning_rates_of_other_families_are_shown_where_they_run(config: Confi
     write_scalerl_results(everything)
     shown = assembled(everything, "scalerl_control_learning_rate")["arm"].unique()
     assert list(shown) == [*LEARNING_RATE_CORE, *LEARNING_RATE_EXTRA]
+
+
+def test_head_precision_is_shown_of_one_loss_where_the_scale_has_no_other(tmp_path: Path) -> None:
+    arms = ("baseline", "fp32_trainer", "fp32_generator", "fp32_head", "head_m2", "head_m1")
+    config = small_config(tmp_path, dict.fromkeys(arms, 2))
+    write_scalerl_results(config)
+    frame = assembled(config, "scalerl_control_head_precision")
+    assert tuple(frame["arm"]) == arms
+    shown = {ax.get_title("left")[0]: ax for ax in control_head_precision.draw(frame).axes}
+    assert [text.get_text() for text in shown["a"].get_legend().get_texts()] == ["DAPO"]
+    assert [text.get_text() for text in shown["d"].texts] == ["7", "2", "1"]
 
 
 def test_head_precision_crosses_sides_with_loss_and_orders_doses(config: Config) -> None:

@@ -124,12 +124,12 @@ _LEAVE_ONE_OUT = (
     *("loo_sample_average", "loo_uniform", "loo_dapo"),
 )
 _GENERATIONS = ("generations_8", "scalerl", "generations_24", "generations_32")
-_HEADS = (
-    *("baseline", "fp32_trainer", "fp32_generator", "fp32_head"),
-    *("cispo", "cispo_fp32_trainer", "cispo_fp32_generator", "cispo_fp32_head"),
-    *("head_m5", "head_m3", "head_m2", "head_m1", "cispo_head_m2", "cispo_head_m1"),
-    *("moe_bf16_head", "moe_head_m2", "moe_head_m1"),
+_HEADS = ("baseline", "fp32_trainer", "fp32_generator", "fp32_head", "head_m2", "head_m1")
+_FURTHER_HEADS = (
+    *("cispo", "cispo_fp32_trainer", "cispo_fp32_generator", "cispo_fp32_head", "cispo_head_m2", "cispo_head_m1"),
+    *("head_m5", "head_m3", "moe_bf16_head", "moe_head_m2", "moe_head_m1"),
 )
+"""Another loss, a larger model, and doses between."""
 
 _FIGURES: tuple[Figure, ...] = (
     Figure(paper="scalerl", stem="fig01", arms=("large_batch", "moe"), downstream=True),
@@ -191,11 +191,11 @@ _FIGURES: tuple[Figure, ...] = (
             *(learning_rate_arm(name, rate) for name in FAIR_FAMILIES for rate in FURTHER_RATES),
         ),
     ),
-    Figure(paper="scalerl", stem="control_head_precision", arms=_HEADS),
+    Figure(paper="scalerl", stem="control_head_precision", arms=_HEADS, optional=_FURTHER_HEADS),
     Figure(paper="scalerl", stem="camera_ready", arms=("baseline", "fp32_head", "ppo8"), measurements=("ratios",)),
 )
 
-_SHOWN = {name for figure in _FIGURES for name in figure.arms}
+_SHOWN = {name for figure in _FIGURES for name in figure.arms} | {*_FURTHER_HEADS}
 FIGURES = (
     *_FIGURES,
     Figure(paper="scalerl", stem="table_truncation", arms=tuple(name for name in ARMS if name in _SHOWN)),

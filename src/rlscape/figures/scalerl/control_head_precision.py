@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rlscape.catalogue import arms_of, figure_of
 from rlscape.figures.scalerl.binding import LEAST_MISMATCH
 from rlscape.figures.scalerl.paper_values import FIG5
 from rlscape.figures.style import ARM_STYLES, INK, add_note, describe_seeds, name_log_ticks, new_figure
@@ -20,6 +21,7 @@ from rlscape.results import curves
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 
+TARGET = "scalerl_control_head_precision"
 SIDES = ("neither", "trainer", "generator", "both")
 LOSSES = {"baseline": "DAPO", "cispo": "CISPO"}
 """The loss, by the arm whose look it has."""
@@ -58,7 +60,7 @@ def assemble(config: Config) -> pd.DataFrame:
     ``mismatch`` is the mean |log rho| while generator and trainer hold equal weights (mean over seeds);
     ``clip_fraction`` the mean over the optimiser steps of each run.
     """
-    arms = list(dict.fromkeys([*CROSS, *DOSES]))
+    arms = arms_of(config, figure_of(TARGET))
     frame = fit_estimates(config, arms).join(final_pass_rates(config, arms))
     records = pd.DataFrame(curves.run_records(config, arms)).T
     clipped = curves.updates(config, arms).groupby("run")["clip_fraction"].mean()
@@ -114,7 +116,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def _draw_sides(ax: Axes, frame: pd.DataFrame, quantity: str, filled: bool = True) -> None:
-    for index, (arm, loss) in enumerate(LOSSES.items()):
+    for index, (arm, loss) in enumerate(_present(LOSSES, frame)):
         rows = frame[frame["loss"] == arm].set_index("sides").loc[list(SIDES)]
         positions = [place + STAGGER * (2 * index - 1) for place in range(len(SIDES))]
         look = _look(arm, loss, filled) | {"linestyle": "none"}  # sides have no order
@@ -124,7 +126,7 @@ def _draw_sides(ax: Axes, frame: pd.DataFrame, quantity: str, filled: bool = Tru
 
 
 def _draw_doses(ax: Axes, frame: pd.DataFrame, quantity: str, filled: bool) -> None:
-    for arm, loss in DOSED.items():
+    for arm, loss in _present(DOSED, frame):
         rows = frame[frame["loss"] == arm].sort_values("mismatch")
         ax.errorbar(rows["mismatch"], rows[quantity], yerr=error_bars(rows, quantity), **_look(arm, loss, filled))
         for row in rows.to_dict("records") if filled else ():
@@ -135,6 +137,11 @@ def _draw_doses(ax: Axes, frame: pd.DataFrame, quantity: str, filled: bool) -> N
                 textcoords="offset points",
                 fontsize=7,
             )
+
+
+def _present(losses: dict[str, str], frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Those of which the scale runs an arm."""
+    return [(arm, loss) for arm, loss in losses.items() if arm in set(frame["loss"])]
 
 
 def _look(arm: str, loss: str, filled: bool) -> dict[str, Any]:

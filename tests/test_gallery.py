@@ -30,6 +30,7 @@ from rlscape.pipeline.plot_figure import plot_figure
 from rlscape.results.files import recorded_reads
 from rlscape.settings.reading import load_config
 from rlscape.settings.scale import Config, Paper
+from tests import spoilt_galleries as spoilt
 from tests.loss_results import write_landscape
 from tests.pair_results import write_pair_results
 from tests.synthetic import ROOT, write_geometry_results, write_scalerl_results
@@ -117,15 +118,6 @@ def without(path: Path) -> Iterator[None]:
 
 def contents(directory: Path) -> dict[str, bytes]:
     return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
-
-
-def repacked(archive: Path, leave_out: str = "") -> None:
-    """The archive again, without the files whose names contain ``leave_out``."""
-    with zipfile.ZipFile(archive) as old:
-        files = {name: old.read(name) for name in old.namelist() if not leave_out or leave_out not in name}
-    with zipfile.ZipFile(archive, "w") as new:
-        for name, content in files.items():
-            new.writestr(name, content)
 
 
 def test_claims_read_measurements_of_figures_that_the_scale_must_have(finished: Config, register: Register) -> None:
@@ -351,45 +343,24 @@ def test_a_claim_that_left_the_register_leaves_the_verdicts(register: Register, 
     assert "S6" not in set(pd.read_csv(gallery / "smoke" / "claims.csv")["id"])
 
 
-def damaged(gallery: Path) -> None:
-    file = gallery / "smoke" / "scalerl" / "tables.zip"
-    file.write_bytes(file.read_bytes()[:-100])
-
-
-def altered(gallery: Path) -> None:
-    file = gallery / "smoke" / "scalerl" / "tables.zip"
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 255
-    file.write_bytes(content)
-
-
-def lacking(gallery: Path) -> None:
-    repacked(gallery / "smoke" / "scalerl" / "tables.zip", leave_out=f"fits/{LAST}")
-
-
-def outdated(gallery: Path) -> None:
-    file = gallery / "smoke" / "scalerl" / "run.json"
-    record = read_json(file)
-    write_json(file, record | {"config": record["config"] | {"maths": {}}})
-
-
-def unsaid(gallery: Path) -> None:
-    (gallery / "smoke" / "scalerl" / "run.json").write_text("{}")
-
-
-def no_verdicts(gallery: Path) -> None:
-    (gallery / "smoke" / "claims.csv").write_text("id,verdict\nS1,replicated\n")
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (damaged, r"scalerl/tables\.zip: not a readable zip archive .*restore it from git, or record the scale again"),
-        (altered, r"scalerl/tables\.zip: not a readable zip archive .*restore it from git, or record the scale again"),
-        (lacking, rf"scalerl/tables\.zip: no fits/{LAST}\.json, which the code now reads; record the scale again"),
-        (outdated, r"scalerl/run\.json: maths: unknown key.*no longer understands; record the scale again"),
-        (unsaid, r"scalerl/run\.json: no record of a scale's settings .*restore it from git"),
-        (no_verdicts, r"smoke/claims\.csv: its columns are not id, claim, .*; restore it from git"),
+        (
+            spoilt.damaged,
+            r"scalerl/tables\.zip: not a readable zip archive .*restore it from git, or record the scale again",
+        ),
+        (
+            spoilt.altered,
+            r"scalerl/tables\.zip: not a readable zip archive .*restore it from git, or record the scale again",
+        ),
+        (
+            spoilt.lacking,
+            rf"scalerl/tables\.zip: no {spoilt.LEFT_OUT}, which the code now reads; record the scale again",
+        ),
+        (spoilt.outdated, r"scalerl/run\.json: maths: unknown key.*no longer understands; record the scale again"),
+        (spoilt.unsaid, r"scalerl/run\.json: no record of a scale's settings .*restore it from git"),
+        (spoilt.no_verdicts, r"smoke/claims\.csv: its columns are not id, claim, .*; restore it from git"),
     ],
 )
 def test_a_record_that_cannot_be_used_is_named_with_the_remedy_and_nothing_changes(

@@ -60,7 +60,7 @@ pilots: $(READY) ## Choose rates and controls on pilot seeds, recorded for git (
 	snakemake pilots scalerl_control_learning_rate --cores $(CORES) --configfile config/pilots.yaml
 	python -m rlscape.pipeline.gallery pilots --config config/pilots.yaml
 
-pretrained-pilots: models ## Choose a pretrained model's tasks on pilot seeds, recorded for git (about 3 core-hours)
+pretrained-pilots: models ## Choose a pretrained model's tasks on pilot seeds, recorded for git (about 4 core-hours)
 	snakemake pilots --cores $(CORES) --configfile config/pretrained_pilots.yaml
 	python -m rlscape.pipeline.gallery pilots --config config/pretrained_pilots.yaml
 	snakemake pilots --cores $(CORES) --configfile config/pretrained_further_pilots.yaml

@@ -228,10 +228,11 @@ def test_a_second_scale_keeps_the_first(finished: Config, register: Register, ga
     assert "not recorded" not in (gallery / "scoreboard.svg").read_text()
 
 
-def test_a_scale_that_measures_no_claim_has_no_column(gallery: Path) -> None:
+@pytest.mark.parametrize("seeds", [0, 1])
+def test_a_scale_that_measures_no_claim_on_two_seeds_has_no_column(seeds: int, gallery: Path) -> None:
     of_controls = gallery / "controls" / "claims.csv"
     of_controls.parent.mkdir()
-    pd.read_csv(gallery / "smoke" / "claims.csv").assign(seeds=0).to_csv(of_controls, index=False)
+    pd.read_csv(gallery / "smoke" / "claims.csv").assign(seeds=seeds).to_csv(of_controls, index=False)
     write_scoreboard(gallery)
     assert set(pd.read_csv(gallery / "scoreboard.csv")["scale"]) == {"smoke"}
 

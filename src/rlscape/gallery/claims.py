@@ -99,7 +99,7 @@ def recorded_scales(gallery: Path) -> list[Path]:
 
 
 def write_scoreboard(gallery: Path) -> None:
-    """Make ``scoreboard.{svg,png,csv}`` from the verdicts of all recorded scales but those that measure no claim."""
+    """Make ``scoreboard.{svg,png,csv}`` from the verdicts of all recorded scales that measure a claim on two seeds."""
     frames = [read_claims(scale / CLAIMS).assign(scale=scale.name) for scale in recorded_scales(gallery)]
-    frame = pd.concat([each for each in frames if each["seeds"].any()] or frames, ignore_index=True)
+    frame = pd.concat([each for each in frames if each["seeds"].gt(1).any()] or frames, ignore_index=True)
     write_figure(scoreboard.draw(frame), frame, gallery / "scoreboard")

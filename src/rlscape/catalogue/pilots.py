@@ -138,15 +138,8 @@ ARMS: dict[str, Arm] = {
     },
     # And by plain gradient descent?
     **{
-        f"words_sgd_x{factor:g}": arm(
-            f"RLVR, SGD, rate x {factor:g}",
-            "rlvr",
-            paper="off_principals",
-            method="rl",
-            tasks=TASKS_IN_WORDS[:1],
-            base=f"words_{TASKS_IN_WORDS[0]}",
-            optimizer="sgd",
-            scaled={"learning_rate": factor},
+        f"words_sgd_x{factor:g}": _in_words(
+            f"RLVR, SGD, rate x {factor:g}", TASKS_IN_WORDS[0], optimizer="sgd", scaled={"learning_rate": factor}
         )
         for factor in WORDS_SGD_RATES
     },
@@ -179,6 +172,7 @@ def _by_rate(family: str) -> tuple[str, ...]:
 
 
 _choose = partial(Choice, prefer="first")
+_further_tasks = tuple(f"words_{task}_twice" for task in FURTHER_TASKS_IN_WORDS)
 _penalised = tuple(f"budget_{name}_penalty" for name in BUDGETS)
 _budgets = partial(
     _choose,
@@ -243,8 +237,8 @@ CHOICES: tuple[Choice, ...] = (
     # And a second testbed of another task: the first that is learnt, none if neither is.
     _learning(
         name="second_task",
-        candidates=(twice := tuple(f"words_{task}_twice" for task in FURTHER_TASKS_IN_WORDS)),
-        against=twice,
+        candidates=_further_tasks,
+        against=_further_tasks,
     ),
     # A pretrained model's usual rate of SFT: the highest end among those at which it learns.
     _learning(

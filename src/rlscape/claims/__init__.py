@@ -175,7 +175,7 @@ def evaluate_register(
 
     Args:
         power: as :func:`rlscape.claims.power.read_power` returns it. A criterion that cannot decide at this scale is
-            not testable, whatever the results say. None: verdicts by the results alone, as simulations ask for.
+            not testable, whatever the results say. None: verdicts by the results alone.
         pilots: as :func:`rlscape.claims.controls.read_pilots` returns it. It is shown, and no verdict hangs on it.
 
     Raises:

@@ -45,7 +45,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     """Left: sparsity against rate and against x. Right: both overlaps against the rate, beside chance and nulls."""
     figure = new_figure(11, 7.2)
     (by_rate, principal), (by_size, low) = figure.subplots(2, 2)
-    frame, paths = (frame[frame["kind"] == kind] for kind in ("end", "path"))
+    paths = frame[frame["kind"] == "path"]
+    frame = frame[frame["kind"] == "end"]
     _draw_rates(by_rate, frame, "sparsity")
     _draw_rates(by_rate, frame, "isotropic_sparsity", dashes=NULL_STYLES["isotropic"][2])
     by_rate.set(title="sparsity against the learning rate", ylabel="bf16 sparsity", ylim=(-0.06, 1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlscape.catalogue import load_scale, resolve_run
-from rlscape.errors import CheckpointError
+from rlscape.errors import CheckpointError, ConfigError
 from rlscape.geometry.snapshots import snapshot_steps, stream_history
 from rlscape.models.build import build_model, load_model, save_model
 from rlscape.rl.rollout import Completion, Group
@@ -217,3 +217,27 @@ def test_a_base_that_solves_nothing_has_no_samples_to_train_on(base, tmp_path):
 def test_a_run_without_sft_settings_is_refused(base, tmp_path):
     with pytest.raises(ValueError, match="rlvr-s0 has no SFT settings"):
         train(base, tmp_path, resolve_run(CONFIG, "rlvr-s0"))
+
+
+def test_plain_gradient_descent_takes_the_clipped_gradient_without_momentum_or_decay(base, tmp_path):
+    sft = SETTINGS.sft.changed(steps=2, learning_rate=0.5, warmup_steps=0)
+    clip = SETTINGS.rl.max_gradient_norm
+    run = train(base, tmp_path, SETTINGS.changed(optimizer="sgd", sft=sft))
+    norms = [row["gradient_norm"] for row in run.updates]
+    assert min(norms) > clip
+    moved = [
+        after - before for before, after in zip(load_model(base).parameters(), run.model.parameters(), strict=True)
+    ]
+    # Two steps of equal length, the clip times the rate, which momentum would add up and decay would lengthen
+    length = torch.cat([change.flatten() for change in moved]).norm().item()
+    assert 0.5 * clip < length <= 2 * 0.5 * clip * (1 + 1e-4)
+    one = train(base, tmp_path, SETTINGS.changed(optimizer="sgd", sft=sft.changed(steps=1)))
+    single = [
+        after - before for before, after in zip(load_model(base).parameters(), one.model.parameters(), strict=True)
+    ]
+    assert torch.cat([change.flatten() for change in single]).norm().item() == pytest.approx(0.5 * clip, rel=1e-4)
+
+
+def test_an_optimizer_of_reinforcement_learning_alone_is_refused(base, tmp_path):
+    with pytest.raises(ConfigError, match="sft-s0: optimizer: adamw_on_noise is for reinforcement learning only"):
+        train(base, tmp_path, SETTINGS.changed(optimizer="adamw_on_noise"))

@@ -27,6 +27,10 @@ Measurement = Literal[
 """What is measured beyond the geometry of single runs; the rules are in ``workflow/rules/measure.smk``."""
 
 
+TRL_OPTIMIZERS: tuple[Optimizer, ...] = ("adamw", "sgd")
+"""Of runs that ``trl`` trains."""
+
+
 class Arm(Settings):
     """What distinguishes a set of runs; its seeds are in the scale's file."""
 
@@ -38,7 +42,7 @@ class Arm(Settings):
     changes: dict[str, Any] = {}
     """Fields replaced by this arm: of the recipe; without a recipe, of the scale's settings of the method."""
     at_rl_rate: bool = False
-    """SFT at the learning rate of the study's RL."""
+    """SFT at the learning rate of the study's RL, times ``scaled``."""
     scaled: dict[str, float] = {}
     """The scale's settings of the method (e.g. :class:`rlscape.settings.training.RLSettings`) that this arm
     multiplies."""
@@ -72,19 +76,19 @@ class Arm(Settings):
     def _possible(self) -> Self:
         of_rl = {"recipe": self.recipe, "mask": self.mask, "adapter": self.adapter, "part": self.part}
         given = [name for name, value in of_rl.items() if value is not None]
-        changed = [
-            name for name, usual in {"optimizer": "adamw", "storage": "fp32"}.items() if getattr(self, name) != usual
-        ]
+        given += [] if self.storage == "fp32" else ["storage"]
         match self.method:
             case "rl":
                 if self.recipe is None:
                     raise ValueError("recipe: missing; reinforcement learning has one")
             case "sft" | "dpo" | "simpo":
-                if given or changed:
-                    raise ValueError(f"{', '.join(given + changed)}: for reinforcement learning only; leave out")
+                if given:
+                    raise ValueError(f"{', '.join(given)}: for reinforcement learning only; leave out")
+                if self.optimizer not in TRL_OPTIMIZERS:
+                    raise ValueError(f"optimizer: {self.method} has {', '.join(TRL_OPTIMIZERS)}")
             case _:
                 assert_never(self.method)
-        if self.at_rl_rate and (self.method != "sft" or "learning_rate" in self.scaled | self.changes):
+        if self.at_rl_rate and (self.method != "sft" or "learning_rate" in self.changes):
             raise ValueError("at_rl_rate: for sft, which then has no other learning_rate; leave one out")
         if self.teacher and self.changes.get("data") not in ("self", "likeliest"):
             raise ValueError("teacher: samples nothing; for sft with data: self or likeliest")

@@ -312,7 +312,7 @@ def resolve_run(config: Config, run: str) -> RunSettings:
             case "sft":
                 assert study.sft is not None  # with_catalogue looks
                 rate = {"learning_rate": study.rl.learning_rate} if spec.at_rl_rate else {}
-                values["sft"] = _scaled(study.sft, name).changed(**spec.changes | rate)
+                values["sft"] = _scaled(study.sft.changed(**rate), name).changed(**spec.changes)
             case "dpo" | "simpo":
                 assert study.preference is not None
                 values["preference"] = _scaled(study.preference, name).changed(**spec.changes)

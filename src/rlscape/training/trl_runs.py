@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 
+from rlscape.errors import ConfigError
 from rlscape.models.build import as_decoder
 from rlscape.models.decoder import Decoder
 from rlscape.rl.evaluate import evaluation_steps
@@ -117,11 +118,11 @@ def trainer_arguments(
         "learning_rate": tuning.learning_rate,
         "lr_scheduler_type": "constant_with_warmup",
         "warmup_steps": tuning.warmup_steps,
-        "weight_decay": rl.weight_decay,
         "adam_beta1": rl.adam_betas[0],
         "adam_beta2": rl.adam_betas[1],
         "adam_epsilon": rl.adam_epsilon,
         "max_grad_norm": rl.max_gradient_norm,
+        **_optimizer_arguments(settings),
         "bf16": False,
         "activation_checkpointing": False,
         "use_cpu": device == "cpu",
@@ -132,6 +133,23 @@ def trainer_arguments(
         "report_to": "none",
         "disable_tqdm": not sys.stderr.isatty(),
     }
+
+
+def _optimizer_arguments(settings: RunSettings) -> dict[str, Any]:
+    """As :mod:`rlscape.rl.optimizer` has them: plain gradient descent is without momentum and decay.
+
+    Raises:
+        ConfigError: ``trl`` has no such optimiser.
+    """
+    match settings.optimizer:
+        case "adamw":
+            return {"optim": "adamw_torch_fused", "weight_decay": settings.rl.weight_decay}
+        case "sgd":
+            return {"optim": "sgd", "weight_decay": 0.0}
+        case "adamw_on_noise":
+            raise ConfigError(f"{settings.run}: optimizer: {settings.optimizer} is for reinforcement learning only")
+        case _:
+            assert_never(settings.optimizer)
 
 
 class Recorder(TrainerCallback):

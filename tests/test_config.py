@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rlscape.catalogue import FIGURES, figures_of, load_scale, resolve_run, runs_of, with_catalogue
+from rlscape.catalogue import FIGURES, figures_of, load_scale, measured_arms, resolve_run, runs_of, with_catalogue
 from rlscape.catalogue.grids import FOOTPRINT
 from rlscape.errors import ConfigError
 from rlscape.settings.reading import load_config, parse_config
@@ -192,6 +192,10 @@ def test_targets_bring_the_arms_that_their_measurements_compare_and_those_option
     )
     assert gauge.items() <= without.items() and "rlvr_intervened_sgd" not in without
     assert with_extra == without | {"rlvr_permuted": 1, "rlvr_intervened_sgd": 1}
+    with_extra_arms = ("rlvr_permuted", "rlvr_sgd", "rlvr_intervened_sgd")
+    # The changed base under SGD is compared with the base under SGD: neither is measured without the other.
+    assert measured_arms(scale_of(without), "pairs_intervened") == ("rlvr", "rlvr_intervened")
+    assert measured_arms(scale_of(with_extra), "pairs_intervened") == (*("rlvr", "rlvr_intervened"), *with_extra_arms)
 
 
 def test_a_target_whose_arm_has_no_seeds_is_named() -> None:

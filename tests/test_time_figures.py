@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS, FIGURES, resolve_run, seeds_of
+from rlscape.catalogue.off_principals import MATCHED
 from rlscape.errors import ResultError
 from rlscape.figures.off_principals import (
     control_bounds,
@@ -18,10 +19,12 @@ from rlscape.figures.off_principals import (
     control_matching,
     control_nulls,
     control_operators,
+    control_optimizer,
     control_precision,
     fig03,
     fig14,
     fig15,
+    matched_panels,
 )
 from rlscape.files import write_parquet
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix, measure_matrix
@@ -41,6 +44,7 @@ MODULES = (
     control_kl,
     control_matching,
     control_operators,
+    control_optimizer,
     control_precision,
     control_nulls,
     control_bounds,
@@ -48,7 +52,7 @@ MODULES = (
 STEPS = (3, 6)
 SETTINGS = GeometrySettings(rank_fraction=0.25, null_draws=2)
 LAYERS, SIZE = 3, 32
-SEEDS = {"rlvr": 2, "sft": 2, "sft_rl_rate": 2}
+SEEDS = {"rlvr": 2, "sft": 2, "sft_rl_rate": 2, "rlvr_sgd": 2, "sft_sgd": 2}
 """Other arms have one seed."""
 BOUND_ARMS = next(figure.arms for figure in FIGURES if figure.target == control_bounds.TARGET)
 SIZES = {"rlvr": 1e-4, "sft": 2e-3}
@@ -103,24 +107,25 @@ def write_updates(config: Config, arm: str, seed: int, step_kl: float | None = N
     write_parquet(directory / "metrics.parquet", metrics.assign(run=run_name(arm, seed), arm=arm, seed=seed))
 
 
-def write_matching(config: Config, seed: int, sft_effect: float = 2.0) -> None:
+def write_matching(config: Config, seed: int, sft_effect: float = 2.0, name: str = "matching") -> None:
     """A matching table in which SFT's statistics are ``sft_effect`` times RL's."""
     rows = []
+    rl, sft, _ = MATCHED[name]
     for matching in bias.MATCHINGS:
-        for method, arm in {"rl": "rlvr", "sft": "sft"}.items():
+        for method, arm in {"rl": rl, "sft": sft}.items():
             factor = 1 if method == "rl" else sft_effect
-            values = {name: factor * (0.5 + 0.01 * (seed - config.first_seed)) for name in control_matching.STATISTICS}
+            values = {name: factor * (0.5 + 0.01 * (seed - config.first_seed)) for name in matched_panels.STATISTICS}
             if matching in ("norm", "kl") and method == "sft":
                 values["pass_rate"] = np.nan
             rows.append({"matching": matching, "method": method, "arm": arm, "seed": seed, "step": 6} | values)
-    write_parquet(results_dir(config) / "geometry" / f"matching-s{seed}.parquet", pd.DataFrame(rows))
+    write_parquet(results_dir(config) / "geometry" / f"{name}-s{seed}.parquet", pd.DataFrame(rows))
 
 
 def tree(root: Path, seeds: dict[str, int]) -> Config:
     """A smoke-sized tree with everything that the figures read."""
     moving = [arm for family in control_kl.FAMILIES.values() for arm in family]
     measured = {*BOUND_ARMS, *control_nulls.METHODS, "rlvr_long"}
-    names = dict.fromkeys([*moving, *measured, *bias.MATCHED_ARMS])
+    names = dict.fromkeys([*moving, *measured, *(arm for family in MATCHED.values() for arm in family)])
     config = small_config(root, seeds={arm: seeds.get(arm, 1) for arm in names})
     for arm in config.seeds:
         for seed in seeds_of(config, arm):
@@ -130,6 +135,7 @@ def tree(root: Path, seeds: dict[str, int]) -> Config:
             write_updates(config, arm, seed)
     for seed in seeds_of(config, *bias.MATCHED_ARMS):
         write_matching(config, seed)
+        write_matching(config, seed, sft_effect=3.0, name="matching_sgd")
     return config
 
 
@@ -273,10 +279,23 @@ def test_ky_fan_holds_and_is_tight_for_a_stretched_matrix(shape: tuple[int, int]
 
 def test_matching_shows_every_statistic_of_every_matching(config: Config) -> None:
     frame = control_matching.assemble(config).set_index(["matching", "method", "statistic"])
-    assert len(frame) == 2 * len(bias.MATCHINGS) * len(control_matching.STATISTICS)
+    assert len(frame) == 2 * len(bias.MATCHINGS) * len(matched_panels.STATISTICS)
     assert frame.loc[("norm", "sft", "efficiency"), "value"] == pytest.approx(2 * 0.505)
     assert frame.loc[("norm", "sft", "pass_rate"), "seeds"] == 2
     assert np.isnan(frame.loc[("norm", "sft", "pass_rate"), "value"])
+
+
+def test_the_optimizers_are_compared_where_a_scale_has_both(config: Config) -> None:
+    frame = control_optimizer.assemble(config).set_index(["name", "matching", "method", "statistic"])
+    assert len(frame) == 4 * len(bias.MATCHINGS) * len(matched_panels.STATISTICS)
+    key = ("norm", "sft", "efficiency")
+    assert frame.loc[("matching", *key), "value"] == pytest.approx(2 * 0.505)
+    assert frame.loc[("matching_sgd", *key), "value"] == pytest.approx(3 * 0.505)
+    assert frame.loc[("matching_sgd", *key), "arms"] == "sft_sgd"
+    alone = config.changed(seeds={arm: config.seeds[arm] for arm in ("rlvr_sgd", "sft_sgd")})
+    frame = control_optimizer.assemble(alone)
+    assert set(frame["name"]) == {"matching_sgd"}
+    assert len(control_optimizer.draw(frame).legends[0].texts) == 2
 
 
 def test_one_seed_draws_and_is_said(tmp_path: Path) -> None:

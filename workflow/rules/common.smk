@@ -33,7 +33,7 @@ from rlscape.catalogue import (
     with_figure,
     with_catalogue,
 )
-from rlscape.catalogue.off_principals import INTERVENTIONS
+from rlscape.catalogue.off_principals import INTERVENTIONS, MATCHED
 from rlscape.catalogue.styles import ARM_STYLES
 from rlscape.errors import UserError
 from rlscape.imports import DATA_MODULES, source_files

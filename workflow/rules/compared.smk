@@ -58,3 +58,14 @@ def settings_of_curvature(wildcards):
 def code_of_curvature(wildcards):
     arm, _ = parse_run_name(CURVED[wildcards.base]["rl"])
     return code("pipeline.measure_curvature", tasks=tasks_of(arm))
+
+
+def matched_runs(wildcards):
+    """RL, SFT at its own rate and SFT at RL's rate."""
+    return [run_name(arm, wildcards.seed) for arm in MATCHED[wildcards.matched]]
+
+
+def probed_settings(wildcards):
+    """Of the RL run, with the probes of the study also where its divergence is not tracked in training."""
+    settings = resolve_run(CONFIG, matched_runs(wildcards)[0])
+    return settings.changed(drift_prompts=CONFIG.off_principals.drift_prompts).model_dump_json()

@@ -92,16 +92,18 @@ rule measure_operators:
 
 rule measure_matching:
     input:
-        base=lambda wildcards: start_of_run(wildcards, f"rlvr-s{wildcards.seed}"),
-        rl=trained_files("rlvr-s{seed}"),
-        sft=trained_files("sft-s{seed}", snapshots=True),
-        sft_at_rl_rate=trained_files("sft_rl_rate-s{seed}", snapshots=True),
+        base=lambda wildcards: start_of_run(wildcards, matched_runs(wildcards)[0]),
+        rl=lambda wildcards: trained_files(matched_runs(wildcards)[0]),
+        sft=lambda wildcards: trained_files(matched_runs(wildcards)[1], snapshots=True),
+        sft_at_rl_rate=lambda wildcards: trained_files(matched_runs(wildcards)[2], snapshots=True),
     output:
-        "<results>/geometry/matching-s{seed}.parquet",
+        "<results>/geometry/{matched}-s{seed}.parquet",
     log:
-        "<logs>/measure_matching/s{seed}.log",
+        "<logs>/measure_matching/{matched}-s{seed}.log",
     benchmark:
-        "<benchmarks>/measure_matching/s{seed}.tsv"
+        "<benchmarks>/measure_matching/{matched}-s{seed}.tsv"
+    wildcard_constraints:
+        matched=one_of(MATCHED),
     threads: 1
     resources:
         mem_mb=memory_of_measurement,
@@ -113,9 +115,10 @@ rule measure_matching:
         sft=input_directory_of("sft"),
         sft_at_rl_rate=input_directory_of("sft_at_rl_rate"),
         geometry=lambda wildcards: CONFIG.geometry.model_dump_json(),
-        settings=lambda wildcards: resolve_run(CONFIG, f"rlvr-s{wildcards.seed}").model_dump_json(),
+        settings=probed_settings,
     message:
-        "Compare RL and SFT at matched learning rate, norm, divergence and accuracy (seed {wildcards.seed})"
+        "Compare RL and SFT at matched learning rate, norm, divergence and accuracy ({wildcards.matched}, seed"
+        " {wildcards.seed})"
     shell:
         "python -m rlscape.pipeline.measure_matching --base {params.base:q} --rl {params.rl:q}"
         " --sft {params.sft:q} --sft-at-rl-rate {params.sft_at_rl_rate:q}"

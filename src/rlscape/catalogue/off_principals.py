@@ -33,7 +33,7 @@ INTERVENTIONS: dict[str, Intervention] = {
 
 SGD_RATE = 3e3
 """Plain gradient descent's learning rate over AdamW's: of 3e3, 1e4 and 3e4 the one that learnt on pilot seed 100 of the
-default scale (gain 0.16, x = 1.9; at 1e4 -0.08); chosen anew for a pretrained model, by pilots, with the same result."""
+default scale (gain 0.16, x = 1.9; at 1e4 -0.08), and so did pilots of a pretrained model choose."""
 
 
 ARMS: dict[str, Arm] = {
@@ -203,22 +203,27 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
     "operators": (),
     "landscape": ("rlvr", "sft"),
     "curvature": ("rlvr", "sft"),
-    "matching": ("rlvr", "sft", "sft_rl_rate"),
+    "matching": (),
     "pairs_footprint": (*FOOTPRINT, "rlvr", "sft"),
     "pairs_intervened": ("rlvr", "rlvr_intervened"),
     "pairs_shared": ("rlvr", "sft_rl_rate", "rlvr_noise"),
     "ratios": ("baseline", "fp32_head"),  # of P1
 }
-"""Arms whose runs a measurement compares; none: it is of single runs."""
+"""Arms whose runs a measurement compares; none: it is of those of each figure."""
 _CURVED_TOO = (*_SIZES, "size_1_sft", "rlvr_second_base", "agent_calculator", "llama_full", "mistral_full")
-_SHARED_TOO = ("rlvr_random_rewards", "sft_taught", "rlvr_sgd", "rlvr_quantised", "rlvr_dithered", "sft_dithered")
-MEASURED_TOO = {
-    "pairs_intervened": ("rlvr_permuted", "rlvr_sgd", "rlvr_intervened_sgd"),
-    "pairs_shared": _SHARED_TOO,
-    # The base with a tenth of the pretraining is an early stage of that of ``rlvr``, no other one.
-    "curvature": _CURVED_TOO,
+MATCHED = {
+    "matching": ("rlvr", "sft", "sft_rl_rate"),
+    "matching_sgd": ("rlvr_sgd", "sft_sgd", "sft_sgd"),
 }
-"""Arms that it compares too where the scale runs them."""
+"""RL, SFT at its own rate and SFT at RL's rate, by the name of the table in which they are compared at equal size."""
+_SHARED_TOO = ("rlvr_random_rewards", "sft_taught", "rlvr_sgd", "rlvr_quantised", "rlvr_dithered", "sft_dithered")
+MEASURED_TOO: dict[Measurement, tuple[tuple[str, ...], ...]] = {
+    "pairs_intervened": (("rlvr_permuted",), ("rlvr_sgd", "rlvr_intervened_sgd")),
+    "pairs_shared": tuple((arm,) for arm in _SHARED_TOO),
+    # The base with a tenth of the pretraining is an early stage of that of ``rlvr``, no other one.
+    "curvature": tuple((arm,) for arm in _CURVED_TOO),
+}
+"""Groups of arms that it compares too where the scale runs all of a group."""
 
 
 def _figure(stem: str, *arms: str, **details: Any) -> Figure:
@@ -281,11 +286,17 @@ FIGURES: tuple[Figure, ...] = (
     _figure("control_operators", "rlvr", "sft", measurements=("operators",)),
     _figure("control_precision", "rlvr", "sft", measurements=("operators",)),
     _figure("control_bounds", "rlvr", "sft"),
+    _figure(
+        "control_optimizer",
+        *("rlvr_sgd", "sft_sgd"),
+        optional=("rlvr", "sft", "sft_rl_rate"),
+        measurements=("matching",),
+    ),
     _figure("control_kl", "rlvr", *_RATES, "sft", *_SFT_RATES, divergence=True),
     _figure(
         "control_gauge",
         *("rlvr", "rlvr_intervened"),
-        optional=("rlvr_permuted", "rlvr_intervened_sgd"),
+        optional=("rlvr_permuted", "rlvr_sgd", "rlvr_intervened_sgd"),
         measurements=("pairs_intervened",),
     ),
     _figure(

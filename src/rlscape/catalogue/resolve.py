@@ -135,7 +135,7 @@ def _check_arm(config: Config, arm: str, source: str) -> None:
 def _check_figure(config: Config, figure: Figure, source: str) -> None:
     study: StudySettings = getattr(config, figure.paper)
     shown = {
-        "drift_prompts": (figure.divergence, study.drift_prompts),
+        "drift_prompts": (figure.divergence or "matching" in figure.measurements, study.drift_prompts),
         "evaluation.downstream_prompts": (figure.downstream, study.evaluation.downstream_prompts),
     }
     for key, (needed, value) in shown.items():
@@ -190,8 +190,8 @@ def choices_of(config: Config) -> list[Choice]:
 
 def measured_arms(config: Config, measurement: Measurement) -> tuple[str, ...]:
     """The arms whose runs a measurement compares at this scale."""
-    too = off_principals.MEASURED_TOO.get(measurement, ())
-    return off_principals.MEASURED[measurement] + tuple(arm for arm in too if arm in config.seeds)
+    too = [group for group in off_principals.MEASURED_TOO.get(measurement, ()) if config.seeds.keys() >= {*group}]
+    return off_principals.MEASURED[measurement] + tuple(arm for group in too for arm in group)
 
 
 def seeds_of(config: Config, *arms: str) -> range:

@@ -9,13 +9,14 @@ from scipy.stats import f as f_distribution
 from scipy.stats import ttest_1samp
 
 from rlscape.catalogue import seeds_of
+from rlscape.catalogue.off_principals import MATCHED
 from rlscape.paths import results_dir
 from rlscape.results.files import read_table, tables_of_runs
 from rlscape.settings.recipe import Recipe
 from rlscape.settings.scale import Config
 
-MATCHED_ARMS = ("rlvr", "sft", "sft_rl_rate")
-"""What the matchings compare; see :mod:`rlscape.pipeline.measure_matching`."""
+MATCHED_ARMS = MATCHED["matching"]
+"""What the matchings of claims compare; see :mod:`rlscape.pipeline.measure_matching`."""
 MATCHINGS: dict[str, str] = {
     "as_run": "as run",
     "rate": "equal learning rate",
@@ -60,10 +61,10 @@ def mantissa(config: Config, arms: Iterable[str]) -> pd.DataFrame:
     return tables_of_runs(config, arms, "geometry/{run}/mantissa.parquet")
 
 
-def matching(config: Config) -> pd.DataFrame:
-    """RL and SFT at equal size, a row per seed, matching and method (``geometry/matching-s<seed>.parquet``)."""
-    seeds = seeds_of(config, *MATCHED_ARMS)
-    tables = [read_table(results_dir(config) / "geometry" / f"matching-s{seed}.parquet") for seed in seeds]
+def matching(config: Config, name: str = "matching") -> pd.DataFrame:
+    """RL and SFT at equal size, a row per seed, matching and method (``geometry/<name>-s<seed>.parquet``)."""
+    seeds = seeds_of(config, *MATCHED[name])
+    tables = [read_table(results_dir(config) / "geometry" / f"{name}-s{seed}.parquet") for seed in seeds]
     return pd.concat(tables, ignore_index=True)
 
 

@@ -19,6 +19,7 @@ from rlscape.catalogue import (
     tasks_of,
 )
 from rlscape.catalogue.arms import Figure, Measurement
+from rlscape.catalogue.off_principals import MATCHED
 from rlscape.paths import curve_name, parse_run_name
 from rlscape.settings.scale import Config
 
@@ -73,8 +74,12 @@ def of_measurement(config: Config, measurement: Measurement, arms: Iterable[str]
         case "ratios":
             return [f"ratios/{arm}.parquet" for arm in measured_arms(config, measurement)]
         case "matching":
-            seeds = seeds_of(config, *measured_arms(config, measurement))
-            return [f"geometry/matching-s{seed}.parquet" for seed in seeds]
+            families = {name: family for name, family in MATCHED.items() if {*family} <= {*arms}}
+            return [
+                f"geometry/{name}-s{seed}.parquet"
+                for name, family in families.items()
+                for seed in seeds_of(config, *family)
+            ]
         case "curvature":
             return [f"geometry/curvature-{base}.parquet" for base in curved_bases(config)]
         case "landscape":

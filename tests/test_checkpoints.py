@@ -8,8 +8,9 @@ import pytest
 from safetensors.torch import load_file
 
 from rlscape.errors import CheckpointError
+from rlscape.machine import training_mb
 from rlscape.models import checkpoints
-from rlscape.models.checkpoints import checkpoint_files, find_checkpoint, parameters_in
+from rlscape.models.checkpoints import cached_per_token, checkpoint_files, find_checkpoint, parameters_in
 from rlscape.pipeline import fetch_models
 from rlscape.settings.base_model import CheckpointSettings
 from tests.chat_model import make_chat_model
@@ -46,6 +47,19 @@ def test_numbers_are_counted_whatever_their_format(directory: Path) -> None:
     counted = parameters_in(directory)
     assert counted == sum(values.numel() for values in load_file(directory / "model.safetensors").values())
     assert counted * 2 < (directory / "model.safetensors").stat().st_size  # bf16
+
+
+def test_what_a_token_leaves_in_the_cache(directory: Path) -> None:
+    shape = {"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 576}
+    (directory / "config.json").write_text(json.dumps(shape))
+    assert cached_per_token(directory) == 11_520  # 30 layers, keys and values, 3 heads of 64
+
+
+def test_memory_is_that_of_an_update_or_of_a_long_cache() -> None:
+    parameters = 134_515_008
+    assert training_mb(parameters) == training_mb(parameters, 11_520 * 512 * 67) == 7961
+    assert training_mb(parameters, 11_520 * 512 * 1128) == 1500 + 4 * (4 * parameters + 11_520 * 512 * 1128) // 2**20
+    assert training_mb(parameters, 11_520 * 512 * 1128) > 25_000
 
 
 def test_a_missing_shard_is_named(directory: Path) -> None:

@@ -37,8 +37,8 @@ from rlscape.catalogue.off_principals import INTERVENTIONS, MATCHED
 from rlscape.catalogue.styles import ARM_STYLES
 from rlscape.errors import UserError
 from rlscape.imports import DATA_MODULES, source_files
-from rlscape.machine import memory_mb
-from rlscape.models.checkpoints import checkpoint_files, find_checkpoint, parameters_in
+from rlscape.machine import memory_mb, training_mb
+from rlscape.models.checkpoints import cached_per_token, checkpoint_files, find_checkpoint, parameters_in
 from rlscape.paths import figures_dir, parse_run_name, results_dir, run_name
 from rlscape.results import needed
 from rlscape.settings.base_model import BaseSettings, CheckpointSettings
@@ -65,6 +65,9 @@ shell.prefix(
     f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH"
     " GLIBC_TUNABLES=${{GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}}; "
 )
+
+# Of a prompt with its chat template, where memory is reckoned; how long prompts are is known when they are made.
+PROMPT_TOKENS = 128
 
 # What a job that runs a model takes of `--resources gpu=1`.
 GPUS = int(CONFIG.device == "cuda")
@@ -286,11 +289,12 @@ def without_suffix_of(name):
     return lambda wildcards, output: os.path.splitext(output[name])[0]
 
 
-def memory_of_models(base):
+def memory_of_models(base, cached_tokens=0):
     """What a job takes that trains or samples a model made from a base, in MiB; of a checkpoint, by its size."""
     if base in SCRATCH:
         return 2000
-    return 3600 + int(8.5 * 4 * parameters_in(CHECKPOINTS[base])) // 2**20
+    directory = CHECKPOINTS[base]
+    return training_mb(parameters_in(directory), cached_tokens * cached_per_token(directory))
 
 
 def memory_of_base(wildcards):
@@ -298,7 +302,10 @@ def memory_of_base(wildcards):
 
 
 def memory_of_run(wildcards):
-    return memory_of_models(resolve_run(CONFIG, wildcards.run).base_name)
+    """Of reinforcement learning with as many sequences in flight as there may be; prompts have PROMPT_TOKENS."""
+    settings = resolve_run(CONFIG, wildcards.run)
+    budget = PROMPT_TOKENS + settings.rl.thinking_tokens + settings.rl.answer_tokens
+    return memory_of_models(settings.base_name, settings.slots * budget if settings.recipe else 0)
 
 
 def memory_of_measurement(wildcards):

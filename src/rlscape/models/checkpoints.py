@@ -109,6 +109,16 @@ def parameters_in(directory: Path) -> int:
     return total
 
 
+@cache
+def cached_per_token(directory: Path) -> int:
+    """How many numbers of keys and values a token leaves in a model directory's cache; errors as
+    :func:`checkpoint_files`."""
+    shape = read_json(directory / "config.json")
+    heads = shape["num_attention_heads"]
+    head_dim = shape.get("head_dim") or shape["hidden_size"] // heads
+    return shape["num_hidden_layers"] * 2 * (shape.get("num_key_value_heads") or heads) * head_dim
+
+
 def _check_chat(directory: Path) -> None:
     if not (directory / TEMPLATE).exists() and "chat_template" not in read_json(directory / "tokenizer_config.json"):
         raise CheckpointError(f"{directory}: {NO_TEMPLATE}")

@@ -22,11 +22,6 @@ from rlscape.settings.recipe import Recipe
 from rlscape.settings.recipe import Schedule as ScheduleName
 
 
-def most_outstanding(recipe: Recipe, prompts_per_batch: int) -> int:
-    """Groups that are generated or held at most."""
-    return (recipe.batches_in_flight or recipe.off_policy_steps) * prompts_per_batch
-
-
 class Schedule:
     """State and bookkeeping shared by both schedules; they differ in ``next_batch``.
 
@@ -50,7 +45,7 @@ class Schedule:
         self.clock = clock
         self.prompts = prompts
         self.k = recipe.off_policy_steps
-        self.most_outstanding = most_outstanding(recipe, prompts_per_batch)
+        self.most_outstanding = recipe.most_batches * prompts_per_batch
         self.generations = recipe.generations_per_prompt
         self.batch = prompts_per_batch
         self.version = 0

@@ -33,7 +33,7 @@ from rlscape.rl.policy import completion_log_probs
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rewards import judged, reward
 from rlscape.rl.rollout import Budget, Completion, Generator, Group
-from rlscape.rl.schedule import SCHEDULES, most_outstanding
+from rlscape.rl.schedule import SCHEDULES
 from rlscape.rl.seeds import random_source
 from rlscape.settings.run import RunSettings
 from rlscape.tasks.sets import make_task_sets, training_problems
@@ -74,7 +74,7 @@ class RLTrainer:
         self.kernels = kernels_in_use(torch.get_default_device().type)
         sets = make_task_sets(settings.tasks, speech)
         self.training = training_problems(sets, settings.part)
-        self.prompts_per_batch = max(1, round(recipe.prompts_per_batch * rl.prompt_scale))
+        self.prompts_per_batch = settings.prompts_per_batch
         self.budget = Budget.of(rl, recipe.length_control == "interruption", speech.marks)
         self.freezer = freezer
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -83,7 +83,7 @@ class RLTrainer:
         generator = Generator(
             model,
             self.training,
-            slots=most_outstanding(recipe, self.prompts_per_batch) * recipe.generations_per_prompt,
+            slots=settings.slots,
             budget=self.budget,
             head=recipe.generator_head,
             temperature=recipe.temperature,

@@ -6,6 +6,7 @@ import torch
 
 from rlscape.catalogue.recipes import SCALERL
 from rlscape.results.clock import seconds_per_update
+from rlscape.rl.batches import most_outstanding
 from rlscape.rl.clock import Clock
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rollout import Budget, Generator
@@ -25,7 +26,7 @@ def make_schedule(name, k, batch=3, generations=2, decode_utilisation=1 / 12, in
     force_head(model, EOS_ID, 0.2)  # lengths vary widely
     budget = Budget.of(RL, interrupted=False)
     random = torch.Generator().manual_seed(0)
-    slots = recipe.most_batches * batch * generations
+    slots = most_outstanding(recipe, batch) * generations
     generator = Generator(model, PROBLEMS, slots, budget, "fp32", 1.0, random, "fp32")
     clock = Clock.of(RL.changed(decode_utilisation=decode_utilisation), 10_000)
     prompts = PromptStream(len(PROBLEMS), None, np.random.default_rng(0))

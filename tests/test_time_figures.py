@@ -11,7 +11,6 @@ import torch
 from matplotlib.figure import Figure
 
 from rlscape.catalogue import ARMS, FIGURES, resolve_run, seeds_of
-from rlscape.catalogue.off_principals import MATCHED
 from rlscape.errors import ResultError
 from rlscape.figures.off_principals import (
     control_bounds,
@@ -32,6 +31,7 @@ from rlscape.geometry.operators import MANTISSA_BITS, read_with_bits, vary_opera
 from rlscape.geometry.profiles import matrix_profiles
 from rlscape.paths import results_dir, run_name
 from rlscape.results import bias
+from rlscape.results.bias import MATCHED
 from rlscape.settings.measurement import GeometrySettings
 from rlscape.settings.scale import Config
 from tests.pictures import crowded_axes, legends_on_lines

@@ -33,7 +33,7 @@ from rlscape.catalogue import (
     with_figure,
     with_catalogue,
 )
-from rlscape.catalogue.off_principals import INTERVENTIONS, MATCHED
+from rlscape.catalogue.off_principals import INTERVENTIONS
 from rlscape.catalogue.styles import ARM_STYLES
 from rlscape.errors import UserError
 from rlscape.imports import DATA_MODULES, source_files
@@ -41,6 +41,8 @@ from rlscape.machine import memory_mb, training_mb
 from rlscape.models.checkpoints import cached_per_token, checkpoint_files, find_checkpoint, parameters_in
 from rlscape.paths import figures_dir, parse_run_name, results_dir, run_name
 from rlscape.results import needed
+from rlscape.results.bias import MATCHED
+from rlscape.rl.batches import most_sequences
 from rlscape.settings.base_model import BaseSettings, CheckpointSettings
 from rlscape.settings.reading import parse_config
 from rlscape.tasks.base import column_prefix
@@ -305,7 +307,7 @@ def memory_of_run(wildcards):
     """Of reinforcement learning with as many sequences in flight as there may be; prompts have PROMPT_TOKENS."""
     settings = resolve_run(CONFIG, wildcards.run)
     budget = PROMPT_TOKENS + settings.rl.thinking_tokens + settings.rl.answer_tokens
-    return memory_of_models(settings.base_name, settings.slots * budget if settings.recipe else 0)
+    return memory_of_models(settings.base_name, most_sequences(settings) * budget if settings.recipe else 0)
 
 
 def memory_of_measurement(wildcards):

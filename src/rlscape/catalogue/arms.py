@@ -74,9 +74,8 @@ class Arm(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        of_rl = {"recipe": self.recipe, "mask": self.mask, "adapter": self.adapter, "part": self.part}
-        given = [name for name, value in of_rl.items() if value is not None]
-        given += [] if self.storage == "fp32" else ["storage"]
+        of_rl = ("recipe", "mask", "adapter", "part", "storage")
+        given = [name for name in of_rl if getattr(self, name) != Arm.model_fields[name].default]
         match self.method:
             case "rl":
                 if self.recipe is None:

@@ -211,13 +211,8 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
 }
 """Arms whose runs a measurement compares; none: it is of those of each figure."""
 _CURVED_TOO = (*_SIZES, "size_1_sft", "rlvr_second_base", "agent_calculator", "llama_full", "mistral_full")
-MATCHED = {
-    "matching": ("rlvr", "sft", "sft_rl_rate"),
-    "matching_sgd": ("rlvr_sgd", "sft_sgd", "sft_sgd"),
-}
-"""RL, SFT at its own rate and SFT at RL's rate, by the name of the table in which they are compared at equal size."""
 _SHARED_TOO = ("rlvr_random_rewards", "sft_taught", "rlvr_sgd", "rlvr_quantised", "rlvr_dithered", "sft_dithered")
-MEASURED_TOO: dict[Measurement, tuple[tuple[str, ...], ...]] = {
+MEASURED_TOO: dict[str, tuple[tuple[str, ...], ...]] = {
     "pairs_intervened": (("rlvr_permuted",), ("rlvr_sgd", "rlvr_intervened_sgd")),
     "pairs_shared": tuple((arm,) for arm in _SHARED_TOO),
     # The base with a tenth of the pretraining is an early stage of that of ``rlvr``, no other one.

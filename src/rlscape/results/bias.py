@@ -9,12 +9,16 @@ from scipy.stats import f as f_distribution
 from scipy.stats import ttest_1samp
 
 from rlscape.catalogue import seeds_of
-from rlscape.catalogue.off_principals import MATCHED
 from rlscape.paths import results_dir
 from rlscape.results.files import read_table, tables_of_runs
 from rlscape.settings.recipe import Recipe
 from rlscape.settings.scale import Config
 
+MATCHED = {
+    "matching": ("rlvr", "sft", "sft_rl_rate"),
+    "matching_sgd": ("rlvr_sgd", "sft_sgd", "sft_sgd"),
+}
+"""RL, SFT at its own rate and SFT at RL's rate, by the name of the table in which they are compared at equal size."""
 MATCHED_ARMS = MATCHED["matching"]
 """What the matchings of claims compare; see :mod:`rlscape.pipeline.measure_matching`."""
 MATCHINGS: dict[str, str] = {

@@ -19,8 +19,8 @@ from rlscape.catalogue import (
     tasks_of,
 )
 from rlscape.catalogue.arms import Figure, Measurement
-from rlscape.catalogue.off_principals import MATCHED
 from rlscape.paths import curve_name, parse_run_name
+from rlscape.results.bias import MATCHED
 from rlscape.settings.scale import Config
 
 OF_RUNS = {

@@ -7,6 +7,6 @@
 - Sampling: ``rollout`` (continuous batching, in-flight weights, interruptions, environments' tokens), ``slots`` (its
   sequences), ``cache`` (their keys and values), ``evaluate`` (pass rates).
 - Order: ``schedule`` (PPO-off-policy-k, PipelineRL-k), ``clock`` (compute, the x axis), ``prompts`` (epochs,
-  No-Positive-Resampling).
+  No-Positive-Resampling), ``batches`` (how many at once).
 - ``policy``: log-probabilities, and the head's precision (P1's FP32 head). ``packing``: batches without padding.
 """

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from rlscape.models.decoder import Decoder
+from rlscape.rl.batches import most_outstanding
 from rlscape.rl.clock import Clock
 from rlscape.rl.prompts import PromptStream
 from rlscape.rl.rollout import Completion, Generator, Group
@@ -45,7 +46,7 @@ class Schedule:
         self.clock = clock
         self.prompts = prompts
         self.k = recipe.off_policy_steps
-        self.most_outstanding = recipe.most_batches * prompts_per_batch
+        self.most_outstanding = most_outstanding(recipe, prompts_per_batch)
         self.generations = recipe.generations_per_prompt
         self.batch = prompts_per_batch
         self.version = 0

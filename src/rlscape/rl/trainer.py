@@ -23,6 +23,7 @@ from rlscape.kernels.library import SWITCH, kernels_in_use
 from rlscape.models.build import store_as_
 from rlscape.models.decoder import Decoder
 from rlscape.rl.advantages import active_prompts, advantages
+from rlscape.rl.batches import most_sequences, prompts_per_batch
 from rlscape.rl.clock import Clock
 from rlscape.rl.evaluate import Evaluator, by_prefix, evaluation_steps
 from rlscape.rl.hooks import Freezer, Keeper, Tracker
@@ -74,7 +75,7 @@ class RLTrainer:
         self.kernels = kernels_in_use(torch.get_default_device().type)
         sets = make_task_sets(settings.tasks, speech)
         self.training = training_problems(sets, settings.part)
-        self.prompts_per_batch = settings.prompts_per_batch
+        self.prompts_per_batch = prompts_per_batch(settings)
         self.budget = Budget.of(rl, recipe.length_control == "interruption", speech.marks)
         self.freezer = freezer
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -83,7 +84,7 @@ class RLTrainer:
         generator = Generator(
             model,
             self.training,
-            slots=settings.slots,
+            slots=most_sequences(settings),
             budget=self.budget,
             head=recipe.generator_head,
             temperature=recipe.temperature,

@@ -73,11 +73,6 @@ class Recipe(Settings):
     tasks: tuple[TaskName, ...] = ("math",)
     """Where the prompts come from; with several, an epoch passes through the pools of all of them."""
 
-    @property
-    def most_batches(self) -> int:
-        """Batches that are generated or held at most."""
-        return self.batches_in_flight or self.off_policy_steps
-
     @model_validator(mode="after")
     def _clip_low_below_one(self) -> "Recipe":
         if self.clip_low >= 1:

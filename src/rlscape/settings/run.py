@@ -53,15 +53,3 @@ class RunSettings(Settings):
     """Set if there is a mask: what is principal."""
     snapshots: bool = False
     drift_prompts: int = 0
-
-    @property
-    def prompts_per_batch(self) -> int:
-        """Of reinforcement learning, here: the recipe's, scaled."""
-        assert self.recipe is not None
-        return max(1, round(self.recipe.prompts_per_batch * self.rl.prompt_scale))
-
-    @property
-    def slots(self) -> int:
-        """Sequences that reinforcement learning generates or holds at most."""
-        assert self.recipe is not None
-        return self.recipe.most_batches * self.prompts_per_batch * self.recipe.generations_per_prompt

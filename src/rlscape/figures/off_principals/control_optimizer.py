@@ -10,8 +10,8 @@ AdamW; as both methods' gradients mostly are larger, their steps at RL's rate ar
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rlscape.catalogue.off_principals import MATCHED
 from rlscape.figures.off_principals.matched_panels import METHODS, arm_of, assemble_matched, draw_matched
+from rlscape.results.bias import MATCHED
 from rlscape.settings.scale import Config
 
 

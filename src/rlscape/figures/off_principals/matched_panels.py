@@ -8,11 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rlscape.catalogue import ARMS
-from rlscape.catalogue.off_principals import MATCHED
 from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, name_log_ticks, new_figure
 from rlscape.figures.tables import error_bars, interval_columns
 from rlscape.results import bias
-from rlscape.results.bias import MATCHINGS
+from rlscape.results.bias import MATCHED, MATCHINGS
 from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 

@@ -133,6 +133,18 @@ def test_controls_of_the_pretrained_scale_have_its_testbed_and_other_seeds() -> 
     assert main.first_seed + max(main.seeds.values()) <= controls.first_seed
 
 
+def test_heads_of_the_pretrained_scale_have_its_testbed_and_samples() -> None:
+    names = ("pretrained", "pretrained_heads", "pretrained_second_task")
+    main, heads, second = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in names)
+    assert heads.tasks == main.tasks and heads.bases == main.bases
+    assert heads.geometry.changed(landscape=main.geometry.landscape) == main.geometry
+    assert heads.scalerl.changed(evaluation=main.scalerl.evaluation) == main.scalerl
+    rlvr, baseline = (resolve_run(scale, run) for scale, run in ((main, "rlvr-s10"), (heads, "baseline-s40")))
+    assert rlvr.rl == baseline.rl.changed(steps=24) and rlvr.recipe is not None and baseline.recipe is not None
+    assert 24 * rlvr.recipe.prompts_per_batch == baseline.rl.steps * baseline.recipe.prompts_per_batch
+    assert second.first_seed + max(second.seeds.values()) <= heads.first_seed
+
+
 def test_the_second_task_of_the_pretrained_scale_is_that_of_its_pilots() -> None:
     names = ("pretrained", "pretrained_controls", "pretrained_second_task", "pretrained_further_pilots")
     main, controls, second, tried = (load_scale(REPOSITORY / "config" / f"{name}.yaml") for name in names)

@@ -175,8 +175,9 @@ def test_planted_directions_are_seen_and_isotropic_updates_are_at_their_nulls(st
     for side in origin.SUBSPACES:  # k / m or k / n of the energy, or their product, would be chance
         assert value("sft_self", f"energy_{side}") > 3
         assert value("sft", f"energy_{side}") == pytest.approx(1, abs=0.35)
-    assert value("sft_noisy", "principal") > 0.1
-    assert abs(value("sft", "principal")) < 0.03
+    for null in ("principal", "principal_half", "principal_rotated"):
+        assert value("sft_noisy", null) > 0.1
+        assert abs(value("sft", null)) < 0.03
     assert value("rlvr_sgd", "low") > 0.1
     assert abs(value("rlvr", "low")) < 0.05
     for quantity in ("sparsity", "efficiency"):

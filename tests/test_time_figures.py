@@ -287,11 +287,16 @@ def test_matching_shows_every_statistic_of_every_matching(config: Config) -> Non
 
 def test_the_optimizers_are_compared_where_a_scale_has_both(config: Config) -> None:
     frame = control_optimizer.assemble(config).set_index(["name", "matching", "method", "statistic"])
-    assert len(frame) == 4 * len(bias.MATCHINGS) * len(matched_panels.STATISTICS)
+    assert len(frame) == 6 * len(bias.MATCHINGS) * len(matched_panels.STATISTICS)
     key = ("norm", "sft", "efficiency")
     assert frame.loc[("matching", *key), "value"] == pytest.approx(2 * 0.505)
     assert frame.loc[("matching_sgd", *key), "value"] == pytest.approx(3 * 0.505)
     assert frame.loc[("matching_sgd", *key), "arms"] == "sft_sgd"
+    difference = frame.loc[("matching_sgd", "norm", "difference", "efficiency")]
+    # 0.50 and 0.51 of two seeds, less three times as much; 12.706 is Student's t of one degree of freedom.
+    assert difference["value"] == pytest.approx(-2 * 0.505)
+    assert difference["value_low"] == pytest.approx(-2 * 0.505 - 12.706 * 0.01, abs=1e-4)
+    assert frame.loc[("matching", "norm", "difference", "pass_rate"), "seeds"] == 0
     alone = config.changed(seeds={arm: config.seeds[arm] for arm in ("rlvr_sgd", "sft_sgd")})
     frame = control_optimizer.assemble(alone)
     assert set(frame["name"]) == {"matching_sgd"}

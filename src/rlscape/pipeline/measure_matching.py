@@ -129,7 +129,9 @@ def measure_matching(
         return drift.measure(model)["kl_from_start"]
 
     ours, theirs, slow = (final_point(base, directory) for directory in (rl, sft, sft_at_rl_rate))
-    snapshots = snapshot_points(base, sft_at_rl_rate) + snapshot_points(base, sft)
+    snapshots = [
+        point for directory in dict.fromkeys((sft_at_rl_rate, sft)) for point in snapshot_points(base, directory)
+    ]
     baseline = Baseline(weights, geometry)
     rows = []
     for matching, counterpart in match(weights, ours, theirs, slow, snapshots, kl).items():

@@ -32,8 +32,10 @@ def statistics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
 
     Angles (degrees), NSS, e and energies are means over the matrices in the blocks; overlaps are pooled over them.
     ``null`` is the mean under an isotropic update of the same norm, or what any update has in expectation.
-    M_princ is compared with a permutation within magnitude bins; M_low, a union of such bins, with updates of
-    the same entries and density whose places are random.
+    M_princ is compared with a permutation within magnitude bins, as run and with every update scaled until half of the
+    entries change (``principal_half``), and with a rotated update of the same entries, rank and density
+    (``principal_rotated``): rows and columns that change together survive the second null, not the first. M_low, a
+    union of such bins, is compared with updates of the same entries and density whose places are random.
     """
     arms = tuple(arms)
     matrices = weights.matrices(config, arms)
@@ -45,6 +47,7 @@ def statistics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
     overlaps = {
         mask: weights.pooled_overlaps(matrices, mask, ["run"]).set_index("run") for mask in ("principal", "low")
     }
+    half = weights.pooled_overlaps(matrices, "principal", ["run"], half=True).set_index("run")
     columns: dict[str, tuple[pd.Series, pd.Series | float]] = {
         "gain": (gains(config, arms), np.nan),
         "x": (runs["x"], np.nan),
@@ -53,6 +56,8 @@ def statistics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
         "angle": (means["max_angle"], means["max_angle_isotropic"]),
         "efficiency": (means["efficiency"], means["efficiency_isotropic"]),
         "principal": (overlaps["principal"]["value"] - overlaps["principal"]["binned"], 0.0),
+        "principal_half": (half["value"] - half["binned"], 0.0),
+        "principal_rotated": (overlaps["principal"]["value"] - overlaps["principal"]["spectrum"], 0.0),
         "low": (overlaps["low"]["value"] - overlaps["low"]["shuffled"], 0.0),
         **{f"energy_{side}": (means[f"energy_{side}"], 1.0) for side in SUBSPACES},
     }

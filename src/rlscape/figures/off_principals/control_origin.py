@@ -26,13 +26,15 @@ QUANTITIES = {
     "angle": "largest angle (degrees)",
     "efficiency": "efficiency $e$",
     "principal": r"$M_\mathrm{princ}$ less binned null",
+    "principal_half": r"$M_\mathrm{princ}$ less binned null, half changed",
+    "principal_rotated": r"$M_\mathrm{princ}$ less rotated null",
     "low": r"$M_\mathrm{low}$ less shuffled null",
     "energy_left": "energy in $U_k$ / chance",
     "energy_right": "energy in $V_k$ / chance",
     "energy_both": "energy in both / chance",
 }
 LOGARITHMIC = {"x", "nss", "angle"}
-COLUMNS = 4
+COLUMNS = 5
 
 
 def assemble(config: Config) -> pd.DataFrame:

@@ -98,6 +98,8 @@ def write_updates(config: Config, arm: str, seed: int, step_kl: float | None = N
     kl = (10 * rate) ** 2 if step_kl is None else step_kl
     steps = np.arange(1, STEPS[-1] + 1)
     updates = pd.DataFrame({"step": steps, "kl_step": kl, "kl_from_start": kl * steps, "kl_to_start": 1.1 * kl * steps})
+    # One step of two is clipped.
+    updates["gradient_norm"] = np.where(steps % 2, 3.0, 0.5)
     if ARMS[arm].method == "rl":
         updates["clip_fraction"] = 0.01
     directory = results_dir(config) / "runs" / run_name(arm, seed)
@@ -121,11 +123,26 @@ def write_matching(config: Config, seed: int, sft_effect: float = 2.0, name: str
     write_parquet(results_dir(config) / "geometry" / f"{name}-s{seed}.parquet", pd.DataFrame(rows))
 
 
+def write_margins(config: Config) -> None:
+    """Of two matrices of every run by plain gradient descent, expectations of 1 and what they are beyond them."""
+    for arm, excess in {"rlvr_sgd": -0.3, "sft_sgd": -0.1, "rlvr_sgd_random_rewards": 0.1}.items():
+        for seed in seeds_of(config, arm):
+            rows = []
+            for matrix in (-1, 1):
+                columns = dict.fromkeys((column for column, _ in bias.DIRECTIONS.values()), 1 + excess + 0.2 * matrix)
+                by_seed = {name: value + 0.01 * (seed - config.first_seed) for name, value in columns.items()}
+                rows.append(by_seed | {f"{name}_margins": 1.0 for name in columns})
+            write_parquet(
+                results_dir(config) / "geometry" / run_name(arm, seed) / "margins.parquet", pd.DataFrame(rows)
+            )
+
+
 def tree(root: Path, seeds: dict[str, int]) -> Config:
     """A smoke-sized tree with everything that the figures read."""
     moving = [arm for family in control_kl.FAMILIES.values() for arm in family]
     measured = {*BOUND_ARMS, *control_nulls.METHODS, "rlvr_long"}
-    names = dict.fromkeys([*moving, *measured, *(arm for family in MATCHED.values() for arm in family)])
+    matched = {arm for family in MATCHED.values() for arm in family}
+    names = dict.fromkeys([*moving, *measured, *sorted(matched), "rlvr_sgd_random_rewards"])
     config = small_config(root, seeds={arm: seeds.get(arm, 1) for arm in names})
     for arm in config.seeds:
         for seed in seeds_of(config, arm):
@@ -136,6 +153,7 @@ def tree(root: Path, seeds: dict[str, int]) -> Config:
     for seed in seeds_of(config, *bias.MATCHED_ARMS):
         write_matching(config, seed)
         write_matching(config, seed, sft_effect=3.0, name="matching_sgd")
+    write_margins(config)
     return config
 
 
@@ -286,21 +304,37 @@ def test_matching_shows_every_statistic_of_every_matching(config: Config) -> Non
 
 
 def test_the_optimizers_are_compared_where_a_scale_has_both(config: Config) -> None:
-    frame = control_optimizer.assemble(config).set_index(["name", "matching", "method", "statistic"])
-    assert len(frame) == 6 * len(bias.MATCHINGS) * len(matched_panels.STATISTICS)
+    frame = control_optimizer.assemble(config)
+    matched = frame[frame["kind"] == "matched"].set_index(["name", "matching", "method", "statistic"])
+    assert len(matched) == 4 * len(bias.MATCHINGS) * len(matched_panels.STATISTICS)
     key = ("norm", "sft", "efficiency")
-    assert frame.loc[("matching", *key), "value"] == pytest.approx(2 * 0.505)
-    assert frame.loc[("matching_sgd", *key), "value"] == pytest.approx(3 * 0.505)
-    assert frame.loc[("matching_sgd", *key), "arms"] == "sft_sgd"
-    difference = frame.loc[("matching_sgd", "norm", "difference", "efficiency")]
-    # 0.50 and 0.51 of two seeds, less three times as much; 12.706 is Student's t of one degree of freedom.
-    assert difference["value"] == pytest.approx(-2 * 0.505)
-    assert difference["value_low"] == pytest.approx(-2 * 0.505 - 12.706 * 0.01, abs=1e-4)
-    assert frame.loc[("matching", "norm", "difference", "pass_rate"), "seeds"] == 0
-    alone = config.changed(seeds={arm: config.seeds[arm] for arm in ("rlvr_sgd", "sft_sgd")})
+    assert matched.loc[("matching", *key), "value"] == pytest.approx(2 * 0.505)
+    assert matched.loc[("matching_sgd", *key), "value"] == pytest.approx(3 * 0.505)
+    assert matched.loc[("matching_sgd", *key), "arms"] == "sft_sgd"
+    without_adamw = ("rlvr_sgd", "sft_sgd", "rlvr_sgd_random_rewards")
+    alone = config.changed(seeds={arm: config.seeds[arm] for arm in without_adamw})
     frame = control_optimizer.assemble(alone)
-    assert set(frame["name"]) == {"matching_sgd"}
-    assert len(control_optimizer.draw(frame).legends[0].texts) == 2
+    assert set(frame["name"].dropna()) == {"matching_sgd"}
+    below = control_optimizer.draw(frame).subfigs[1]
+    assert len(below.legends[0].texts) == 2
+
+
+def test_directions_are_means_of_matrices_and_differences_are_of_a_seed(config: Config) -> None:
+    frame = control_optimizer.assemble(config)
+
+    def rows(kind: str, arm: str, statistic: str) -> pd.DataFrame:
+        return frame[(frame["kind"] == kind) & (frame["arm"] == arm) & (frame["statistic"] == statistic)]
+
+    assert rows("run", "rlvr_sgd", "enrichment")["value"].tolist() == pytest.approx([-0.3, -0.29])
+    assert rows("run", "sft_sgd", "left")["value"].tolist() == pytest.approx([0.9, 0.91])
+    # Of two seeds 0.01 apart: Student's t of one degree of freedom is 12.706, and the standard error 0.005.
+    mean = rows("arm", "rlvr_sgd", "left").iloc[0]
+    assert mean["value"] == pytest.approx(0.705)
+    assert mean["value_high"] - mean["value"] == pytest.approx(12.706 * 0.005, abs=1e-4)
+    less = rows("less", "sft_sgd", "enrichment").iloc[0]
+    assert [less["value"], less["value_low"], less["value_high"]] == pytest.approx([-0.2] * 3)
+    assert rows("less", "rlvr_sgd_random_rewards", "left")["seeds"].tolist() == [1]
+    assert rows("arm", "sft_sgd", "clipped")["value"].tolist() == [0.5]
 
 
 def test_one_seed_draws_and_is_said(tmp_path: Path) -> None:

@@ -90,6 +90,32 @@ rule measure_operators:
         " --settings {params.settings:q} --output {params.directory:q} > {log:q} 2>&1"
 
 
+rule measure_margins:
+    input:
+        base=start_of_run,
+        model=model_files("<results>/runs/{run}/model"),
+    output:
+        "<results>/geometry/{run}/margins.parquet",
+    log:
+        "<logs>/measure_margins/{run}.log",
+    benchmark:
+        "<benchmarks>/measure_margins/{run}.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory_of_measurement,
+        runtime="30m",
+    params:
+        code=code("pipeline.measure_margins"),
+        base=input_directory_of("base"),
+        model=input_directory_of("model"),
+        settings=lambda wildcards: CONFIG.geometry.model_dump_json(),
+    message:
+        "Measure what rows, columns and magnitudes say of {wildcards.run}"
+    shell:
+        "python -m rlscape.pipeline.measure_margins --base {params.base:q} --model {params.model:q}"
+        " --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+
+
 rule measure_matching:
     input:
         base=lambda wildcards: start_of_run(wildcards, matched_runs(wildcards)[0]),

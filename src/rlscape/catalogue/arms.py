@@ -22,6 +22,7 @@ Measurement = Literal[
     "matching",
     "recorded_sizes",
     "operators",
+    "margins",
     "ratios",
 ]
 """What is measured beyond the geometry of single runs; the rules are in ``workflow/rules/measure.smk``."""

@@ -201,6 +201,7 @@ MEASURED: dict[Measurement, tuple[str, ...]] = {
     "recorded_sizes": (),  # of another scale
     "over_time": (),
     "operators": (),
+    "margins": ("rlvr_sgd", "sft_sgd"),
     "landscape": ("rlvr", "sft"),
     "curvature": ("rlvr", "sft"),
     "matching": (),
@@ -215,6 +216,7 @@ _SHARED_TOO = ("rlvr_random_rewards", "sft_taught", "rlvr_sgd", "rlvr_quantised"
 MEASURED_TOO: dict[str, tuple[tuple[str, ...], ...]] = {
     "pairs_intervened": (("rlvr_permuted",), ("rlvr_sgd", "rlvr_intervened_sgd")),
     "pairs_shared": tuple((arm,) for arm in _SHARED_TOO),
+    "margins": (("rlvr_sgd_random_rewards",),),
     # The base with a tenth of the pretraining is an early stage of that of ``rlvr``, no other one.
     "curvature": tuple((arm,) for arm in _CURVED_TOO),
 }
@@ -284,8 +286,8 @@ FIGURES: tuple[Figure, ...] = (
     _figure(
         "control_optimizer",
         *("rlvr_sgd", "sft_sgd"),
-        optional=("rlvr", "sft", "sft_rl_rate"),
-        measurements=("matching",),
+        optional=("rlvr_sgd_random_rewards", "rlvr", "sft", "sft_rl_rate"),
+        measurements=("matching", "margins"),
     ),
     _figure("control_kl", "rlvr", *_RATES, "sft", *_SFT_RATES, divergence=True),
     _figure(

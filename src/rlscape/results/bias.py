@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import f as f_distribution
 from scipy.stats import ttest_1samp
 
-from rlscape.catalogue import seeds_of
+from rlscape.catalogue import measured_arms, seeds_of
 from rlscape.paths import results_dir
 from rlscape.results.files import read_table, tables_of_runs
 from rlscape.settings.recipe import Recipe
@@ -34,6 +34,30 @@ MATCHINGS: dict[str, str] = {
 def over_time(config: Config, arms: Iterable[str]) -> pd.DataFrame:
     """Weight geometry by step, a row per step and matrix (``geometry/<run>/over_time.parquet``)."""
     return tables_of_runs(config, arms, "geometry/{run}/over_time.parquet")
+
+
+DIRECTIONS = {
+    # quantity: column, whether its expectation divides it
+    "enrichment": ("energy_enrichment_principal", False),
+    "left": ("energy_left", True),
+    "right": ("energy_right", True),
+    "both": ("energy_both", True),
+    "overlap": ("overlap_principal", False),
+}
+"""What runs are asked beside their margins, see :mod:`rlscape.geometry.margins`."""
+
+
+def directions(config: Config) -> pd.DataFrame:
+    """A row per run of plain gradient descent: run, arm, seed and every key of ``DIRECTIONS``.
+
+    Means over the matrices in the blocks, which count alike, of a statistic less its expectation or over it
+    (``geometry/<run>/margins.parquet``).
+    """
+    table = tables_of_runs(config, measured_arms(config, "margins"), "geometry/{run}/margins.parquet")
+    for quantity, (column, divides) in DIRECTIONS.items():
+        expected = table[f"{column}_margins"]
+        table[quantity] = table[column] / expected if divides else table[column] - expected
+    return table.groupby(["run", "arm", "seed"], sort=False)[list(DIRECTIONS)].mean().reset_index()
 
 
 def profiles(config: Config, arms: Iterable[str]) -> pd.DataFrame:

@@ -71,6 +71,8 @@ def of_measurement(config: Config, measurement: Measurement, arms: Iterable[str]
             return [f"geometry/{run}/{name}" for run in runs_of(config, kept) for name in OF_RUNS[measurement]]
         case "masks":
             return [f"geometry/{first_run(config, arm)}/masks.npz" for arm in arms]
+        case "margins":
+            return [f"geometry/{run}/margins.parquet" for run in runs_of(config, measured_arms(config, measurement))]
         case "ratios":
             return [f"ratios/{arm}.parquet" for arm in measured_arms(config, measurement)]
         case "matching":

@@ -34,8 +34,9 @@ def statistics(config: Config, arms: Iterable[str]) -> pd.DataFrame:
     ``null`` is the mean under an isotropic update of the same norm, or what any update has in expectation.
     M_princ is compared with a permutation within magnitude bins, as run and with every update scaled until half of the
     entries change (``principal_half``), and with a rotated update of the same entries, rank and density
-    (``principal_rotated``): rows and columns that change together survive the second null, not the first. M_low, a
-    union of such bins, is compared with updates of the same entries and density whose places are random.
+    (``principal_rotated``). None of these keeps which rows and columns change most; see
+    :mod:`rlscape.geometry.margins`. M_low, a union of such bins, is compared with updates of the same entries and
+    density whose places are random.
     """
     arms = tuple(arms)
     matrices = weights.matrices(config, arms)

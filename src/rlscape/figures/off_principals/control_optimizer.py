@@ -1,69 +1,130 @@
-"""Control: is it AdamW's? RL against SFT at equal size once more, trained by plain gradient descent.
+"""Control: is it AdamW's? RL, SFT and RL with random rewards by plain gradient descent, alone and at equal size.
 
-AdamW makes every entry's step about as large as the learning rate, whatever its gradient. What an update of plain
-gradient descent prefers, its gradients prefer. The rule by which it is read, fixed before any matching was: gradients
-have a preference where the intervals of both methods lie on one side of its neutral value, as trained at equal norm and
-at equal pass rate; it is RL's where RL's intervals do and those of RL less SFT, seed by seed, too; else it stays open.
+AdamW makes every entry's step about as large as the learning rate, whatever its gradient; where an update of plain
+gradient descent is, its gradients are. Two statistics decide, fixed with this rule before they were measured: the
+update's fp32 energy in M_princ less what its rows, columns and the weights' magnitudes say, and its energy in U_k over
+what its rows say (:mod:`rlscape.geometry.margins`), means over the matrices, which do not depend on an update's size.
+
+- These updates have a preference where the intervals of RL and of SFT lie on one side of the neutral value and so does
+  every run with random rewards; on a second task, every run of all three.
+- It is RL's where RL's interval lies on one side, that of RL less SFT, seed by seed, on the same side of 0, and RL's
+  runs are further on that side than every run with random rewards; on a second task every run likewise.
+- RL and SFT coincide where the interval of RL less SFT lies within 0.03 of energy in M_princ, 0.05 of that in U_k.
+- Else it stays open. All else that is shown describes.
 
 Paper: AdamW alone. Here: gradient descent without momentum or decay, gradients of a norm above 1 scaled to 1 as for
-AdamW; as both methods' gradients mostly are larger, their steps at RL's rate are of one length.
+AdamW, so that sums of such steps are seen, not gradients. Warm-up starts at half the rate for RL, at none for SFT.
 """
 
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
+from rlscape.catalogue import ARMS
 from rlscape.figures.off_principals.matched_panels import (
     METHODS,
-    STATISTICS,
     arm_of,
     assemble_matched,
-    draw_matched,
+    draw_statistics,
+    height_of,
 )
-from rlscape.figures.tables import interval_columns
+from rlscape.figures.style import ARM_STYLES, GREY, add_note, describe_seeds, new_figure
+from rlscape.figures.tables import error_bars, interval_columns
+from rlscape.figures.weights import seed_heights
 from rlscape.results import bias
-from rlscape.results.bias import MATCHED
-from rlscape.scaling.uncertainty import t_interval
+from rlscape.results.bias import DIRECTIONS, MATCHED
+from rlscape.results.curves import updates
+from rlscape.scaling.uncertainty import paired_differences, t_interval
 from rlscape.settings.scale import Config
 
-DIFFERENCE = "difference"
+RL, SFT, _ = MATCHED["matching_sgd"]
+LABELS = {
+    "enrichment": (r"energy in $M_\mathrm{princ}$, less margins", 0.0),
+    "left": (r"energy in $U_k$ / margins", 1.0),
+    "right": (r"energy in $V_k$ / margins", 1.0),
+    "both": (r"energy in both / margins", 1.0),
+    "overlap": (r"$M_\mathrm{princ}$ less margins", 0.0),
+}
+DECIDE = ("enrichment", "left")
 
 
 def assemble(config: Config) -> pd.DataFrame:
-    """The rows of :func:`assemble_matched` by ``name``, the table of matchings, of an optimiser each; and those of
-    method ``difference``, RL less SFT of a seed."""
-    names = [name for name, arms in MATCHED.items() if config.seeds.keys() >= {*arms}]
-    frames = [
-        assembled.assign(name=name)
-        for name in names
-        for assembled in (assemble_matched(config, name), _differences(config, name))
-    ]
-    return pd.concat(frames, ignore_index=True)
+    """Rows of four kinds: ``run`` (arm, seed, statistic, value), ``arm`` (its mean with t limits), ``less`` (RL less
+    another arm of the same seed, likewise), and ``matched``, the rows of :func:`assemble_matched` by ``name``.
+
+    ``clipped`` is a run's share of steps whose gradient was clipped.
+    """
+    runs = bias.directions(config)
+    steps = updates(config, runs["arm"].unique())
+    clipped = (steps["gradient_norm"] > config.off_principals.rl.max_gradient_norm).groupby(steps["run"]).mean()
+    runs = runs.assign(clipped=runs["run"].map(clipped))
+    by_run = runs.melt(["run", "arm", "seed"], var_name="statistic").drop(columns="run")
+    frames = [by_run.assign(kind="run"), pd.DataFrame(_intervals(runs))]
+    for name, arms in MATCHED.items():
+        if config.seeds.keys() >= {*arms}:
+            frames.append(assemble_matched(config, name).assign(name=name, kind="matched"))
+    return pd.concat(frames, ignore_index=True).assign(scale=config.scale)
 
 
-def _differences(config: Config, name: str) -> pd.DataFrame:
-    table = bias.matching(config, name)
-    rows = []
-    for matching, runs in table.groupby("matching", sort=False):
-        rl, sft = (runs[runs["method"] == method].set_index("seed") for method in METHODS)
-        for statistic in STATISTICS:
-            differences = (rl[statistic] - sft[statistic]).dropna()
-            row = {"matching": matching, "method": DIFFERENCE, "statistic": statistic, "seeds": len(differences)}
-            rows.append(row | interval_columns("value", t_interval(differences)))
-    return pd.DataFrame(rows).assign(scale=config.scale)
+def _intervals(runs: pd.DataFrame) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    values = {arm: table.set_index("seed") for arm, table in runs.groupby("arm", sort=False)}
+    for statistic in (*DIRECTIONS, "clipped"):
+        for arm, table in values.items():
+            row = {"kind": "arm", "arm": arm, "statistic": statistic, "seeds": len(table)}
+            rows.append(row | interval_columns("value", t_interval(table[statistic])))
+            if arm != RL:
+                pairs = paired_differences(values[RL][statistic].to_dict(), table[statistic].to_dict())
+                row |= {"kind": "less", "seeds": len(pairs)}
+                rows.append(row | interval_columns("value", t_interval(pairs)))
+    return rows
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """A panel per statistic, a line per matching, RL and SFT by every optimiser."""
-    return draw_matched(
-        [
-            (arm_of(name, method), frame[(frame["name"] == name) & (frame["method"] == method)])
-            for name in frame["name"].unique()
-            for method in METHODS
-        ],
-        [
-            "bars: 95% intervals over seeds, where there are several; grey: no preference",
-            "SGD: SFT has RL's learning rate, so that it is the same as run",
-            "RL less SFT, seed by seed: in the csv",
-            "paper: AdamW alone",
-        ],
+    """Above, what decides and its kin, a line per arm, a dot per seed; below, RL and SFT by every optimiser at equal
+    size, a panel per statistic, a line per matching."""
+    matched = frame[frame["kind"] == "matched"]
+    series = [
+        (arm_of(name, method), matched[(matched["name"] == name) & (matched["method"] == method)])
+        for name in matched["name"].unique()
+        for method in METHODS
+    ]
+    figure = new_figure(13, 2.6 + height_of(series))
+    heights = (2.4, height_of(series))
+    above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False).flat
+    _draw_directions(above, frame[frame["statistic"].isin(DIRECTIONS)])
+    draw_statistics(below, series)
+    means = frame[(frame["kind"] == "arm") & (frame["statistic"] == "clipped")]
+    shares = ", ".join(f"{ARMS[row['arm']].label} {row['value']:.0%}" for _, row in means.iterrows())
+    add_note(
+        figure,
+        f"scale: {frame['scale'].iloc[0]}",
+        describe_seeds(means["seeds"].astype(int)),
+        f"*: decides; steps with clipped gradients: {shares}",
+        "margins, grey: what the update's rows and columns and the sizes of weights say",
+        "above: a dot per seed; bars: 95% intervals over seeds",
+        "SGD: SFT has RL's learning rate, so that it is the same as run; paper: AdamW alone",
     )
+    return figure
+
+
+def _draw_directions(figure: SubFigure, frame: pd.DataFrame) -> None:
+    arms = list(frame.loc[frame["kind"] == "arm", "arm"].unique())
+    axes = figure.subplots(1, len(LABELS), sharey=True)
+    for ax, (statistic, (label, neutral)) in zip(axes, LABELS.items(), strict=True):
+        _draw_direction(ax, frame[frame["statistic"] == statistic], arms)
+        ax.axvline(neutral, color=GREY, linewidth=0.8)
+        ax.set_title(f"{label}{' *' if statistic in DECIDE else ''}", loc="left", fontsize=9)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+    axes[0].set_yticks(range(len(arms)), [ARMS[arm].label for arm in arms])
+    axes[0].set_ylim(len(arms) - 0.4, -0.6)
+
+
+def _draw_direction(ax: Axes, frame: pd.DataFrame, arms: list[str]) -> None:
+    for place, arm in enumerate(arms):
+        colour, marker = ARM_STYLES[arm]
+        of_arm = frame[frame["arm"] == arm]
+        runs, mean = of_arm[of_arm["kind"] == "run"], of_arm[of_arm["kind"] == "arm"]
+        ax.plot(runs["value"], seed_heights(runs, place), color=colour, marker=marker, markersize=4, linestyle="")
+        ax.errorbar(mean["value"], [place], xerr=error_bars(mean, "value"), color=colour, marker="|", elinewidth=0.8)

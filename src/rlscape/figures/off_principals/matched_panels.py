@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from rlscape.catalogue import ARMS
@@ -27,16 +27,18 @@ STATISTICS: dict[str, tuple[str, float | None]] = {
     "energy_left_over_chance": ("energy in $U_k$ / chance", 1.0),
     "energy_right_over_chance": ("energy in $V_k$ / chance", 1.0),
     "energy_both_over_chance": ("energy in both / chance", 1.0),
-    "overlap_principal_less_chance": (r"$M_\mathrm{princ}$ less chance", 0.0),
+    # Rounding alone puts overlaps off chance.
+    "overlap_principal_less_chance": (r"$M_\mathrm{princ}$ less chance", None),
     "overlap_principal_less_binned": (r"$M_\mathrm{princ}$ less binned null", 0.0),
     "energy_enrichment_principal": (r"fp32 energy in $M_\mathrm{princ}$ / chance", 1.0),
-    "overlap_low_less_chance": (r"$M_\mathrm{low}$ less chance", 0.0),
+    "overlap_low_less_chance": (r"$M_\mathrm{low}$ less chance", None),
     "energy_enrichment_low": (r"fp32 energy in $M_\mathrm{low}$ / chance", 1.0),
 }
 LOGARITHMIC = {"x", "kl", "nss", "largest_angle"}
 METHODS = {"rl": 0, "sft": 1}
 """Method -> which of the arms that are matched has its look."""
 COLUMNS = 5
+ROWS = -(-len(STATISTICS) // COLUMNS)
 SPREAD = 0.24
 """Between the lowest and the highest of the series of a line, in lines; with more than two series, twice that."""
 
@@ -57,16 +59,31 @@ def assemble_matched(config: Config, name: str) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(scale=config.scale)
 
 
-def draw_matched(series: Sequence[tuple[str, pd.DataFrame]], notes: Sequence[str]) -> Figure:
+Series = Sequence[tuple[str, pd.DataFrame]]
+"""Arm whose look it has, and its rows of :func:`assemble_matched`, of one method."""
+
+
+def draw_matched(series: Series, notes: Sequence[str]) -> Figure:
     """A panel per statistic, a line per matching.
 
     Args:
-        series: arm whose look it has, and its rows of :func:`assemble_matched`, of one method.
         notes: what the picture's note says beside scale and seeds.
     """
-    count = -(-len(STATISTICS) // COLUMNS)
-    figure = new_figure(13, (2.3 if len(series) == 2 else 3.0) * count + 0.8)
-    axes = figure.subplots(count, COLUMNS, sharey=True)
+    figure = new_figure(13, height_of(series))
+    draw_statistics(figure, series)
+    frame = pd.concat([rows for _, rows in series])
+    add_note(figure, f"scale: {frame['scale'].iloc[0]}", describe_seeds(frame["seeds"].astype(int)), *notes)
+    return figure
+
+
+def height_of(series: Series) -> float:
+    """Of :func:`draw_statistics`, in inches."""
+    return (2.3 if len(series) == 2 else 3.0) * ROWS + 0.8
+
+
+def draw_statistics(figure: Figure | SubFigure, series: Series) -> None:
+    """The panels of :func:`draw_matched` with their legend."""
+    axes = figure.subplots(ROWS, COLUMNS, sharey=True)
     for ax, (statistic, (label, neutral)) in zip(axes.flat, STATISTICS.items(), strict=True):
         _draw_statistic(ax, [(arm, rows[rows["statistic"] == statistic]) for arm, rows in series])
         if neutral is not None:
@@ -81,12 +98,9 @@ def draw_matched(series: Sequence[tuple[str, pd.DataFrame]], notes: Sequence[str
     axes[0, 0].invert_yaxis()
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    frame = pd.concat([rows for _, rows in series])
-    add_note(figure, f"scale: {frame['scale'].iloc[0]}", describe_seeds(frame["seeds"].astype(int)), *notes)
-    return figure
 
 
-def _draw_statistic(ax: Axes, series: Sequence[tuple[str, pd.DataFrame]]) -> None:
+def _draw_statistic(ax: Axes, series: Series) -> None:
     places = {matching: place for place, matching in enumerate(MATCHINGS)}
     spread = SPREAD if len(series) == 2 else 2 * SPREAD
     for index, (arm, rows) in enumerate(series):

@@ -60,6 +60,8 @@ def test_memory_is_that_of_an_update_or_of_a_long_cache() -> None:
     assert training_mb(parameters) == training_mb(parameters, 11_520 * 512 * 67) == 7961
     assert training_mb(parameters, 11_520 * 512 * 1128) == 1500 + 4 * (4 * parameters + 11_520 * 512 * 1128) // 2**20
     assert training_mb(parameters, 11_520 * 512 * 1128) > 25_000
+    kept = training_mb(parameters, 11_520 * 512 * 67, kept=True)  # by sequences in flight during updates
+    assert kept == 3600 + int(4 * (8.5 * parameters + 11_520 * 512 * 67)) // 2**20 > 7961
 
 
 def test_a_missing_shard_is_named(directory: Path) -> None:

@@ -14,13 +14,14 @@ def memory_mb() -> int:
     return total // 2**20
 
 
-def training_mb(parameters: int, cached: int = 0) -> int:
+def training_mb(parameters: int, cached: int = 0, *, kept: bool = False) -> int:
     """What training or sampling a checkpoint takes, in MiB: an update, or generation before it, whichever is more.
 
     Args:
         parameters: numbers in fp32, of which an update has copies (masters, two moments, gradients, the generator's)
             and activations of a micro-batch.
-        cached: numbers in fp32 that the generator's cache of keys and values holds at most; updates give it back.
+        cached: numbers in fp32 that the generator's cache of keys and values holds at most.
+        kept: also during updates, as where sequences are in flight then.
     """
-    update, generation = 8.5 * parameters, 4 * parameters + cached
+    update, generation = 8.5 * parameters + cached * kept, 4 * parameters + cached
     return max(3600 + int(4 * update) // 2**20, 1500 + 4 * generation // 2**20)

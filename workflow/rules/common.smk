@@ -68,8 +68,9 @@ shell.prefix(
     " GLIBC_TUNABLES=${{GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}}; "
 )
 
-# Of a prompt with its chat template, where memory is reckoned; how long prompts are is known when they are made.
-PROMPT_TOKENS = 128
+# Of a prompt with its chat template, where memory is reckoned; how long prompts are is known when they are made (49
+# tokens for sums).
+PROMPT_TOKENS = 64
 
 # What a job that runs a model takes of `--resources gpu=1`.
 GPUS = int(CONFIG.device == "cuda")
@@ -291,12 +292,12 @@ def without_suffix_of(name):
     return lambda wildcards, output: os.path.splitext(output[name])[0]
 
 
-def memory_of_models(base, cached_tokens=0):
+def memory_of_models(base, cached_tokens=0, kept=False):
     """What a job takes that trains or samples a model made from a base, in MiB; of a checkpoint, by its size."""
     if base in SCRATCH:
         return 2000
     directory = CHECKPOINTS[base]
-    return training_mb(parameters_in(directory), cached_tokens * cached_per_token(directory))
+    return training_mb(parameters_in(directory), cached_tokens * cached_per_token(directory), kept=kept)
 
 
 def memory_of_base(wildcards):
@@ -306,8 +307,11 @@ def memory_of_base(wildcards):
 def memory_of_run(wildcards):
     """Of reinforcement learning with as many sequences in flight as there may be; prompts have PROMPT_TOKENS."""
     settings = resolve_run(CONFIG, wildcards.run)
+    if settings.recipe is None:
+        return memory_of_models(settings.base_name)
     budget = PROMPT_TOKENS + settings.rl.thinking_tokens + settings.rl.answer_tokens
-    return memory_of_models(settings.base_name, most_sequences(settings) * budget if settings.recipe else 0)
+    pipelined = settings.recipe.schedule == "pipeline"
+    return memory_of_models(settings.base_name, most_sequences(settings) * budget, kept=pipelined)
 
 
 def memory_of_measurement(wildcards):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rlscape.geometry import margins, masks
+from rlscape.geometry import margins, masks, spectra
 from rlscape.geometry.margins import fit_margins, margins_of
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.pipeline.measure_margins import measure_margins
@@ -74,9 +74,35 @@ def test_a_preference_for_singular_vectors_or_principal_entries_is_beyond_the_ma
 
 def test_equal_rows_and_columns_leave_chance() -> None:
     base = masks.svd(gaussian(24, 16))
-    expected = margins.subspace_margins(base, torch.ones(24, 16, dtype=torch.float64), 4)
-    assert list(expected.values()) == pytest.approx([4 / 24, 4 / 16, 16 / 384])
-    assert list(expected) == ["energy_left_margins", "energy_right_margins", "energy_both_margins"]
+    expected = margins.subspace_margins(base, torch.ones(24, 16, dtype=torch.float64), 4, draws=2)
+    sides = [expected[f"energy_{side}_margins"] for side in ("left", "right", "both")]
+    assert sides == pytest.approx([4 / 24, 4 / 16, 16 / 384])
+
+
+def test_random_signs_have_the_expectation_and_the_spread_that_are_told(base: BaseMatrix) -> None:
+    """Of one direction chance alone puts much energy into U_k, or little; of many, little spread is left."""
+    few, many = gaussian(ROWS, 1, seed=6) @ gaussian(1, COLUMNS, seed=7), gaussian(ROWS, COLUMNS, seed=8)
+    spread = {}
+    for name, update in {"few": few, "many": many}.items():
+        expected = margins.subspace_margins(base.svd, update, base.rank, draws=400)
+        draw = torch.Generator().manual_seed(1)
+        energies = [
+            spectra.subspace_energies(
+                base.svd,
+                torch.where(torch.rand(ROWS, 1, generator=draw) < 0.5, 1.0, -1.0)
+                * update
+                * torch.where(torch.rand(COLUMNS, generator=draw) < 0.5, 1.0, -1.0),
+                base.rank,
+            )
+            for _ in range(400)
+        ]
+        for side in ("left", "right", "both"):
+            values = pd.Series([each[f"energy_{side}"] for each in energies])
+            sd = expected[f"energy_{side}_margins_sd"]
+            assert abs(values.mean() - expected[f"energy_{side}_margins"]) < 4 * sd / 400**0.5
+            assert sd == pytest.approx(values.std(), rel=0.25)
+        spread[name] = expected["energy_left_margins_sd"]
+    assert spread["few"] > 5 * spread["many"]
 
 
 def test_an_update_of_nothing_is_nan(base: BaseMatrix) -> None:

@@ -131,7 +131,8 @@ def write_margins(config: Config) -> None:
             for matrix in (-1, 1):
                 columns = dict.fromkeys((column for column, _ in bias.DIRECTIONS.values()), 1 + excess + 0.2 * matrix)
                 by_seed = {name: value + 0.01 * (seed - config.first_seed) for name, value in columns.items()}
-                rows.append(by_seed | {f"{name}_margins": 1.0 for name in columns})
+                expected = {f"{name}_margins": 1.0 for name in columns}
+                rows.append(by_seed | expected | {f"{name}_margins_sd": 0.1 for name in columns})
             write_parquet(
                 results_dir(config) / "geometry" / run_name(arm, seed) / "margins.parquet", pd.DataFrame(rows)
             )
@@ -335,6 +336,7 @@ def test_directions_are_means_of_matrices_and_differences_are_of_a_seed(config: 
     assert [less["value"], less["value_low"], less["value_high"]] == pytest.approx([-0.2] * 3)
     assert rows("less", "rlvr_sgd_random_rewards", "left")["seeds"].tolist() == [1]
     assert rows("arm", "sft_sgd", "clipped")["value"].tolist() == [0.5]
+    assert rows("run", "rlvr_sgd", "left_sd")["value"].tolist() == pytest.approx([0.1 / 2**0.5] * 2)
 
 
 def test_one_seed_draws_and_is_said(tmp_path: Path) -> None:

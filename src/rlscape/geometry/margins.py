@@ -2,10 +2,12 @@
 
 Rows and columns of a gradient differ in scale, those of a base matrix too, so an update that knows nothing of singular
 vectors can meet the principal weights more or less often than chance, also than when it is permuted among weights of
-equal magnitude or rotated, neither of which keeps rows and columns. The null here keeps what each row, each column and
-each stratum of magnitude holds of the update, and no more.
+equal magnitude or rotated, neither of which keeps rows and columns. The nulls here do: of entries, what each row, each
+column and each stratum of magnitude holds of the update; of subspaces, its entries and singular values, with random
+signs of rows and columns.
 """
 
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +19,13 @@ from rlscape.geometry.checkpoints import measured_matrices, stream_pair
 from rlscape.geometry.measure import BaseMatrix, TunedMatrix
 from rlscape.settings.measurement import GeometrySettings
 
+log = logging.getLogger(__name__)
+
 ROUNDS = 200
 TOLERANCE = 1e-6
 """Of the fit, relative to the sum of all values."""
+DRAWS = 20
+"""Of signs."""
 
 
 def fit_margins(values: Tensor, bins: Tensor) -> Tensor:
@@ -39,8 +45,9 @@ def fit_margins(values: Tensor, bins: Tensor) -> Tensor:
         fitted = fitted * _ratio(columns, fitted.sum(0))
         fitted = fitted * _ratio(strata, torch.bincount(flat, fitted.flatten()))[bins]
         error = (fitted.sum(1) - rows).abs().sum() + (fitted.sum(0) - columns).abs().sum()
-        if error <= TOLERANCE * rows.sum():
-            break
+        if not error > TOLERANCE * rows.sum():  # also of an update of nothing, NaN
+            return fitted
+    log.warning("margins: off by %.1g of the sum after %d rounds", error / rows.sum(), ROUNDS)
     return fitted
 
 
@@ -48,17 +55,29 @@ def _ratio(wanted: Tensor, found: Tensor) -> Tensor:
     return torch.where(found > 0, wanted / found, 0.0)
 
 
-def subspace_margins(base: masks.SVD, update: Tensor, rank: int) -> dict[str, float]:
-    """``energy_<side>_margins``: what :func:`~rlscape.geometry.spectra.subspace_energies` are of independent entries.
+def subspace_margins(base: masks.SVD, update: Tensor, rank: int, draws: int) -> dict[str, float]:
+    """What :func:`rlscape.geometry.spectra.subspace_energies` are with random signs of the update's rows and columns.
 
-    Those have the update's energy in every row and column: ``sum_i r_i |U_k,i|^2 / sum_i r_i`` on the left, likewise
-    with columns and V_k on the right, and the product in both; k/m and k/n where all rows, or columns, have as much.
+    Signs keep its singular values and the energy of every entry: ``energy_<side>_margins``, the expectation, is
+    ``sum_i r_i |U_k,i|^2`` on the left, with r the rows' shares of the energy, likewise with columns and V_k on the
+    right, and ``sum_ij e_ij |U_k,i|^2 |V_k,j|^2`` in both. ``..._sd`` is the standard deviation of a draw, from 0 on.
     """
-    energy = update.square()
-    left = energy.sum(1) @ base.U[:, :rank].square().sum(1) / energy.sum()
-    right = energy.sum(0) @ base.Vh[:rank].square().sum(0) / energy.sum()
-    sides = {"left": left, "right": right, "both": left * right}
-    return {f"energy_{side}_margins": value.item() for side, value in sides.items()}
+    shares = update.square() / update.square().sum()
+    left, right = base.U[:, :rank].square().sum(1), base.Vh[:rank].square().sum(0)
+    expected = {"left": left @ shares.sum(1), "right": shares.sum(0) @ right, "both": left @ shares @ right}
+    generator = torch.Generator().manual_seed(0)
+    drawn = pd.DataFrame(
+        spectra.subspace_energies(base, _signs(len(left), generator)[:, None] * update * signs, rank)
+        for signs in (_signs(len(right), generator) for _ in range(draws))
+    )
+    return {f"energy_{side}_margins": value.item() for side, value in expected.items()} | {
+        f"energy_{side}_margins_sd": float((drawn[f"energy_{side}"] - value.item()).pow(2).mean() ** 0.5)
+        for side, value in expected.items()
+    }
+
+
+def _signs(count: int, generator: torch.Generator) -> Tensor:
+    return 2.0 * torch.randint(2, (count,), generator=generator).double() - 1
 
 
 def margins_of(tuned: TunedMatrix) -> dict[str, float]:
@@ -66,7 +85,7 @@ def margins_of(tuned: TunedMatrix) -> dict[str, float]:
     ``_margins``, its expectation. NaN without any change."""
     base, energy = tuned.base, tuned.update.square()
     columns = spectra.subspace_energies(base.svd, tuned.update, base.rank)
-    columns |= subspace_margins(base.svd, tuned.update, base.rank)
+    columns |= subspace_margins(base.svd, tuned.update, base.rank, DRAWS)
     by_energy = fit_margins(energy / energy.sum(), base.bins)
     by_change = fit_margins(tuned.changed.double() / tuned.changed.sum(), base.bins)
     columns |= base.overlaps(tuned.changed)

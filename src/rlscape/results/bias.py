@@ -50,14 +50,20 @@ DIRECTIONS = {
 def directions(config: Config) -> pd.DataFrame:
     """A row per run of plain gradient descent: run, arm, seed and every key of ``DIRECTIONS``.
 
-    Means over the matrices in the blocks, which count alike, of a statistic less its expectation or over it
-    (``geometry/<run>/margins.parquet``).
+    Means over the matrices in the blocks that changed, which count alike, of a statistic less its expectation or over
+    it (``geometry/<run>/margins.parquet``); with ``_sd`` of what is over its expectation: the standard deviation of
+    the mean under random signs.
     """
     table = tables_of_runs(config, measured_arms(config, "margins"), "geometry/{run}/margins.parquet")
+    identity = ["run", "arm", "seed"]
     for quantity, (column, divides) in DIRECTIONS.items():
         expected = table[f"{column}_margins"]
         table[quantity] = table[column] / expected if divides else table[column] - expected
-    return table.groupby(["run", "arm", "seed"], sort=False)[list(DIRECTIONS)].mean().reset_index()
+        table[f"{quantity}_sd"] = table[f"{column}_margins_sd"] / expected if divides else np.nan
+    by_run = table.groupby(identity, sort=False)
+    means = by_run[list(DIRECTIONS)].mean()
+    spread = by_run[[f"{name}_sd" for name in DIRECTIONS]].agg(lambda sd: np.sqrt(sd.pow(2).sum(min_count=1)) / len(sd))
+    return means.join(spread).reset_index()
 
 
 def profiles(config: Config, arms: Iterable[str]) -> pd.DataFrame:

@@ -23,7 +23,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     return draw_matched(
         [(arm_of(NAME, method), frame[frame["method"] == method]) for method in METHODS],
         [
-            "bars: 95% intervals over seeds, where there are several; grey: no preference",
+            "bars: 95% intervals over seeds, where there are several; grey: the null",
             "a scaled model's pass rate is not measured",
             "paper: no matched comparison",
         ],

@@ -16,7 +16,7 @@ from rlscape.scaling.uncertainty import t_interval
 from rlscape.settings.scale import Config
 
 STATISTICS: dict[str, tuple[str, float | None]] = {
-    # column: label, value of an update without preference
+    # column: label, value under its null
     "sparsity": ("bf16 sparsity", None),
     "x": ("size x", None),
     "kl": (r"KL$(\pi_0\,\|\,\pi)$", None),

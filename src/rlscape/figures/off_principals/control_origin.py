@@ -26,7 +26,7 @@ QUANTITIES = {
     "angle": "largest angle (degrees)",
     "efficiency": "efficiency $e$",
     "principal": r"$M_\mathrm{princ}$ less binned null",
-    "principal_half": r"$M_\mathrm{princ}$ less binned null, half changed",
+    "principal_half": r"$M_\mathrm{princ}$ at half, less binned",
     "principal_rotated": r"$M_\mathrm{princ}$ less rotated null",
     "low": r"$M_\mathrm{low}$ less shuffled null",
     "energy_left": "energy in $U_k$ / chance",
@@ -57,7 +57,7 @@ def draw(frame: pd.DataFrame) -> Figure:
             ax.set_xscale("log")
             name_log_ticks(ax.xaxis)
         else:
-            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.xaxis.set_major_locator(MaxNLocator(3))
     for ax in grid.flat[len(QUANTITIES) :]:
         ax.remove()
     rates = frame.drop_duplicates("arm").set_index("arm")["learning_rate"]

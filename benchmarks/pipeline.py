@@ -53,6 +53,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "measure_geometry": ("rlscape.pipeline.measure_geometry",),
     "measure_over_time": ("rlscape.pipeline.measure_over_time",),
     "measure_operators": ("rlscape.pipeline.measure_operators",),
+    "measure_margins": ("rlscape.pipeline.measure_margins",),
     "measure_matching": ("rlscape.pipeline.measure_matching",),
     "measure_pairs": ("rlscape.pipeline.measure_pairs",),
     "measure_landscape": ("rlscape.pipeline.measure_landscape",),
